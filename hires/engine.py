@@ -1,0 +1,306 @@
+"""The only optimisation loop: two or more pictures in, a `Progress` after every step out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from hires import ladder
+from hires.checkpoints import load_features
+from hires.config import Config, ConfigError, parse_layer
+from hires.features import Network
+from hires.images import load_image, resize
+from hires.ladder import Rung
+from hires.losses import STYLE_LOSSES, Moments, blend
+from hires.objective import (
+    Evaluation,
+    Objective,
+    TilePlan,
+    Weights,
+    measure_content,
+    measure_style,
+    plan_tiles,
+)
+from hires.optim import CanvasOptimizer, NonFiniteError, canvas_optimizer
+from hires.precision import Precision, resolve_device, resolve_precision
+
+PathLike = str | os.PathLike[str]
+Picture = PathLike | Tensor
+
+
+class StylizeError(RuntimeError):
+    """The optimisation broke down.
+
+    Attributes:
+        picture: the last good picture (1, 3, H, W) in [0, 1], at the size of the rung that failed.
+    """
+
+    def __init__(self, message: str, picture: Tensor) -> None:
+        super().__init__(message)
+        self.picture = picture
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands after a step. Nothing is copied from the device until somebody asks.
+
+    Attributes:
+        rung: the rung being painted.
+        num_rungs: number of rungs in the ladder.
+        iteration: steps done at this rung, from 1.
+        fraction: share of the whole run's work that is done, 0 to 1.
+        seconds: time since the run began.
+        warnings: what the user should know; the same at every step.
+    """
+
+    rung: Rung
+    num_rungs: int
+    iteration: int
+    fraction: float
+    seconds: float
+    warnings: tuple[str, ...]
+    _evaluation: Evaluation = field(repr=False)
+    _optimizer: CanvasOptimizer = field(repr=False)
+
+    @property
+    def loss(self) -> float:
+        """The weighted sum of the terms before this step."""
+        return float(self._evaluation.loss)
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """``style``, ``content`` and ``tv`` before this step, before their weights."""
+        return {name: float(value) for name, value in self._evaluation.terms.items()}
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the painting is finished."""
+        return self.ends_rung and self.rung.index == self.num_rungs - 1
+
+    @property
+    def ends_rung(self) -> bool:
+        """Whether this was the last step of its rung."""
+        return self.iteration == self.rung.num_iterations
+
+    def picture(self) -> Tensor:
+        """A copy of the picture so far, (1, 3, H, W) float32 in [0, 1]."""
+        return self._optimizer.result()
+
+
+@dataclass(frozen=True, slots=True)
+class Studio:
+    """What stays the same up the ladder: network, arithmetic, weights.
+
+    Attributes:
+        network: prepared feature network.
+        precision: its arithmetic.
+        weights: what is asked of the canvas.
+    """
+
+    network: Network
+    precision: Precision
+    weights: Weights
+
+    @property
+    def device(self) -> torch.device:
+        """Where tiles are computed."""
+        return self.network.origin.device
+
+    def plan_tiles(self, config: Config, size: tuple[int, int]) -> TilePlan:
+        """The tiles of a picture of ``(height, width)``."""
+        return plan_tiles(
+            self.network,
+            self.weights.names,
+            size,
+            dtype=self.precision.dtype,
+            memory=config.memory_bytes,
+            tile=config.tile,
+        )
+
+
+def open_studio(config: Config) -> Studio:
+    """Load the network and settle device, precision and weights.
+
+    Raises:
+        ValueError: for an unknown device, precision, network or layer.
+    """
+    device = resolve_device(config.device)
+    precision = resolve_precision(config.precision, device)
+    network = load_features(config.features, pooling=config.pooling)
+    network.prepare(device, precision.dtype, precision.memory_format)
+    weights = Weights(
+        style_loss=STYLE_LOSSES[config.style_loss],
+        style_layers=dict(parse_layer(layer) for layer in config.style_layers),
+        content_layers=dict(parse_layer(layer) for layer in config.content_layers),
+        style=config.style_weight,
+        content=config.content_weight,
+        tv=config.tv_weight,
+    )
+    network.check_layers(weights.names)
+    return Studio(network, precision, weights)
+
+
+def stylize(content: Picture, styles: Picture | Sequence[Picture], config: Config) -> Tensor:
+    """Paint a content picture in the style of one or more others.
+
+    Args:
+        content: a path, or (1, 3, H, W) float, sRGB in [0, 1].
+        styles: the same, one or several.
+        config: how to paint.
+
+    Returns:
+        The painting, (1, 3, H, W) float32 in [0, 1], its long side ``config.size``.
+
+    Raises:
+        ValueError: for settings or pictures that cannot be painted.
+        StylizeError: if the optimisation breaks down.
+    """
+    progress = None
+    for progress in iter_stylize(content, styles, config):
+        pass
+    assert progress is not None, "a ladder has at least one rung of at least one step"
+    return progress.picture()
+
+
+def iter_stylize(
+    content: Picture, styles: Picture | Sequence[Picture], config: Config
+) -> Iterator[Progress]:
+    """Paint, and yield after every step. See `stylize` for arguments and errors."""
+    started = time.perf_counter()
+    content_image = _as_image(content)
+    style_images = [_as_image(style) for style in _as_list(styles)]
+    shares = config.style_shares(len(style_images))
+    studio = open_studio(config)
+    style_sizes = [_size(image) for image in style_images]
+    rungs = ladder.plan(config, _size(content_image), style_sizes)
+    warnings = ladder.warnings(config, rungs, style_sizes)
+    for rung in rungs:
+        studio.plan_tiles(config, rung.size)  # Refuses a budget that is too small before any work.
+    work = [rung.num_pixels * rung.num_iterations for rung in rungs]
+    optimizer: CanvasOptimizer | None = None
+    for rung in rungs:
+        objective = _objective(studio, config, rung, content_image, style_images, shares)
+        optimizer = _optimizer(config, rung, optimizer, content_image, studio)
+        done = sum(work[: rung.index])
+        for iteration in range(1, rung.num_iterations + 1):
+            evaluation = _step(optimizer, objective, rung, iteration)
+            yield Progress(
+                rung=rung,
+                num_rungs=len(rungs),
+                iteration=iteration,
+                fraction=(done + rung.num_pixels * iteration) / sum(work),
+                seconds=time.perf_counter() - started,
+                warnings=warnings,
+                _evaluation=evaluation,
+                _optimizer=optimizer,
+            )
+
+
+def _step(
+    optimizer: CanvasOptimizer, objective: Objective, rung: Rung, iteration: int
+) -> Evaluation:
+    evaluations: list[Evaluation] = []
+
+    def evaluate(canvas: Tensor) -> tuple[Tensor, Tensor]:
+        evaluations.append(objective(canvas))
+        return evaluations[-1].loss, evaluations[-1].gradient
+
+    try:
+        optimizer.step(evaluate)
+    except NonFiniteError as error:
+        raise StylizeError(
+            f"{error} at rung {rung.index + 1} ({rung.size[1]}x{rung.size[0]}),"
+            f" iteration {iteration}: try --precision fp32 or a smaller --learning-rate",
+            optimizer.result(),
+        ) from None
+    return evaluations[-1]
+
+
+def _objective(
+    studio: Studio,
+    config: Config,
+    rung: Rung,
+    content: Tensor,
+    styles: Sequence[Tensor],
+    shares: Sequence[float],
+) -> Objective:
+    """Measure the rung's targets and set up its loss."""
+    moments: list[dict[str, Moments]] = []
+    names = list(studio.weights.style_layers)
+    for style, size in zip(styles, rung.style_sizes, strict=True):
+        image = resize(style, size)
+        plan = studio.plan_tiles(config, size)
+        moments.append(measure_style(studio.network, image, names, plan, studio.precision))
+    target = {name: blend([part[name] for part in moments], shares) for name in names}
+    plan = studio.plan_tiles(config, rung.size)
+    image = resize(content, rung.size)
+    layers = list(studio.weights.content_layers)
+    features = measure_content(studio.network, image, layers, plan, studio.device)
+    return Objective(
+        studio.network,
+        studio.weights,
+        style=target,
+        content=features,
+        plan=plan,
+        precision=studio.precision,
+    )
+
+
+def _optimizer(
+    config: Config,
+    rung: Rung,
+    previous: CanvasOptimizer | None,
+    content: Tensor,
+    studio: Studio,
+) -> CanvasOptimizer:
+    if previous is not None:
+        return previous.enlarged(partial(_resize_to, rung.size), rung.learning_rate)
+    return canvas_optimizer(
+        config.optimizer,
+        first_canvas(config, rung.size, content).to(studio.device),
+        learning_rate=rung.learning_rate,
+        averaging=config.averaging,
+    )
+
+
+def _resize_to(size: tuple[int, int], image: Tensor) -> Tensor:
+    return resize(image, size)
+
+
+def first_canvas(config: Config, size: tuple[int, int], content: Tensor) -> Tensor:
+    """What the first rung starts from, (1, 3, H, W) float32 in [0, 1]."""
+    if config.init == "noise":
+        generator = torch.Generator().manual_seed(config.seed)
+        return torch.rand(1, 3, *size, generator=generator)
+    source = content if config.init == "content" else load_image(config.init)
+    return resize(source, size).clamp(0, 1)
+
+
+def _as_list(styles: Picture | Sequence[Picture]) -> list[Picture]:
+    if isinstance(styles, str | os.PathLike | Tensor):
+        return [styles]
+    if not styles:
+        raise ConfigError("no style picture: give at least one")
+    return list(styles)
+
+
+def _as_image(picture: Picture) -> Tensor:
+    if not isinstance(picture, Tensor):
+        return load_image(picture)
+    if picture.ndim != 4 or picture.shape[:2] != (1, 3) or not picture.is_floating_point():
+        raise ConfigError(f"a picture tensor is (1, 3, H, W) float, not {tuple(picture.shape)}")
+    if not bool(torch.isfinite(picture).all()):
+        raise ConfigError("a picture tensor has values that are not finite")
+    return picture.detach().to("cpu", torch.float32)
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[2], image.shape[3]
+
+

@@ -1,0 +1,120 @@
+"""The resolution ladder: which sizes to paint, and how long at each. Pure arithmetic, no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hires.config import Config, ConfigError
+
+Size = tuple[int, int]
+
+# A picture longer than this many times its width is a banner that no rung can start from.
+MAX_ASPECT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One size of the ladder.
+
+    Attributes:
+        index: position in the ladder, from 0.
+        size: ``(height, width)`` of the canvas in pixels.
+        num_iterations: optimisation steps at this size.
+        learning_rate: step size of the optimizer at this size.
+        style_sizes: ``(height, width)`` at which each style is measured.
+    """
+
+    index: int
+    size: Size
+    num_iterations: int
+    learning_rate: float
+    style_sizes: tuple[Size, ...]
+
+    @property
+    def num_pixels(self) -> int:
+        """Height times width."""
+        return self.size[0] * self.size[1]
+
+
+def scale_to(size: Size, long_side: int) -> Size:
+    """Scale ``(height, width)`` so that its longer side is ``long_side``, at least 1 px each."""
+    height, width = size
+    scale = long_side / max(height, width)
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
+def long_sides(final: int, smallest: int) -> tuple[int, ...]:
+    """Sizes from small to large, spaced evenly by a factor between √2 and 2.
+
+    The number of rungs is the least that keeps the factor at 2 or below; a span shorter than √2 is
+    painted in one rung.
+    """
+    if final < smallest * math.sqrt(2):
+        return (final,)
+    num_steps = max(math.ceil(math.log2(final / smallest) - 1e-9), 1)
+    factor = (final / smallest) ** (1 / num_steps)
+    return tuple(round(final / factor ** (num_steps - i)) for i in range(num_steps + 1))
+
+
+def iterations(config: Config, num_rungs: int) -> tuple[int, ...]:
+    """Steps per rung: those of the user, else a schedule that falls as the rungs grow.
+
+    Raises:
+        ConfigError: if more numbers are given than there are rungs.
+    """
+    given = config.iterations
+    if len(given) > num_rungs:
+        raise ConfigError(
+            f"--iterations has {len(given)} numbers for a ladder of {num_rungs} rungs:"
+            f" give at most {num_rungs}, from small to large (the last one repeats)"
+        )
+    if given:
+        return tuple(given[min(i, len(given) - 1)] for i in range(num_rungs))
+    first, decay, least = config.schedule
+    return tuple(max(round(first * decay**i), least) for i in range(num_rungs))
+
+
+def plan(config: Config, content: Size, styles: Sequence[Size]) -> tuple[Rung, ...]:
+    """Lay out the whole ladder for a content picture and styles of the given sizes.
+
+    Raises:
+        ConfigError: for an absurd aspect ratio or iterations that do not fit the ladder.
+    """
+    aspect = max(content) / min(content)
+    if aspect > MAX_ASPECT:
+        raise ConfigError(
+            f"the content is {content[1]}x{content[0]}, {aspect:.0f} times longer than wide:"
+            f" crop it to at most {MAX_ASPECT:.0f}:1"
+        )
+    # The short side of the first rung must still show something to the deepest layer.
+    smallest = max(config.min_size, round(config.min_short_side * aspect))
+    sides = long_sides(config.size, min(smallest, config.size))
+    steps = iterations(config, len(sides))
+    return tuple(
+        Rung(
+            index=i,
+            size=scale_to(content, side),
+            num_iterations=steps[i],
+            learning_rate=config.learning_rate_at(i),
+            style_sizes=tuple(style_size(config, style, side) for style in styles),
+        )
+        for i, side in enumerate(sides)
+    )
+
+
+def style_size(config: Config, style: Size, long_side: int) -> Size:
+    """Size at which a style is measured: it grows with the rung, but never past its own pixels."""
+    return scale_to(style, min(round(long_side * config.style_scale), max(style)))
+
+
+def warnings(config: Config, rungs: Sequence[Rung], styles: Sequence[Size]) -> tuple[str, ...]:
+    """What the user should know before the run starts."""
+    wanted = round(max(rungs[-1].size) * config.style_scale)
+    return tuple(
+        f"style {i} is {style[1]}x{style[0]}, much smaller than the {wanted} px it would be measured"
+        " at: strokes will be finer than in the painting; a larger scan of it helps"
+        for i, style in enumerate(styles, start=1)
+        if max(style) * 2 < wanted
+    )

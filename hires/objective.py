@@ -1,0 +1,410 @@
+"""Loss and exact gradient of a canvas of any size, tile by tile.
+
+Three stages (see docs/architecture.md): *measure* adds up every tile's moments, *judge* evaluates the
+losses on them and yields one cotangent per sum, *paint* sends the cotangents back through every tile.
+The graphs of as many tiles as the memory budget holds are kept from the first stage to the third; the
+others run forward twice. A canvas that fits is one tile with its graph kept: one ordinary pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hires.config import ConfigError, format_bytes
+from hires.features import Layer, Network
+from hires.kernels import SquaredError
+from hires.losses import Moments, StyleLoss, measure, total_variation
+from hires.precision import Precision, fp32_island
+from hires.tiling import Region, Span, Tile, bands, grid, round_up
+
+# Below this core the halo is most of the work; a budget that small is refused.
+MIN_CORE = 64
+# Rows of the total-variation pass are taken in bands of about this many pixels.
+_TV_BAND = 2**18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """What is asked of the canvas, and how strongly.
+
+    Attributes:
+        style_loss: distance of moments to a target's.
+        style_layers: weight of each layer that carries style; only their ratios matter.
+        content_layers: weight of each layer that carries content; only their ratios matter.
+        style: weight of the mean style loss.
+        content: weight of the mean content loss.
+        tv: weight of the total variation per pixel.
+    """
+
+    style_loss: StyleLoss
+    style_layers: Mapping[str, float]
+    content_layers: Mapping[str, float]
+    style: float
+    content: float
+    tv: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All layers that are looked at, each once."""
+        return tuple(dict.fromkeys([*self.style_layers, *self.content_layers]))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Loss and gradient of one canvas.
+
+    Attributes:
+        loss: 0-d, the weighted sum of the terms.
+        terms: ``style``, ``content`` and ``tv``, 0-d each, before their weights.
+        gradient: (1, 3, H, W) float, of the loss; reused by the next evaluation.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    gradient: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TilePlan:
+    """How a canvas is walked: its tiles, and how many of their graphs stay in memory."""
+
+    tiles: tuple[Tile, ...]
+    core: int
+    num_kept: int
+    bytes_needed: int
+
+
+def feature_window(layer: Layer, tile: Tile) -> tuple[slice, slice]:
+    """Where the core lies in the features of the padded tile."""
+    spans = (tile.core.rows, tile.core.columns), (tile.padded.rows, tile.padded.columns)
+    rows, columns = (
+        _offset(layer, core, padded, bordered)
+        for core, padded, bordered in zip(*spans, tile.bordered, strict=True)
+    )
+    return rows, columns
+
+
+def _offset(layer: Layer, core: Span, padded: Span, bordered: bool) -> slice:
+    origin = (padded.start if bordered else padded.start + layer.halo) // layer.stride
+    return slice(core.start // layer.stride - origin, core.stop // layer.stride - origin)
+
+
+def canvas_window(layer: Layer, core: Region) -> tuple[slice, slice]:
+    """Where the core lies in the features of the whole canvas."""
+    rows, columns = core.rows, core.columns
+    return (
+        slice(rows.start // layer.stride, rows.stop // layer.stride),
+        slice(columns.start // layer.stride, columns.stop // layer.stride),
+    )
+
+
+def tile_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> tuple[int, int]:
+    """Bytes per pixel of a padded tile: what its graph keeps, and what a pass needs besides.
+
+    Kept are the outputs of every layer. Besides, the widest point of the backward pass holds a few
+    tensors of the widest layer, and the image, its gradient and their float copies.
+    """
+    deepest = max(network.layers[name].multiply_adds for name in names)
+    used = [
+        layer.channels / layer.stride**2
+        for name, layer in network.layers.items()
+        if layer.multiply_adds <= deepest and not name.startswith("conv")
+    ]
+    kept = sum(used) * dtype.itemsize + 24
+    besides = 3.5 * max(used) * dtype.itemsize + 40
+    return round(kept), round(besides)
+
+
+def plan_tiles(
+    network: Network,
+    names: Sequence[str],
+    size: tuple[int, int],
+    *,
+    dtype: torch.dtype,
+    memory: int,
+    tile: int | None = None,
+) -> TilePlan:
+    """Choose the tiles for a canvas: one if it fits the memory, else the largest that do.
+
+    Args:
+        network: the feature network.
+        names: layers that are looked at.
+        size: ``(height, width)`` of the canvas.
+        dtype: type of the features.
+        memory: budget for feature maps in bytes.
+        tile: largest side of a core in pixels; None for as large as the memory allows.
+
+    Raises:
+        ConfigError: if not even the smallest tile fits; the message says what would.
+    """
+    halo, alignment = network.reach(names)
+    kept, besides = tile_bytes(network, names, dtype)
+    largest = round_up(max(size), alignment)
+    core = largest if tile is None else min(max(round_up(tile, alignment), alignment), largest)
+
+    def layout(core: int) -> tuple[tuple[Tile, ...], int]:
+        tiles = grid(size, core=core, halo=halo, alignment=alignment)
+        return tiles, max(tile.padded.num_pixels for tile in tiles)
+
+    tiles, pixels = layout(core)
+    smallest = min(round_up(MIN_CORE, alignment), core)
+    while pixels * (kept + besides) > memory and core > smallest and tile is None:
+        core = max(_smaller(core, alignment), smallest)
+        tiles, pixels = layout(core)
+    if pixels * (kept + besides) > memory:
+        needed = layout(smallest if tile is None else core)[1] * (kept + besides)
+        raise ConfigError(
+            f"--memory {format_bytes(memory)} is too small for a tile of {core} px:"
+            f" give at least {needed // 2**20 + 1}MiB" + (" or a smaller --tile" if tile else "")
+        )
+    num_kept = min((memory - pixels * besides) // (pixels * kept), len(tiles))
+    return TilePlan(tiles, core, num_kept, pixels * (besides + kept * num_kept))
+
+
+def _smaller(core: int, alignment: int) -> int:
+    """The next core to try: about 6% less."""
+    return min(round_up(int(core * 0.94), alignment), core - alignment)
+
+
+class Objective:
+    """Loss and exact gradient of a canvas: call it with one.
+
+    Args:
+        network: prepared feature network on the device where tiles are computed.
+        weights: what is asked of the canvas.
+        style: target moments of every style layer.
+        content: target features of every content layer over the whole canvas, any device.
+        plan: the tiles.
+        precision: types of features and sums.
+        reduce: adds moments and sums up across processes; nothing to do on one.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        weights: Weights,
+        *,
+        style: Mapping[str, Moments],
+        content: Mapping[str, Tensor],
+        plan: TilePlan,
+        precision: Precision,
+        reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
+    ) -> None:
+        self.network = network
+        self.weights = weights
+        self.style = style
+        self.content = content
+        self.plan = plan
+        self.precision = precision
+        self.reduce = reduce
+        self._power = {name: _power(target) for name, target in content.items()}
+        self._gradient: Tensor | None = None
+
+    def __call__(self, canvas: Tensor) -> Evaluation:
+        """Evaluate a canvas (1, 3, H, W) in [0, 1].
+
+        A pass that runs out of memory is repeated from its start with smaller tiles.
+        """
+        while True:
+            try:
+                return self._evaluate(canvas)
+            except torch.OutOfMemoryError:
+                self.plan = self._smaller_plan(canvas)
+
+    def _smaller_plan(self, canvas: Tensor) -> TilePlan:
+        size, plan = (canvas.shape[2], canvas.shape[3]), self.plan
+        if plan.num_kept > 1:
+            return TilePlan(plan.tiles, plan.core, plan.num_kept // 2, plan.bytes_needed)
+        if plan.core // 2 < MIN_CORE:
+            raise ConfigError(
+                f"out of memory with tiles of {plan.core} px: give a smaller --size"
+            ) from None
+        halo, alignment = self.network.reach(self.weights.names)
+        core = round_up(plan.core // 2, alignment)
+        tiles = grid(size, core=core, halo=halo, alignment=alignment)
+        return TilePlan(tiles, core, 1, plan.bytes_needed // 2)
+
+    def _evaluate(self, canvas: Tensor) -> Evaluation:
+        gradient, variation = self._total_variation(canvas)
+        sums, kept = self._measure(canvas)
+        with fp32_island(canvas.device):
+            loss, terms, cotangents = self._judge(sums, canvas)
+        self._paint(canvas, gradient, cotangents, kept)
+        loss = loss + self.weights.tv * variation
+        return Evaluation(loss, {**terms, "tv": variation}, gradient)
+
+    def _total_variation(self, canvas: Tensor) -> tuple[Tensor, Tensor]:
+        """Start the gradient with that of the total variation; also return its mean per pixel."""
+        if self._gradient is None or self._gradient.shape != canvas.shape:
+            self._gradient = torch.empty_like(canvas)
+        gradient, (height, width) = self._gradient, canvas.shape[2:]
+        total = torch.zeros((), dtype=torch.float64)
+        if not self.weights.tv:
+            gradient.zero_()
+            return gradient, total
+        num_pixels = height * width
+        for band in bands((height, width), _TV_BAND):
+            top, bottom = int(band.rows.start == 0), int(band.rows.stop == height)
+            rows = slice(band.rows.start - 1 + top, band.rows.stop + 1 - bottom)
+            value, slope = total_variation(canvas[..., rows, :], (top, bottom, 1, 1))
+            gradient[..., *band.index] = slope.mul_(self.weights.tv / num_pixels)
+            total = total + value / num_pixels
+        return gradient, total
+
+    def _forward(self, canvas: Tensor, tile: Tile) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run one tile; returns its pixels (a leaf) and its sums by name."""
+        pixels = canvas[..., *tile.padded.index].to(
+            self.network.origin.device, memory_format=torch.contiguous_format, copy=True
+        )
+        pixels.requires_grad_(torch.is_grad_enabled())
+        features = self.network(pixels, self.weights.names, padded=tile.bordered)
+        sums: dict[str, Tensor] = {}
+        for name in self.weights.style_layers:
+            window = feature_window(self.network.layers[name], tile)
+            moments = measure(features[name], window, self.precision.sum_dtype)
+            sums[f"total {name}"], sums[f"product {name}"] = moments.total, moments.product
+        for name in self.weights.content_layers:
+            layer = self.network.layers[name]
+            target = self.content[name][..., *canvas_window(layer, tile.core)]
+            sums[f"content {name}"] = SquaredError.apply(
+                features[name],
+                feature_window(layer, tile),
+                target.to(features[name].device, non_blocking=True),
+                self.precision.sum_dtype,
+            )
+        return pixels, sums
+
+    def _measure(self, canvas: Tensor) -> tuple[dict[str, Tensor], list[_KeptTile]]:
+        """Add up the sums of all tiles, keeping the graphs of the last few."""
+        sums: dict[str, Tensor] = {}
+        kept: list[_KeptTile] = []
+        for i, tile in enumerate(self.plan.tiles):
+            keep = i >= len(self.plan.tiles) - self.plan.num_kept
+            with torch.set_grad_enabled(keep):
+                pixels, parts = self._forward(canvas, tile)
+            if keep:
+                kept.append(_KeptTile(tile, pixels, parts))
+            for name, part in parts.items():
+                sums[name] = sums[name] + part.detach() if name in sums else part.detach()
+        return {name: self.reduce(total) for name, total in sums.items()}, kept
+
+    def _judge(
+        self, sums: dict[str, Tensor], canvas: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """Losses of the finished sums, and the slope of the loss along each of them."""
+        leaves = {name: value.detach().requires_grad_() for name, value in sums.items()}
+        zero = torch.zeros((), dtype=self.precision.sum_dtype, device=canvas.device)
+        style, content = zero, zero
+        weights = self.weights
+        with torch.enable_grad():
+            for name, weight in weights.style_layers.items():
+                moments = Moments(
+                    self._count(name, canvas), leaves[f"total {name}"], leaves[f"product {name}"]
+                )
+                share = weight / sum(weights.style_layers.values())
+                style = style + share * weights.style_loss(moments, self.style[name])
+            for name, weight in weights.content_layers.items():
+                share = weight / sum(weights.content_layers.values())
+                content = content + share * leaves[f"content {name}"] / self._power[name]
+            loss = weights.style * style + weights.content * content
+            slopes = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+        cotangents = dict(zip(leaves, slopes, strict=True))
+        terms = {"style": style.detach(), "content": content.detach()}
+        return loss.detach(), terms, cotangents
+
+    def _count(self, name: str, canvas: Tensor) -> int:
+        stride = self.network.layers[name].stride
+        return (canvas.shape[2] // stride) * (canvas.shape[3] // stride)
+
+    def _paint(
+        self,
+        canvas: Tensor,
+        gradient: Tensor,
+        cotangents: dict[str, Tensor],
+        kept: list[_KeptTile],
+    ) -> None:
+        """Send the cotangents back through every tile, adding the gradient of its padded pixels."""
+        # A pixel's gradient falls with the number of pixels; scaled to be of order one it is safe
+        # from underflow in half precision.
+        scale = canvas.shape[2] * canvas.shape[3]
+        slopes = [slope * scale for slope in cotangents.values()]
+        repainted = self.plan.tiles[: len(self.plan.tiles) - len(kept)]
+        while kept:
+            tile = kept.pop()
+            _backward(tile, list(cotangents), slopes, gradient, scale)
+        for region in repainted:
+            with torch.enable_grad():
+                pixels, sums = self._forward(canvas, region)
+            _backward(_KeptTile(region, pixels, sums), list(cotangents), slopes, gradient, scale)
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptTile:
+    tile: Tile
+    pixels: Tensor
+    sums: dict[str, Tensor]
+
+
+def _backward(
+    kept: _KeptTile, names: list[str], slopes: list[Tensor], gradient: Tensor, scale: int
+) -> None:
+    torch.autograd.backward([kept.sums[name] for name in names], slopes)
+    assert kept.pixels.grad is not None
+    part = kept.pixels.grad.to(gradient.device)
+    gradient[..., *kept.tile.padded.index].add_(part, alpha=1 / scale)
+
+
+def _power(target: Tensor) -> float:
+    """Sum of squares of a target; a blank picture's is 1, so that its loss stays finite."""
+    flat = target.flatten(1).float()
+    total = sum(float((part.double() ** 2).sum()) for part in flat.split(2**20, dim=1))
+    return total or 1.0
+
+
+def measure_style(
+    network: Network, image: Tensor, names: Sequence[str], plan: TilePlan, precision: Precision
+) -> dict[str, Moments]:
+    """Moments of a style picture (1, 3, H, W) over its tiles."""
+    found: dict[str, Moments] = {}
+    if not names:
+        return found
+    with torch.no_grad():
+        for tile in plan.tiles:
+            pixels = image[..., *tile.padded.index].to(network.origin.device)
+            features = network(pixels, names, padded=tile.bordered)
+            for name in names:
+                window = feature_window(network.layers[name], tile)
+                part = measure(features[name], window, precision.sum_dtype)
+                found[name] = found[name] + part if name in found else part
+    return found
+
+
+def measure_content(
+    network: Network, image: Tensor, names: Sequence[str], plan: TilePlan, device: torch.device
+) -> dict[str, Tensor]:
+    """Features of a content picture (1, 3, H, W), whole, in the network's dtype, on ``device``."""
+    found: dict[str, Tensor] = {}
+    if not names:
+        return found
+    height, width = image.shape[2:]
+    with torch.no_grad():
+        for tile in plan.tiles:
+            pixels = image[..., *tile.padded.index].to(network.origin.device)
+            features = network(pixels, names, padded=tile.bordered)
+            for name in names:
+                layer = network.layers[name]
+                if name not in found:
+                    shape = (1, layer.channels, height // layer.stride, width // layer.stride)
+                    found[name] = torch.empty(
+                        shape,
+                        dtype=network.dtype,
+                        device=device,
+                        memory_format=torch.channels_last,
+                    )
+                part = features[name][..., *feature_window(layer, tile)]
+                found[name][..., *canvas_window(layer, tile.core)] = part
+    return found

@@ -1,0 +1,154 @@
+"""Adam and L-BFGS on one canvas: box constraint, running average, state carried up the ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Maps a canvas to its loss (0-d) and its gradient (shaped like the canvas)."""
+
+
+class NonFiniteError(ArithmeticError):
+    """The loss is no longer a finite number; the canvas is still the last good one."""
+
+
+class CanvasOptimizer(Protocol):
+    """What the optimisation loop needs of an optimizer."""
+
+    canvas: Tensor
+
+    def step(self, evaluate: Evaluate) -> None:
+        """Evaluate and move the canvas once. Raises `NonFiniteError` before touching the canvas."""
+
+    def result(self) -> Tensor:
+        """The picture so far, a new tensor (1, 3, H, W) in [0, 1]."""
+
+    def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> CanvasOptimizer:
+        """The optimizer of the next rung, started from this one's picture and state."""
+
+
+def _require_finite(loss: Tensor) -> None:
+    if not torch.isfinite(loss):
+        raise NonFiniteError(f"the loss is {loss.item()}")
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015) with a bias-corrected running average of the canvas as its result.
+
+    Losses are means, so a pixel's gradient shrinks as the canvas grows; epsilon shrinks with it, or
+    it would stop the optimisation of large canvases and leave grey areas.
+
+    Args:
+        canvas: (1, 3, H, W) float32 in [0, 1]; it is moved in place.
+        learning_rate: step size in units of the pixel range.
+        averaging: decay of the running average, 0 for none.
+    """
+
+    betas = (0.9, 0.99)
+
+    def __init__(self, canvas: Tensor, *, learning_rate: float, averaging: float) -> None:
+        self.canvas = canvas
+        self.averaging = averaging
+        self.num_steps = 0
+        self.average = torch.zeros_like(canvas) if averaging else None
+        # The fused kernel needs no temporary canvases, on a CPU as on a GPU.
+        self._adam = torch.optim.Adam(
+            [canvas], lr=learning_rate, betas=self.betas, eps=1e-8 / canvas.numel(), fused=True
+        )
+
+    def step(self, evaluate: Evaluate) -> None:
+        """Evaluate and move the canvas once."""
+        loss, gradient = evaluate(self.canvas)
+        _require_finite(loss)
+        self.canvas.grad = gradient
+        self._adam.step()
+        self.canvas.grad = None
+        self.canvas.clamp_(0, 1)
+        self.num_steps += 1
+        if self.average is not None:
+            self.average.lerp_(self.canvas, 1 - self.averaging)
+
+    def result(self) -> Tensor:
+        """The running average, corrected for its start at zero."""
+        if self.average is None or not self.num_steps:
+            return self.canvas.clone()
+        return (self.average / (1 - self.averaging**self.num_steps)).clamp_(0, 1)
+
+    def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> Adam:
+        """Carry canvas and moments to the next rung.
+
+        The gradient of a mean falls with the number of pixels, and so do Adam's moments.
+        """
+        state, old_pixels = self._adam.state.get(self.canvas, {}), self.canvas.numel()
+        larger = Adam(
+            resize(self.result()).clamp_(0, 1),
+            learning_rate=learning_rate,
+            averaging=self.averaging,
+        )
+        if state:
+            ratio = old_pixels / larger.canvas.numel()
+            larger._adam.state[larger.canvas] = {
+                "step": state["step"].clone(),
+                "exp_avg": resize(state["exp_avg"]).mul_(ratio),
+                "exp_avg_sq": resize(state["exp_avg_sq"]).clamp_min_(0).mul_(ratio**2),
+            }
+        return larger
+
+
+class LBFGS:
+    """Limited-memory BFGS: PyTorch's, one evaluation per step, without a line search.
+
+    Args:
+        canvas: (1, 3, H, W) float32 in [0, 1]; it is moved in place.
+        learning_rate: scale of every step.
+        history_size: number of past steps kept; each costs two canvases.
+    """
+
+    def __init__(self, canvas: Tensor, *, learning_rate: float, history_size: int) -> None:
+        self.canvas = canvas
+        self.history_size = history_size
+        self._lbfgs = torch.optim.LBFGS(
+            [canvas],
+            lr=learning_rate,
+            max_iter=1,
+            history_size=history_size,
+            tolerance_grad=0,
+            tolerance_change=0,
+        )
+
+    def step(self, evaluate: Evaluate) -> None:
+        """Evaluate and move the canvas once."""
+
+        def closure() -> Tensor:
+            loss, gradient = evaluate(self.canvas)
+            _require_finite(loss)
+            self.canvas.grad = gradient
+            return loss
+
+        self._lbfgs.step(closure)  # type: ignore[arg-type]
+        self.canvas.grad = None
+        self.canvas.clamp_(0, 1)
+
+    def result(self) -> Tensor:
+        """A copy of the canvas."""
+        return self.canvas.clone()
+
+    def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> LBFGS:
+        """Carry the canvas to the next rung; curvature pairs of another size are of no use there."""
+        history = max(self.history_size // 2, 3)
+        canvas = resize(self.canvas).clamp_(0, 1)
+        return LBFGS(canvas, learning_rate=learning_rate, history_size=history)
+
+
+def canvas_optimizer(
+    kind: str, canvas: Tensor, *, learning_rate: float, averaging: float, history_size: int = 20
+) -> CanvasOptimizer:
+    """Build the optimizer named ``adam`` or ``lbfgs`` for the first rung."""
+    if kind == "adam":
+        return Adam(canvas, learning_rate=learning_rate, averaging=averaging)
+    assert kind == "lbfgs", kind
+    return LBFGS(canvas, learning_rate=learning_rate, history_size=history_size)
