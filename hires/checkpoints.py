@@ -45,7 +45,7 @@ def load_features(name: str, *, pooling: Pooling = "max") -> Network:
         pooling: ``max``, ``average`` or ``l2``.
 
     Returns:
-        The network in float32 on the CPU; `Network.prepare` moves and casts it.
+        The network in float64 on the CPU; `Network.prepare` moves and casts it.
 
     Raises:
         FeaturesError: if there is no such network or the file cannot be trusted.

@@ -55,7 +55,7 @@ _JPEG = Format(
     dpi_in_exif=True,
     options={"Q": 95, "subsample_mode": "off"},
 )
-_PNG = Format("PNG", "pngsave", depths=(8, 16), options={"filter": "all"})
+_PNG = Format("PNG", "pngsave", depths=(8, 16), options={"filter": "up"})
 _TIFF = Format(
     "TIFF",
     "tiffsave",

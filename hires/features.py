@@ -116,7 +116,7 @@ VGG19 = Architecture(
 
 
 class Network(nn.Module):
-    """A frozen feature network.
+    """A frozen feature network, in float64 until `prepare` casts it once for the run.
 
     Args:
         architecture: what the network is.
@@ -154,7 +154,6 @@ class Network(nn.Module):
             self.register_buffer(f"bias{key}", bias)
         # Folded into weights: A·x + b = A·(x - origin). Zero padding then means "pad with the origin".
         self.register_buffer("origin", self._origin())
-        self.to(torch.float32)
 
     def _matrix(self) -> Tensor:
         return torch.tensor(self.architecture.matrix, dtype=torch.float64)

@@ -83,8 +83,8 @@ def read_picture(path: StrPath, *, max_long_side: int | None = None) -> Picture:
 
     Args:
         path: the file.
-        max_long_side: in pixels. A picture at least twice as long is reduced to this or a little more
-            while it is read (antialiased), which saves memory; a smaller one comes whole.
+        max_long_side: in pixels. A picture at least twice as long is reduced while it is read
+            (antialiased), to this or up to twice as much; a smaller one comes whole.
 
     Raises:
         ImageError: missing, empty, truncated, damaged or no picture, an unsupported compression,
@@ -221,7 +221,7 @@ def _reading_problem(error: pyvips.Error) -> str:
     if "compression support" in detail:  # ZSTD, LZMA: without fail_on these would come out black
         method = detail.split(" compression")[0].split()[-1]
         return f"its {method} compression is not supported; save it with LZW or Deflate"
-    return f"it is truncated or damaged ({detail}); get a fresh copy"
+    return f"it is truncated, damaged or of a rare kind ({detail}); save or fetch it anew"
 
 
 def _opened(path: Path, max_long_side: int | None) -> pyvips.Image:
@@ -275,10 +275,10 @@ def _integers(image: pyvips.Image, path: Path) -> pyvips.Image:
     deep = {1: "grey16", 3: "rgb16"}.get(_num_colours(image, path), image.interpretation)
     if image.format == "uint":
         return (image >> 16).cast("ushort").copy(interpretation=deep)
-    if image.format not in ("float", "double"):
+    if image.format != "float":
         raise ImageError(
             f"cannot read {path}: pixels of type {image.format} are not supported; "
-            "save it with 8 or 16 bit or floating point"
+            "save it with 8 or 16 bit or 32-bit floats"
         )
     image = image.copy_memory()
     values = image.numpy()

@@ -77,13 +77,12 @@ class MomentSums(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, window: tuple[slice, slice], dtype: torch.dtype
+        ctx: Any, features: Tensor, window: tuple[slice, slice], dtype: torch.dtype, exact: bool
     ) -> tuple[Tensor, Tensor]:
         """Sum over ``features[..., *window]`` of (1, C, H, W); returns (C,) and (C, C) in ``dtype``."""
         ctx.save_for_backward(features)
         ctx.window = window
-        rows = as_rows(features, window)
-        return column_sums(rows, dtype), outer(rows, dtype)
+        return row_sums(as_rows(features, window), dtype, exact=exact)
 
     @staticmethod
     @once_differentiable
@@ -95,7 +94,7 @@ class MomentSums(Function):
         gradient = torch.addmm(
             total.to(rows.dtype), rows, (product + product.T).to(rows.dtype)
         )
-        return from_rows(gradient, features, ctx.window), None, None
+        return from_rows(gradient, features, ctx.window), None, None, None
 
 
 class SquaredError(Function):
@@ -147,27 +146,34 @@ def place(values: Tensor, like: Tensor, window: tuple[slice, slice]) -> Tensor:
     return full
 
 
-# Rows per partial sum. A float32 sum over a million positions loses three digits, and a half-precision
-# product, though accumulated in float32 inside, is rounded on its way out. Partial sums added up in a
-# wider type keep the error of the whole at that of one part.
-_CHUNK = 4096
+# Elements per partial sum. A float32 sum over a million positions loses three digits; partial sums
+# added up in a wider type keep the error of the whole at that of one part. This many also stay in a
+# processor's cache while they are cast, summed and multiplied.
+_BLOCK = 2**20
+# Up to this many channels a float32 product costs no more than the memory traffic around it.
+_NARROW = 128
 
 
-def column_sums(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sum an (N, C) matrix over its rows in ``dtype``; returns (C,)."""
-    inner = torch.promote_types(rows.dtype, torch.float32)
-    whole = rows.shape[0] // _CHUNK * _CHUNK
-    parts = rows[:whole].view(-1, _CHUNK, rows.shape[1]).sum(1, dtype=inner)
-    return parts.sum(0, dtype=dtype) + rows[whole:].sum(0, dtype=inner)
+def row_sums(rows: Tensor, dtype: torch.dtype, *, exact: bool) -> tuple[Tensor, Tensor]:
+    """``Σ row`` (C,) and ``Σ rowᵀ row`` (C, C) of an (N, C) matrix, added up in ``dtype``.
 
-
-def outer(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """``rowsᵀ rows`` of an (N, C) matrix, (C, C), its partial products added up in ``dtype``."""
-    whole = rows.shape[0] // _CHUNK * _CHUNK
-    chunks = rows[:whole].view(-1, _CHUNK, rows.shape[1])
-    rest = rows[whole:].to(torch.promote_types(rows.dtype, torch.float32))
-    if rows.is_cuda and rows.dtype in (torch.bfloat16, torch.float16):
-        products = torch.bmm(chunks.mT, chunks, out_dtype=torch.float32)
-    else:
-        products = torch.bmm(chunks.mT, chunks)
-    return products.sum(0, dtype=dtype) + (rest.T @ rest)
+    With ``exact`` the products of half-precision rows are not rounded to half precision on their way
+    out, which a covariance (the difference of two large numbers) cannot bear.
+    """
+    num_rows, num_channels = rows.shape
+    half = rows.dtype in (torch.bfloat16, torch.float16)
+    cast = half and (exact or num_channels <= _NARROW)
+    total = torch.zeros(num_channels, dtype=dtype, device=rows.device)
+    product = torch.zeros(num_channels, num_channels, dtype=dtype, device=rows.device)
+    step = max((_BLOCK if rows.device.type == "cpu" else 64 * _BLOCK) // num_channels, 1)
+    ones = torch.ones(1, min(step, num_rows), dtype=rows.dtype, device=rows.device)
+    for block in rows.split(step):
+        if rows.is_cuda and half:
+            total += block.sum(0, dtype=torch.float32)
+            product += torch.mm(block.T, block, out_dtype=torch.float32)
+            continue
+        wide = block.float() if cast else block
+        # On a CPU a product with ones is many times faster than a sum over the outer dimension.
+        total += (ones[:, : len(block)].to(wide.dtype) @ wide)[0]
+        product += wide.T @ wide
+    return total, product

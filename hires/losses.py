@@ -6,7 +6,7 @@ that statistic. A weight therefore means the same for every layer, network and p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -61,15 +61,18 @@ class Moments:
         return (self.gram.diagonal() - self.mean.square()).clamp_min(0)
 
 
-def measure(features: Tensor, window: tuple[slice, slice], dtype: torch.dtype) -> Moments:
+def measure(
+    features: Tensor, window: tuple[slice, slice], dtype: torch.dtype, *, exact: bool
+) -> Moments:
     """Moments of ``features[..., *window]``, differentiable.
 
     Args:
         features: (1, C, H, W), any float dtype.
         window: rows and columns to count.
         dtype: type of the sums.
+        exact: whether products of half-precision features stay unrounded, as covariances need.
     """
-    total, product = MomentSums.apply(features, window, dtype)
+    total, product = MomentSums.apply(features, window, dtype, exact)
     height, width = features[0, 0, *window].shape
     return Moments(height * width, total, product)
 
@@ -95,8 +98,10 @@ def gram_loss(moments: Moments, target: Moments) -> Tensor:
 
 
 def mean_std_loss(moments: Moments, target: Moments) -> Tensor:
-    """``(‖μ - μₜ‖² + ‖σ - σₜ‖²) / (‖μₜ‖² + ‖σₜ‖²)`` (Huang & Belongie 2017, eq. 13, relative)."""
-    # Below this share of the layer's power a spread is rounding error, and its root has no slope.
+    """``(‖μ - μₜ‖² + ‖σ - σₜ‖²) / (‖μₜ‖² + ‖σₜ‖²)`` (Huang & Belongie 2017, eq. 13, relative).
+
+    Every variance gets 1e-8 of the target's mean power, so that its root has a slope.
+    """
     floor = 1e-8 * target.gram.diagonal().mean() + _TINY
     deviation, wanted = (moments.variance + floor).sqrt(), (target.variance + floor).sqrt()
     distance = (moments.mean - target.mean).square().sum() + (deviation - wanted).square().sum()
@@ -125,6 +130,8 @@ STYLE_LOSSES: dict[str, StyleLoss] = {
     "meanstd": mean_std_loss,
     "wasserstein": wasserstein_loss,
 }
+# Losses of spreads: the mean is subtracted from the second moment, so its rounding must not show.
+CENTRED_LOSSES: frozenset[StyleLoss] = frozenset({mean_std_loss, wasserstein_loss})
 
 
 def _symmetric_root(matrix: Tensor) -> Tensor:
@@ -178,23 +185,18 @@ def newton_schulz(
     return y * scale.sqrt(), z / scale.sqrt()
 
 
-def content_power(targets: Iterable[Tensor]) -> Tensor:
-    """Sum of squares of content features over tiles, float64: what the content loss is relative to."""
-    return sum((t.double().square().sum() for t in targets), torch.zeros((), dtype=torch.float64))
-
-
-# Nine-point squared differences: each pixel against its 4 direct and, half as strong, its 4 diagonal
-# neighbours (the picture replicated at its border). The kernel is the gradient of that sum over
-# pairs; its centre makes it sum to zero.
-_TV_KERNEL = torch.tensor([[-0.5, -1.0, -0.5], [-1.0, 6.0, -1.0], [-0.5, -1.0, -0.5]]) / 6
+# Gradient of a sixth of the sum over pairs of neighbours of their squared difference, the diagonal
+# pairs counted half (so that the weights around a pixel sum to one).
+_TV_KERNEL = ((-0.5, -1.0, -0.5), (-1.0, 6.0, -1.0), (-0.5, -1.0, -0.5))
 
 
 def total_variation(window: Tensor, edges: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
     """Squared total variation of a window of the canvas, and its exact gradient.
 
-    The quadratic form ``½ Σ x·(L x)`` with the nine-point Laplacian ``L``. Own stencil rather than
-    kornia's (which sums ``|∂x| + |∂y|`` along two axes): the diagonals damp the checkerboards that
-    pooling leaves behind, and a square has no kink at zero.
+    Nine-point: a sixth of the sum over pairs of neighbours of their squared difference, diagonal pairs
+    counted half, the picture replicated at its border. Own stencil rather than kornia's (which sums
+    ``|∂x| + |∂y|`` along two axes): the diagonals damp the checkerboards that pooling leaves behind,
+    and a square has no kink at zero. Being a quadratic form it is ``½ Σ x·(its gradient)``.
 
     Args:
         window: (1, 3, h, w), a region of the canvas with one more pixel on every inner side.
@@ -206,7 +208,7 @@ def total_variation(window: Tensor, edges: tuple[int, int, int, int]) -> tuple[T
     """
     top, bottom, left, right = edges
     x = F.pad(window, (left, right, top, bottom), mode="replicate")
-    kernel = _TV_KERNEL.to(x).view(1, 1, 3, 3)
+    kernel = (torch.tensor(_TV_KERNEL, dtype=x.dtype, device=x.device) / 3).view(1, 1, 3, 3)
     gradient = F.conv2d(x.transpose(0, 1), kernel).transpose(0, 1)
     inner = x[..., 1:-1, 1:-1]
     return 0.5 * (inner.double() * gradient.double()).sum(), gradient

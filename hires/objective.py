@@ -17,7 +17,7 @@ from torch import Tensor
 from hires.config import ConfigError, format_bytes
 from hires.features import Layer, Network
 from hires.kernels import SquaredError
-from hires.losses import Moments, StyleLoss, measure, total_variation
+from hires.losses import CENTRED_LOSSES, Moments, StyleLoss, measure, total_variation
 from hires.precision import Precision, fp32_island
 from hires.tiling import Region, Span, Tile, bands, grid, round_up
 
@@ -51,6 +51,11 @@ class Weights:
     def names(self) -> tuple[str, ...]:
         """All layers that are looked at, each once."""
         return tuple(dict.fromkeys([*self.style_layers, *self.content_layers]))
+
+    @property
+    def is_centred(self) -> bool:
+        """Whether the style loss subtracts means, and so needs unrounded moments."""
+        return self.style_loss in CENTRED_LOSSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +270,9 @@ class Objective:
         sums: dict[str, Tensor] = {}
         for name in self.weights.style_layers:
             window = feature_window(self.network.layers[name], tile)
-            moments = measure(features[name], window, self.precision.sum_dtype)
+            moments = measure(
+                features[name], window, self.precision.sum_dtype, exact=self.weights.is_centred
+            )
             sums[f"total {name}"], sums[f"product {name}"] = moments.total, moments.product
         for name in self.weights.content_layers:
             layer = self.network.layers[name]
@@ -360,8 +367,7 @@ def _backward(
 
 def _power(target: Tensor) -> float:
     """Sum of squares of a target; a blank picture's is 1, so that its loss stays finite."""
-    flat = target.flatten(1).float()
-    total = sum(float((part.double() ** 2).sum()) for part in flat.split(2**20, dim=1))
+    total = sum(float(channel.double().square().sum()) for channel in target[0])
     return total or 1.0
 
 
@@ -378,7 +384,7 @@ def measure_style(
             features = network(pixels, names, padded=tile.bordered)
             for name in names:
                 window = feature_window(network.layers[name], tile)
-                part = measure(features[name], window, precision.sum_dtype)
+                part = measure(features[name], window, precision.sum_dtype, exact=True)
                 found[name] = found[name] + part if name in found else part
     return found
 

@@ -21,9 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_png
 
-from hires import encoding, images
+from hires import encoding
 from hires.images import (
     ImageError,
     SaveError,
@@ -43,6 +42,10 @@ def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> Tensor:
     return torch.rand((1, channels, height, width), generator=generator)
 
 
+def levels(image: Tensor) -> list[float]:
+    return sorted(set(image.flatten().tolist()))
+
+
 def gradient(height: int = 40, width: int = 56) -> Tensor:
     rows = torch.linspace(0.1, 0.9, height)[:, None].expand(height, width)
     columns = torch.linspace(0.1, 0.9, width).expand(height, width)
@@ -60,10 +63,32 @@ def read_elsewhere(path: Path, bit_depth: int) -> np.ndarray[Any, np.dtype[Any]]
     if path.suffix.lower() in (".tif", ".tiff"):
         return np.asarray(tifffile.imread(path))
     if bit_depth == 16:
-        encoded = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-        return decode_png(encoded, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+        return read_png_by_the_book(path)
     with Image.open(path) as image:
         return np.asarray(image)
+
+
+def read_png_by_the_book(path: Path) -> np.ndarray[Any, np.dtype[Any]]:
+    """16-bit RGB or RGBA after the PNG specification, sections 5 and 9: (H, W, C) uint16."""
+    data, chunks, position = path.read_bytes(), {b"IDAT": b""}, 8
+    while position < len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        chunks[kind] = chunks.get(kind, b"") + data[position + 8 : position + 8 + length]
+        position += 12 + length
+    width, height, depth, colour_type = struct.unpack_from(">2I2B", chunks[b"IHDR"])
+    assert (depth, colour_type) in [(16, 2), (16, 6)]
+    step = 6 if colour_type == 2 else 8  # bytes per pixel
+    filtered = zlib.decompress(chunks[b"IDAT"])
+    rows, above = [], bytes(step * (width + 1))
+    for start in range(0, len(filtered), step * width + 1):
+        row = bytearray(step)  # the pixel left of the first is zero
+        for index, byte in enumerate(filtered[start + 1 : start + 1 + step * width]):
+            a, b, c = row[index], above[index + step], above[index]
+            nearest = min((a, b, c), key=lambda value: abs(a + b - c - value))
+            row.append((byte + (0, a, b, (a + b) // 2, nearest)[filtered[start]]) % 256)
+        rows.append(row[step:])
+        above = bytes(row)
+    return np.frombuffer(b"".join(rows), ">u2").reshape(height, width, -1).astype(np.uint16)
 
 
 def matrix_profile(columns: list[list[float]], gamma: float) -> bytes:
@@ -128,8 +153,8 @@ def test_every_ending_is_its_format_with_srgb_and_no_orientation(
     path = tmp_path / f"out{ending}"
     save_image(gradient(), path)
     with Image.open(path) as image:
-        expected = {"jpg": "JPEG", "tif": "TIFF"}.get(ending[1:], ending[1:].upper())
-        assert (image.format or "").replace("TIF", "TIF") == expected
+        expected = {".jpg": "JPEG", ".tif": "TIFF"}.get(ending, ending[1:].upper())
+        assert image.format == expected
         assert (image.size, image.mode) == ((56, 40), "RGB")
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
         assert "sRGB" in ImageCms.getProfileDescription(profile)
@@ -189,8 +214,9 @@ def test_bigtiff_where_offsets_need_it(tmp_path: Path, monkeypatch: pytest.Monke
     for name, is_big in [("small.tif", False), ("big.tif", True)]:
         with tifffile.TiffFile(tmp_path / name) as file:
             assert file.is_bigtiff == is_big
-            assert file.pages[0].compression == tifffile.COMPRESSION.ADOBE_DEFLATE
-            assert file.pages[0].predictor == tifffile.PREDICTOR.HORIZONTAL
+            page = file.pages.first
+            assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+            assert page.predictor == tifffile.PREDICTOR.HORIZONTAL
     assert torch.equal(load_image(tmp_path / "big.tif"), load_image(tmp_path / "small.tif"))
 
 
@@ -473,7 +499,10 @@ def test_orientation_is_applied(tmp_path: Path, ending: str, orientation: int) -
     path = tmp_path / f"turned{ending}"
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = {".jpg": {"quality": 100, "subsampling": 0}, ".webp": {"lossless": True}}
+    options: dict[str, dict[str, Any]] = {
+        ".jpg": {"quality": 100, "subsampling": 0},
+        ".webp": {"lossless": True},
+    }
     source = Image.fromarray(pixels_of(gradient(24, 40), 255))
     source.save(path, exif=exif, **options.get(ending, {}))
     with Image.open(path) as image:
@@ -526,8 +555,8 @@ def test_palette_bilevel_and_gray_alpha(tmp_path: Path) -> None:
     Image.new("LA", (5, 4), (51, 102)).save(tmp_path / "la.png")
     picture = read_picture(tmp_path / "la.png")
     assert picture.alpha is not None
-    assert picture.pixels.unique().tolist() == pytest.approx([0.2])
-    assert picture.alpha.unique().tolist() == pytest.approx([0.4])
+    assert levels(picture.pixels) == pytest.approx([0.2])
+    assert levels(picture.alpha) == pytest.approx([0.4])
 
 
 def test_premultiplied_alpha_is_divided_out(tmp_path: Path) -> None:
@@ -537,10 +566,10 @@ def test_premultiplied_alpha_is_divided_out(tmp_path: Path) -> None:
     expected = torch.tensor([0.5, 0.2, 0.1])[None, :, None, None].expand(1, 3, 8, 8)
     torch.testing.assert_close(picture.pixels, expected, rtol=0, atol=0.5 / 100)
     assert picture.alpha is not None
-    assert picture.alpha.unique().tolist() == pytest.approx([100 / 255])
+    assert levels(picture.alpha) == pytest.approx([100 / 255])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint32])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint32])
 def test_wide_pixel_types_are_16_bit(tmp_path: Path, dtype: type[Any]) -> None:
     image = noise(20, 30)[0].permute(1, 2, 0).numpy()
     stored = image.astype(np.float64) * 4294967295 if dtype is np.uint32 else image
@@ -581,6 +610,17 @@ def test_cmyk_without_profile(tmp_path: Path, name: str) -> None:
     assert black.max() < 0.25
 
 
+def test_16_bit_cmyk(tmp_path: Path) -> None:
+    ink = np.zeros((8, 8, 4), np.uint16)
+    ink[:4, :, 0] = 65535
+    tifffile.imwrite(tmp_path / "ink.tif", ink, photometric="separated")
+    picture = read_picture(tmp_path / "ink.tif")
+    cyan, paper = picture.pixels[0, :, [1, 6], 4].T
+    assert picture.bit_depth == 16
+    assert cyan[0] < 0.35 < 0.6 < cyan[1]
+    assert paper.min() > 0.97
+
+
 # Colour profiles
 
 
@@ -606,8 +646,12 @@ def test_wide_gamuts_are_converted(
     expected = converted(stored / peak, primaries, ADOBE_GAMMA)
     assert np.abs(expected - stored / peak).max() > 0.03  # the conversion is worth testing
     got = picture.pixels[0].permute(1, 2, 0).numpy()
-    inside = (expected > 0.05) & (expected < 0.95)
-    assert np.abs(got - expected)[inside].max() < 1e-3
+    in_gamut = ((expected > 0.02) & (expected < 0.98)).all(-1)
+    assert in_gamut.mean() > 0.7
+    error = np.abs(got - expected)
+    assert error[in_gamut].max() < 2 / 255
+    assert error[in_gamut].mean() < 0.2 / 255
+    assert error.max() < 0.05  # out of it, the colour engine clips its own way
     assert picture.bit_depth == 8 * stored.itemsize
 
 
@@ -616,9 +660,22 @@ def test_alpha_survives_a_conversion(tmp_path: Path) -> None:
     source.save(tmp_path / "in.png", icc_profile=matrix_profile(ADOBE_RGB, ADOBE_GAMMA))
     picture = read_picture(tmp_path / "in.png")
     assert picture.alpha is not None
-    assert picture.alpha.unique().tolist() == pytest.approx([0.4])
+    assert levels(picture.alpha) == pytest.approx([0.4])
     expected = converted(np.array([100, 150, 200]) / 255, ADOBE_RGB, ADOBE_GAMMA)
     assert picture.pixels[0, :, 0, 0].tolist() == pytest.approx(expected.tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_gray_profiles_are_converted(tmp_path: Path, dtype: type[np.unsignedinteger[Any]]) -> None:
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(1.8 * 256)) + bytes(2)
+    profile = matrix_profile(SRGB, 1.8).replace(b"RGB XYZ ", b"GRAYXYZ ").replace(b"rTRC", b"kTRC")
+    assert curve in profile
+    peak = np.iinfo(dtype).max
+    values = np.linspace(0.1, 0.9, 256).reshape(16, 16) * peak
+    Image.fromarray(values.astype(dtype)).save(tmp_path / "in.tif", icc_profile=profile)
+    expected = converted(np.repeat(values[..., None] / peak, 3, axis=-1), SRGB, 1.8)
+    got = load_image(tmp_path / "in.tif")[0].permute(1, 2, 0).numpy()
+    assert np.abs(got - expected).max() < 2 / 255
 
 
 @pytest.mark.parametrize(
@@ -713,6 +770,8 @@ def test_other_pixel_types_and_colour_spaces_are_refused(
 ) -> None:
     tifffile.imwrite(tmp_path / "signed.tif", np.zeros((8, 8), np.int16))
     assert "type short" in message_of(tmp_path / "signed.tif", capfd)
+    tifffile.imwrite(tmp_path / "double.tif", np.zeros((8, 8, 3)), photometric="rgb")
+    assert "rare kind" in message_of(tmp_path / "double.tif", capfd)
     lab = np.zeros((8, 8, 3), np.uint16)
     tifffile.imwrite(tmp_path / "lab.tif", lab, photometric="cielab")
     message_of(tmp_path / "lab.tif", capfd)
@@ -786,7 +845,7 @@ def test_up_and_down_again_keeps_everything_in_place(
     image = (rows.sin() * columns.cos() * 0.4 + 0.5).expand(1, 3, height, width)
     larger = resize(image, (round(height * tall), round(width * wide)))
     assert (resize(larger, (height, width)) - image).abs().max() < 0.04
-    flipped = resize(image.flip(-1, -2), larger.shape[-2:])
+    flipped = resize(image.flip(-1, -2), (larger.shape[-2], larger.shape[-1]))
     torch.testing.assert_close(flipped.flip(-1, -2), larger, rtol=0, atol=1e-5)
 
 
@@ -796,7 +855,7 @@ def test_a_ramp_keeps_its_coordinates() -> None:
         ramp = resize(centres.expand(1, 1, 3, 40), (3, size))[0, 0, 1]
         expected = (torch.arange(size) + 0.5) / size
         inner = slice(size // 8 + 1, -(size // 8 + 1))
-        torch.testing.assert_close(ramp[inner], expected[inner], rtol=0, atol=1e-5)
+        torch.testing.assert_close(ramp[inner], expected[inner], rtol=0, atol=2e-4)
 
 
 def test_shrinking_one_axis_antialiases_only_that_axis() -> None:
@@ -826,7 +885,7 @@ def test_resize_dtypes_clamp_and_copies() -> None:
     edge[..., 4:] = 1
     assert resize(edge, (32, 32)).min() < 0 < 1 < resize(edge, (32, 32)).max()
     clamped = resize(edge, (32, 32), clamp=True)
-    assert (clamped.min(), clamped.max()) == (0, 1)
+    assert (float(clamped.min()), float(clamped.max())) == (0, 1)
     same = resize(edge, (8, 8))
     assert torch.equal(same, edge)
     assert same.data_ptr() != edge.data_ptr()
@@ -843,7 +902,7 @@ def test_resize_dtypes_clamp_and_copies() -> None:
     ],
 )
 def test_resize_refuses_nonsense(image: Tensor, size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="expected|size"):
+    with pytest.raises(ValueError, match=r"expected|size"):
         resize(image, size)
 
 
@@ -874,4 +933,4 @@ def test_quantising_makes_no_float_copy(
 
     monkeypatch.setattr(torch, "cat", watched)
     save_image(noise(1000, 50), tmp_path / "out.tif", bit_depth=bit_depth)
-    assert 0 < largest <= images.BAND_ROWS * 50 * 3
+    assert 0 < largest <= encoding.BAND_ROWS * 50 * 3

@@ -1,0 +1,428 @@
+"""Distillation: teach a small VGG-shaped network the features of a large one.
+
+Three phases, each an iterator that yields a `Report` after every step:
+
+1. `train_blocks`: every block alone, from the teacher's features before it to those after it. Trained
+   jointly from scratch, deep blocks see only noise and stay stuck.
+2. `train_jointly`: end to end, on features and on Gram matrices.
+3. `train_by_painting`: besides, on canvases that the student itself is painting, with the input
+   gradient of the style loss as a target (Czarnecki et al. 2017, Sobolev training). An optimiser finds
+   every input where student and teacher disagree; here the student meets them first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hires.crops import Crops
+from hires.features import Architecture
+from hires.shampoo import Soap
+from hires.teaching import (
+    CONTENT_TAP,
+    STYLE_TAPS,
+    TAPS,
+    Student,
+    Teacher,
+    calibrate,
+    gram_with_mean,
+    relative_size,
+)
+
+# What counts in the sum of errors: the first layer is nearly linear, the content layer a by-product.
+_TAP_WEIGHTS = {tap: 1.0 for tap in TAPS} | {"relu1_1": 0.5, CONTENT_TAP: 0.3}
+
+PHASES = ("blocks", "joint", "painting")
+# Relative errors beyond this no longer pull; see `Trainer.errors`.
+_MAX_ERROR = 4.0
+# Share of a phase in which the step size rises.
+_WARM_UP = 0.05
+
+COMPACT = Architecture(
+    blocks=((16, 16), (32, 32), (64, 64, 96), (128, 128, 144, 144), (128,)),
+    padding="zeros",
+    input_padding="replicate",
+    matrix=((1 / 0.229, 0.0, 0.0), (0.0, 1 / 0.224, 0.0), (0.0, 0.0, 1 / 0.225)),
+    shift=(-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225),
+)
+
+
+Features = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How long and how hard to train.
+
+    Attributes:
+        steps: steps of the three phases.
+        learning_rates: peak step size of each phase.
+        batch: pictures a step in phases 1 and 2.
+        size: side of the training crops in pixels.
+        num_canvases: paintings under way in phase 3 ...
+        num_painted: ... of which this many are trained on and painted on in a step.
+        gradient_weight: weight of the input gradient's error in phase 3.
+        averaging: longest decay of the running average of the weights that becomes the result.
+        seed: seed of everything random.
+    """
+
+    steps: tuple[int, int, int] = (1000, 2000, 2000)
+    learning_rates: tuple[float, float, float] = (3e-3, 1.5e-3, 1e-3)
+    batch: int = 6
+    size: int = 192
+    num_canvases: int = 48
+    num_painted: int = 2
+    gradient_weight: float = 0.5
+    averaging: float = 0.999
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Where training stands after a step.
+
+    Attributes:
+        phase: ``blocks``, ``joint`` or ``painting``.
+        step: steps done in this phase, from 1.
+        num_steps: steps of this phase.
+        errors: relative squared errors, ``features relu4_1`` and ``gram relu4_1`` and so on.
+    """
+
+    phase: str
+    step: int
+    num_steps: int
+    errors: dict[str, float]
+
+
+class Trainer:
+    """A student on its way: what the three phases share.
+
+    Where the student is narrower than the teacher, a trained 1×1 map stands between the two; it is
+    needed in training only.
+
+    Args:
+        student: network to train.
+        teacher: what it learns from, prepared for the device.
+        crops: training pictures.
+        recipe: how long and how hard.
+        device: where to train.
+    """
+
+    def __init__(
+        self, student: Student, teacher: Teacher, crops: Crops, recipe: Recipe, device: torch.device
+    ) -> None:
+        self.student = student.to(device=device, memory_format=torch.channels_last)
+        self.teacher, self.crops, self.recipe, self.device = teacher, crops, recipe, device
+        self.yardsticks = calibrate(teacher, crops, device, size=recipe.size)
+        own, other = student.architecture.layers(), teacher.network.layers
+        self.adapters = nn.ModuleDict(
+            {
+                tap: nn.Conv2d(own[tap].channels, other[tap].channels, 1)
+                for tap in TAPS
+                if own[tap].channels != other[tap].channels
+            }
+        ).to(device)
+        self.begin(0)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything that is trained."""
+        return [*self.student.parameters(), *self.adapters.parameters()]
+
+    def begin(self, phase: int) -> None:
+        """Start a phase from the averaged weights of the one before, with a fresh optimizer."""
+        if phase:
+            self.student.load_weights(self.average)
+        self.phase, self.done = phase, 0
+        self.average = self.student.weights()
+        self.optimizer = Soap(self.parameters, learning_rate=self.recipe.learning_rates[phase])
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `load_state` needs to go on from here, but for canvases under way."""
+        return {
+            "phase": self.phase,
+            "done": self.done,
+            "student": self.student.state_dict(),
+            "adapters": self.adapters.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+            "random": self.crops.random.getstate(),
+            "generator": self.crops.generator.get_state(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state` of a trainer with the same student, teacher and recipe."""
+        self.begin(state["phase"])
+        self.done = state["done"]
+        self.student.load_state_dict(state["student"])
+        self.adapters.load_state_dict(state["adapters"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average = dict(state["average"])
+        self.crops.random.setstate(state["random"])
+        self.crops.generator.set_state(state["generator"])
+
+    def batch(self, count: int) -> Tensor:
+        """Training pictures on the device."""
+        return self.crops.batch(count, self.recipe.size).to(self.device)
+
+    def adapted(self, tap: str, features: Tensor) -> Tensor:
+        """The student's features, as wide as the teacher's."""
+        return self.adapters[tap](features.float()) if tap in self.adapters else features
+
+    def errors(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], *, grams: bool
+    ) -> dict[str, Tensor]:
+        """Mean error of features and Gram matrices over a batch, by ``features relu4_1`` and so on."""
+        found = {}
+        for tap in student:
+            yardstick, features = self.yardsticks[tap], self.adapted(tap, student[tap])
+            error = yardstick.feature_error(features, teacher[tap])
+            # A hopeless picture (a flat one, say) must not drown the others.
+            found[f"features {tap}"] = error.clamp_max(_MAX_ERROR).mean()
+            if grams and tap != CONTENT_TAP:
+                error = yardstick.gram_error(features, teacher[tap])
+                found[f"gram {tap}"] = error.clamp_max(_MAX_ERROR).mean()
+        return found
+
+    def steps(self) -> Iterator[int]:
+        """Count the remaining steps of this phase."""
+        return iter(range(self.done, self.recipe.steps[self.phase]))
+
+    def step(self, loss: Tensor, errors: Mapping[str, Tensor]) -> Report:
+        """One descent on a loss, with warm-up and a cosine to a fiftieth of the step size."""
+        total = self.recipe.steps[self.phase]
+        done = self.done / total
+        rate = min(1.0, (done + 1 / total) / _WARM_UP) * (0.51 + 0.49 * math.cos(math.pi * done))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rates[self.phase] * rate
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        if bool(torch.isfinite(norm)):
+            self.optimizer.step()
+        self._average()
+        self.done += 1
+        values = {key: float(error.detach()) for key, error in errors.items()}
+        return Report(PHASES[self.phase], self.done, total, values)
+
+    def _average(self) -> None:
+        # The window grows with the run: the first steps are soon forgotten.
+        decay = min(self.recipe.averaging, 1 - 1 / (self.done / 3 + 2))
+        for name, value in self.student.weights().items():
+            self.average[name].lerp_(value, 1 - decay)
+
+
+def distill(trainer: Trainer) -> Iterator[Report]:
+    """Train to the end, from wherever the trainer stands; the result is ``trainer.average``."""
+    for phase, train in enumerate((train_blocks, train_jointly, train_by_painting)):
+        if phase < trainer.phase:
+            continue
+        if phase > trainer.phase:
+            trainer.begin(phase)
+        yield from train(trainer)
+
+
+def weighted_sum(errors: Mapping[str, Tensor]) -> Tensor:
+    """The loss: errors times the weight of their layer."""
+    weighted = [_TAP_WEIGHTS[key.split()[1]] * error for key, error in errors.items()]
+    return torch.stack(weighted).sum()
+
+
+def train_blocks(trainer: Trainer) -> Iterator[Report]:
+    """Phase 1: every block alone, from the teacher's features before it."""
+    if not trainer.done:
+        standardise(trainer)
+    for _ in trainer.steps():
+        image = trainer.batch(trainer.recipe.batch)
+        targets = trainer.teacher(image)
+        features = _block_by_block(trainer, image, targets)
+        errors = trainer.errors(features, targets, grams=False)
+        yield trainer.step(weighted_sum(errors), errors)
+
+
+def _block_by_block(
+    trainer: Trainer, image: Tensor, targets: Mapping[str, Tensor], *, standardising: bool = False
+) -> dict[str, Tensor]:
+    """The student's features, every block fed with the teacher's; its own where widths differ."""
+    student, found = trainer.student, dict[str, Tensor]()
+    x = student.normalised(image)
+    for key in student.convolutions:
+        if standardising:
+            student.standardise(key, x)
+        x = student.layer(key, x)
+        tap = f"relu{key}"
+        if tap in TAPS:
+            found[tap] = x
+        if tap in STYLE_TAPS:
+            same = tap not in trainer.adapters
+            x = targets[tap] / trainer.yardsticks[tap].scale if same else x.detach()
+    return found
+
+
+@torch.no_grad()
+def standardise(trainer: Trainer) -> None:
+    """Scale and shift every channel to zero mean and unit variance before the ReLU on real features.
+
+    Data-dependent initialisation (Mishkin & Matas 2016): no unit is dead at the start, and no
+    normalisation layer is left to fold away at the end.
+    """
+    image = trainer.batch(2 * trainer.recipe.batch)
+    _block_by_block(trainer, image, trainer.teacher(image), standardising=True)
+
+
+def train_jointly(trainer: Trainer) -> Iterator[Report]:
+    """Phase 2: end to end, on features and Gram matrices."""
+    for _ in trainer.steps():
+        image = trainer.batch(trainer.recipe.batch)
+        errors = trainer.errors(trainer.student(image), trainer.teacher(image), grams=True)
+        yield trainer.step(weighted_sum(errors), errors)
+
+
+@dataclass(slots=True)
+class Canvas:
+    """A painting under way, (1, 3, H, W) throughout.
+
+    Attributes:
+        image: the painting.
+        content: what it shows.
+        style: how it is painted.
+        content_weight: strength of the content against the style.
+        learning_rate: step size of its Adam.
+        steps_left: steps until it is replaced by a new one.
+        first: running mean of the gradient.
+        second: running mean of its square.
+        age: steps done.
+    """
+
+    image: Tensor
+    content: Tensor
+    style: Tensor
+    content_weight: float
+    learning_rate: float
+    steps_left: int
+    first: Tensor
+    second: Tensor
+    age: int = 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is time for another."""
+        return self.steps_left <= 0 or not bool(torch.isfinite(self.image).all())
+
+    def paint(self, gradient: Tensor) -> None:
+        """One step of Adam, the picture kept in [0, 1]."""
+        self.age += 1
+        self.steps_left -= 1
+        self.first.lerp_(gradient, 0.1)
+        self.second.lerp_(gradient.square(), 0.01)
+        mean, square = self.first / (1 - 0.9**self.age), self.second / (1 - 0.99**self.age)
+        self.image = (self.image - self.learning_rate * mean / (square.sqrt() + 1e-12)).clamp(0, 1)
+
+
+def new_canvas(trainer: Trainer) -> Canvas:
+    """Begin a painting of random content, style and settings, from the content or from noise."""
+    crops, draw, size = trainer.crops, trainer.crops.random, trainer.recipe.size
+    content = crops.crop(size) if draw.random() < 0.9 else crops.batch(1, size).clamp(0, 1)
+    image = content
+    if draw.random() < 0.2:
+        noise = torch.rand(content.shape, generator=crops.generator)
+        image = (draw.choice((0.3, 1.0)) * noise + draw.choice((0.0, 0.3)) * content).clamp(0, 1)
+    return Canvas(
+        image=image.to(trainer.device),
+        content=content.to(trainer.device),
+        style=crops.crop(size).to(trainer.device),
+        content_weight=draw.choice((0.02, 0.1, 0.3, 1.0)),
+        learning_rate=draw.choice((0.01, 0.02, 0.05)),
+        steps_left=draw.choice((30, 60, 120, 200)),
+        first=torch.zeros_like(content, device=trainer.device),
+        second=torch.zeros_like(content, device=trainer.device),
+    )
+
+
+def train_by_painting(trainer: Trainer) -> Iterator[Report]:
+    """Phase 3: on pictures and on the student's own paintings, with their gradient as a target."""
+    recipe, draw = trainer.recipe, trainer.crops.random
+    canvases = [new_canvas(trainer) for _ in range(recipe.num_canvases)]
+    for _ in trainer.steps():
+        chosen = draw.sample(range(recipe.num_canvases), recipe.num_painted)
+        errors = _painting_step(trainer, [canvases[i] for i in chosen])
+        gradient = errors.pop("gradient")
+        loss = weighted_sum(errors) + recipe.gradient_weight * gradient
+        yield trainer.step(loss, errors | {"gradient": gradient})
+        for i in chosen:
+            if canvases[i].finished:
+                canvases[i] = new_canvas(trainer)
+
+
+def _painting_step(trainer: Trainer, canvases: list[Canvas]) -> dict[str, Tensor]:
+    """Errors on two fresh pictures, on the canvases, their contents and styles; and paint once."""
+    student, teacher = trainer.student, trainer.teacher
+    fixed = torch.cat([c.style for c in canvases] + [c.content for c in canvases])
+    pictures = torch.cat([fixed, trainer.batch(2)]).contiguous(memory_format=torch.channels_last)
+    painted = torch.cat([c.image for c in canvases])
+    painted = painted.contiguous(memory_format=torch.channels_last).requires_grad_()
+    own, own_painted = student(pictures), student(painted)
+    with torch.no_grad():
+        other = teacher(pictures)
+    other_painted = teacher(painted)
+    aim = _Aim(trainer, canvases)
+    loss = aim.loss(own_painted, {tap: value.detach() for tap, value in own.items()})
+    (gradient,) = torch.autograd.grad(loss, painted, create_graph=True)
+    loss = aim.loss(other_painted, other, behind_heads=True)
+    (wanted,) = torch.autograd.grad(loss, painted)
+    for i, canvas in enumerate(canvases):
+        canvas.paint(gradient.detach()[i : i + 1])
+    together = {tap: torch.cat([own[tap], own_painted[tap]]) for tap in own}
+    targets = {tap: torch.cat([other[tap], other_painted[tap].detach()]) for tap in own}
+    errors = trainer.errors(together, targets, grams=True)
+    return errors | {"gradient": gradient_error(gradient, wanted)}
+
+
+class _Aim:
+    """What a few canvases are painted towards: the losses of `hires.objective` without tiles."""
+
+    def __init__(self, trainer: Trainer, canvases: list[Canvas]) -> None:
+        self.yardsticks = trainer.yardsticks
+        self.content_tap = trainer.crops.random.choice((CONTENT_TAP, "relu4_1"))
+        weights = [canvas.content_weight for canvas in canvases]
+        self.content_weights = torch.tensor(weights, device=trainer.device)
+
+    def loss(self, painted: Features, fixed: Features, *, behind_heads: bool = False) -> Tensor:
+        """Sum over the canvases.
+
+        Args:
+            painted: features of the canvases.
+            fixed: features of their styles, then of their contents, then of whatever else.
+            behind_heads: measure the style half behind the teacher's heads, where there are some.
+        """
+        count = len(self.content_weights)
+        content = fixed[self.content_tap][count : 2 * count].float()
+        error = (painted[self.content_tap].float() - content).square().mean((1, 2, 3))
+        total = (self.content_weights * error / content.square().mean((1, 2, 3))).sum()
+        for tap in STYLE_TAPS:
+            wanted = gram_with_mean(fixed[tap][:count])
+            difference = gram_with_mean(painted[tap]) - wanted
+            style = relative_size(difference[:, :-1, :-1], wanted[:, :-1, :-1])
+            metric = self.yardsticks[tap].metric
+            if behind_heads and metric is not None:
+                style = 0.5 * style + 0.5 * relative_size(metric @ difference, metric @ wanted)
+            total = total + style.sum() / len(STYLE_TAPS)
+        return total
+
+
+def gradient_error(gradient: Tensor, wanted: Tensor) -> Tensor:
+    """Relative squared error of (B, 3, H, W) gradients, averaged over four scales; at most 3.
+
+    At full size it decides about grain, blurred by up to 8 pixels about the larger swirls.
+    """
+    errors = []
+    for window in (1, 2, 4, 8):
+        one, other = F.avg_pool2d(gradient, window), F.avg_pool2d(wanted, window)
+        errors.append((one - other).square().mean((1, 2, 3)) / other.square().mean((1, 2, 3)))
+    return torch.stack(errors).clamp_max(3).mean()

@@ -1,0 +1,73 @@
+"""Draw the sample pictures: a harbour to paint, an oil painting and a woodcut to paint with.
+
+    python scripts/make_samples.py [--out samples] [--size 2048]
+
+Everything is computed from fixed seeds; the pictures belong to the project.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms
+from samples_art import harbour, impasto, woodcut
+from samples_art.fields import Field
+
+MAX_BYTES = 1_500_000
+STYLE_SHARE = 0.82  # a style picture's width in content widths
+PROFILE_DATE = slice(24, 36)  # of an ICC header; cleared, so that every run writes the same bytes
+
+
+def srgb_profile() -> bytes:
+    """An sRGB profile without the time at which it was made."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[PROFILE_DATE] = np.array([2000, 1, 1, 0, 0, 0], ">u2").tobytes()
+    return bytes(profile)
+
+
+def encode(picture: Field, max_bytes: int = MAX_BYTES) -> bytes:
+    """JPEG bytes (4:4:4, sRGB) of an (H, W, 3) picture, the best quality within `max_bytes`.
+
+    Raises ValueError if not even quality 60 fits.
+    """
+    image = Image.fromarray((np.clip(picture, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8))
+    for quality in range(95, 59, -1):
+        buffer = io.BytesIO()
+        image.save(
+            buffer, "JPEG", quality=quality, subsampling=0, optimize=True,
+            progressive=True, icc_profile=srgb_profile(),
+        )  # fmt: skip
+        if buffer.tell() <= max_bytes:
+            return buffer.getvalue()
+    raise ValueError(f"picture of {image.width}x{image.height} does not fit {max_bytes} bytes")
+
+
+def main() -> None:
+    """Draw all three pictures and write them."""
+    parser = argparse.ArgumentParser(description="Draw the sample pictures.")
+    parser.add_argument("--out", type=Path, default=Path("samples"), help="folder to write to")
+    parser.add_argument("--size", type=int, default=2048, help="width of the content picture")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.set_grad_enabled(False)
+    style_size = 16 * round(options.size * STYLE_SHARE / 16)
+    pictures: dict[str, tuple[Callable[[int], Field], int]] = {
+        "harbour": (harbour.paint, options.size),
+        "impasto": (impasto.paint, style_size),
+        "woodcut": (woodcut.paint, style_size),
+    }
+    for name, (paint, size) in pictures.items():
+        start = time.perf_counter()
+        data = encode(paint(size))
+        (options.out / f"{name}.jpg").write_bytes(data)
+        print(f"{name}.jpg: {len(data) / 1e6:.2f} MB, {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Pictures and networks that several tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from hires.features import Architecture
+
+# Tests run tiny tensors: threads cost more than they bring, and runners are often crowded.
+torch.set_num_threads(1)
+
+MATRIX = ((4.3, 0.1, 0.0), (0.0, 4.4, 0.0), (0.2, 0.0, 4.5))
+SHIFT = (-2.1, -2.0, -1.8)
+
+# VGG-19's depth, and the compact network's, at widths that a test can afford in float64.
+VGG_SHAPE = Architecture(
+    blocks=((4, 4), (6, 6), (8,) * 4, (8,) * 4, (8,) * 4), matrix=MATRIX, shift=SHIFT
+)
+COMPACT_SHAPE = Architecture(
+    blocks=((4, 4), (6, 8), (8, 8, 10), (10, 10, 12), (10,)),
+    input_padding="replicate",
+    matrix=MATRIX,
+    shift=SHIFT,
+)
+REFLECT_SHAPE = Architecture(
+    blocks=((3,), (4, 4), (6,)), padding="reflect", input_padding="reflect", matrix=MATRIX
+)
+
+
+def random_weights(architecture: Architecture, seed: int = 0) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for key, before, after in architecture.convolutions():
+        spread = (2 / (9 * before)) ** 0.5
+        weights[f"conv{key}.weight"] = torch.randn(after, before, 3, 3, generator=generator) * spread
+        weights[f"conv{key}.bias"] = torch.randn(after, generator=generator) * 0.1
+    return weights
+
+
+def random_image(height: int, width: int, seed: int = 0) -> Tensor:
+    """(1, 3, H, W) float64 in [0, 1]: soft shapes with some noise on them."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 5, 5, generator=generator, dtype=torch.float64)
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+    noise = torch.rand(1, 3, height, width, generator=generator, dtype=torch.float64)
+    return 0.7 * smooth + 0.3 * noise
+
+
+@pytest.fixture
+def image() -> Callable[..., Tensor]:
+    return random_image

@@ -1,0 +1,114 @@
+"""Plain float64 versions of the losses and of the whole pass, written for reading, not for speed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hires.features import Architecture
+
+Weights = Mapping[str, Tensor]
+
+
+def network(architecture: Architecture, weights: Weights, image: Tensor) -> dict[str, Tensor]:
+    """Every relu layer of a max-pooled network, by PyTorch's own modules."""
+    matrix = torch.tensor(architecture.matrix, dtype=torch.float64)
+    shift = torch.tensor(architecture.shift, dtype=torch.float64)
+    x = torch.einsum("ij,bjyx->biyx", matrix, image) + shift.view(1, 3, 1, 1)
+    found = {}
+    for b, block in enumerate(architecture.blocks, start=1):
+        for i in range(1, len(block) + 1):
+            mode = architecture.input_padding if (b, i) == (1, 1) else architecture.padding
+            x = F.pad(x, (1, 1, 1, 1), mode="constant" if mode == "zeros" else mode)
+            weight, bias = weights[f"conv{b}_{i}.weight"], weights[f"conv{b}_{i}.bias"]
+            x = F.relu(F.conv2d(x, weight.double(), bias.double()))
+            found[f"relu{b}_{i}"] = x
+        x = F.max_pool2d(x, 2)
+    return found
+
+
+def statistics(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, Gram matrix and covariance of (1, C, H, W) features, per position."""
+    f = features[0].flatten(1)
+    mean = f.mean(1)
+    gram = f @ f.T / f.shape[1]
+    return mean, gram, torch.cov(f, correction=0)
+
+
+def gram_loss(features: Tensor, target: Tensor) -> Tensor:
+    gram, wanted = statistics(features)[1], statistics(target)[1]
+    return ((gram - wanted) ** 2).sum() / (wanted**2).sum()
+
+
+def mean_std_loss(features: Tensor, target: Tensor) -> Tensor:
+    f, t = features[0].flatten(1), target[0].flatten(1)
+    floor = 1e-8 * (t**2).mean() + 1e-12
+    mean, deviation = t.mean(1), (t.var(1, correction=0) + floor).sqrt()
+    distance = ((f.mean(1) - mean) ** 2).sum()
+    distance = distance + (((f.var(1, correction=0) + floor).sqrt() - deviation) ** 2).sum()
+    return distance / ((mean**2).sum() + (deviation**2).sum())
+
+
+def wasserstein_loss(features: Tensor, target: Tensor) -> Tensor:
+    mean, _, covariance = statistics(features)
+    wanted_mean, wanted_gram, wanted = statistics(target)
+    ridge = 1e-4 * wanted.diagonal().mean() * torch.eye(len(mean), dtype=torch.float64)
+    covariance, wanted = covariance + ridge, wanted + ridge
+    root = matrix_root(wanted)
+    cross = matrix_root(root @ covariance @ root)
+    distance = ((mean - wanted_mean) ** 2).sum() + (covariance + wanted - 2 * cross).trace()
+    return distance / wanted_gram.trace()
+
+
+def matrix_root(matrix: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors @ torch.diag(values.sqrt()) @ vectors.T
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """A sixth of the sum over pairs of neighbours of squared differences (diagonals half), per pixel.
+
+    A pair that leaves the picture is folded back onto its border, as replication does.
+    """
+    height, width = image.shape[2:]
+    x = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    total = torch.zeros((), dtype=image.dtype)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            weight = {0: 0.0, 1: 1.0, 2: 0.5}[abs(dy) + abs(dx)]
+            neighbour = x[..., 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
+            # Every pair is met from both of its ends.
+            total = total + weight / 2 * ((image - neighbour) ** 2).sum()
+    return total / 6 / (height * width)
+
+
+STYLE = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserstein_loss}
+
+
+def objective(
+    architecture: Architecture,
+    weights: Weights,
+    style_loss: str,
+    *,
+    canvas: Tensor,
+    content: Tensor,
+    style: Tensor,
+    style_layers: Mapping[str, float],
+    content_layers: Mapping[str, float],
+    factors: tuple[float, float, float],
+) -> Tensor:
+    """Total loss of a canvas; ``factors`` weigh style, content and total variation."""
+    found = network(architecture, weights, canvas)
+    wanted, kept = network(architecture, weights, style), network(architecture, weights, content)
+    style_term = sum(
+        w * STYLE[style_loss](found[name], wanted[name]) for name, w in style_layers.items()
+    ) / sum(style_layers.values())
+    content_term = sum(
+        w * ((found[name] - kept[name]) ** 2).sum() / (kept[name] ** 2).sum()
+        for name, w in content_layers.items()
+    ) / sum(content_layers.values())
+    terms = (style_term, content_term, total_variation(canvas))
+    return torch.stack([f * torch.as_tensor(t) for f, t in zip(factors, terms, strict=True)]).sum()

@@ -1,0 +1,206 @@
+"""Tiled equals whole, loss and gradient; and whole equals a plain transcription of the formulas."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import reference
+import torch
+from conftest import COMPACT_SHAPE, REFLECT_SHAPE, VGG_SHAPE, random_image, random_weights
+from torch import Tensor
+
+from hires.features import Architecture, Network, Pooling
+from hires.losses import STYLE_LOSSES
+from hires.objective import (
+    Evaluation,
+    Objective,
+    TilePlan,
+    Weights,
+    measure_content,
+    measure_style,
+    plan_tiles,
+)
+from hires.precision import Precision
+from hires.tiling import grid
+
+SHAPES = {"vgg19": VGG_SHAPE, "compact": COMPACT_SHAPE, "reflect": REFLECT_SHAPE}
+FACTORS = (7.0, 2.0, 3.0)
+CPU = torch.device("cpu")
+
+
+def layers_of(architecture: Architecture) -> tuple[dict[str, float], dict[str, float]]:
+    num_blocks = len(architecture.blocks)
+    style = {f"relu{b}_1": 1.0 / b for b in range(1, num_blocks + 1)}
+    return style, {f"relu{num_blocks - 1}_2": 1.0}
+
+
+def weights_of(architecture: Architecture, style_loss: str) -> Weights:
+    style, content = layers_of(architecture)
+    return Weights(
+        style_loss=STYLE_LOSSES[style_loss],
+        style_layers=style,
+        content_layers=content,
+        style=FACTORS[0],
+        content=FACTORS[1],
+        tv=FACTORS[2],
+    )
+
+
+def build(
+    architecture: Architecture,
+    style_loss: str,
+    size: tuple[int, int],
+    *,
+    dtype: torch.dtype = torch.float64,
+    tile: int | None = None,
+    num_kept: int = 1,
+    pooling: Pooling = "max",
+    device: torch.device = CPU,
+) -> Objective:
+    weights = weights_of(architecture, style_loss)
+    network = Network(architecture, random_weights(architecture), pooling=pooling)
+    network.prepare(device, dtype, torch.channels_last)
+    precision = Precision(dtype)
+    content, style = random_image(*size, seed=1).to(dtype), random_image(75, 101, seed=2).to(dtype)
+
+    def plan(image: Tensor) -> TilePlan:
+        shape = (image.shape[2], image.shape[3])
+        found = plan_tiles(network, weights.names, shape, dtype=dtype, memory=2**40, tile=tile)
+        return TilePlan(found.tiles, found.core, min(num_kept, len(found.tiles)), 0)
+
+    return Objective(
+        network,
+        weights,
+        style=measure_style(network, style, list(weights.style_layers), plan(style), precision),
+        content=measure_content(
+            network, content, list(weights.content_layers), plan(content), device
+        ),
+        plan=plan(content),
+        precision=precision,
+    )
+
+
+def evaluate(objective: Objective, size: tuple[int, int], device: torch.device = CPU) -> Evaluation:
+    canvas = random_image(*size, seed=3).to(device, objective.precision.dtype)
+    evaluation = objective(canvas)
+    return Evaluation(evaluation.loss, evaluation.terms, evaluation.gradient.clone())
+
+
+def relative(found: Tensor, wanted: Tensor) -> float:
+    return float((found - wanted).norm() / wanted.norm())
+
+
+@pytest.mark.parametrize("style_loss", STYLE_LOSSES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_whole_equals_the_formulas(shape: str, style_loss: str) -> None:
+    architecture, size = SHAPES[shape], (70, 83)
+    objective = build(architecture, style_loss, size)
+    found = evaluate(objective, size)
+    canvas = random_image(*size, seed=3).requires_grad_()
+    style_layers, content_layers = layers_of(architecture)
+    loss = reference.objective(
+        architecture,
+        random_weights(architecture),
+        style_loss,
+        canvas=canvas,
+        content=random_image(*size, seed=1),
+        style=random_image(75, 101, seed=2),
+        style_layers=style_layers,
+        content_layers=content_layers,
+        factors=FACTORS,
+    )
+    (gradient,) = torch.autograd.grad(loss, canvas)
+    assert float(found.loss) == pytest.approx(float(loss.detach()), rel=1e-10)
+    assert relative(found.gradient, gradient) < 1e-9
+
+
+CASES: list[tuple[str, str, int]] = [
+    *itertools.product(("vgg19", "compact"), STYLE_LOSSES, (48, 96)),
+    ("reflect", "gram", 44),
+    ("reflect", "wasserstein", 44),
+]
+# Rows: short enough that every tile meets a border. Columns: long enough for free tiles.
+SIZE = (131, 283)
+
+
+@pytest.mark.parametrize(("shape", "style_loss", "tile"), CASES)
+def test_tiled_equals_whole_float64(shape: str, style_loss: str, tile: int) -> None:
+    whole = evaluate(build(SHAPES[shape], style_loss, SIZE), SIZE)
+    tiled = evaluate(build(SHAPES[shape], style_loss, SIZE, tile=tile, num_kept=2), SIZE)
+    assert float(tiled.loss) == pytest.approx(float(whole.loss), rel=1e-12)
+    assert relative(tiled.gradient, whole.gradient) <= 1e-12
+
+
+@pytest.mark.parametrize("style_loss", STYLE_LOSSES)
+@pytest.mark.parametrize("shape", ["vgg19", "compact"])
+def test_tiled_equals_whole_float32(shape: str, style_loss: str) -> None:
+    arguments: dict[str, Any] = {"dtype": torch.float32}
+    whole = evaluate(build(SHAPES[shape], style_loss, SIZE, **arguments), SIZE)
+    tiled = evaluate(build(SHAPES[shape], style_loss, SIZE, tile=64, **arguments), SIZE)
+    assert float(tiled.loss) == pytest.approx(float(whole.loss), rel=1e-5)
+    assert relative(tiled.gradient, whole.gradient) <= 1e-5
+
+
+@pytest.mark.parametrize("pooling", ["average", "l2"])
+def test_other_poolings_are_exact(pooling: Pooling) -> None:
+    whole = evaluate(build(COMPACT_SHAPE, "gram", SIZE, pooling=pooling), SIZE)
+    tiled = evaluate(build(COMPACT_SHAPE, "gram", SIZE, pooling=pooling, tile=64), SIZE)
+    assert relative(tiled.gradient, whole.gradient) <= 1e-12
+
+
+@pytest.mark.parametrize("size", [(220, 237), (33, 250), (64, 64), (257, 33)])
+def test_true_borders_and_free_tiles(size: tuple[int, int]) -> None:
+    whole = evaluate(build(COMPACT_SHAPE, "gram", size), size)
+    tiled = evaluate(build(COMPACT_SHAPE, "gram", size, tile=32), size)
+    assert relative(tiled.gradient, whole.gradient) <= 1e-12
+
+
+def test_the_number_of_kept_graphs_changes_nothing() -> None:
+    losses = []
+    for num_kept in (0, 1, 3, 100):
+        objective = build(COMPACT_SHAPE, "gram", SIZE, tile=64, num_kept=num_kept)
+        losses.append(evaluate(objective, SIZE))
+    for other in losses[1:]:
+        assert float(other.loss) == pytest.approx(float(losses[0].loss), rel=1e-13)
+        assert relative(other.gradient, losses[0].gradient) < 1e-13
+
+
+@pytest.mark.parametrize("failing_call", range(1, 8))
+def test_out_of_memory_at_any_call_leaves_the_result_exact(
+    failing_call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = (131, 283)
+    whole = evaluate(build(COMPACT_SHAPE, "gram", size), size)
+    objective = build(COMPACT_SHAPE, "gram", size, tile=128, num_kept=2)
+    forward, calls = Network.forward, itertools.count(1)
+
+    def failing(*args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        if next(calls) == failing_call:
+            raise torch.OutOfMemoryError("injected")
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(Network, "forward", failing)
+    found = evaluate(objective, size)
+    assert relative(found.gradient, whole.gradient) <= 1e-12
+
+
+def test_a_smaller_halo_would_be_noticed() -> None:
+    size = (64, 640)
+    objective = build(VGG_SHAPE, "gram", size)
+    whole = evaluate(objective, size)
+    halo, stride = objective.network.reach(objective.weights.names)
+    assert (halo, stride) == (70, 16)
+    tiles = grid(size, core=64, halo=halo - stride, alignment=stride)
+    objective.plan = TilePlan(tiles, 64, 1, 0)
+    assert relative(evaluate(objective, size).gradient, whole.gradient) > 1e-4
+
+
+@pytest.mark.gpu
+def test_cpu_equals_gpu() -> None:
+    arguments: dict[str, Any] = {"dtype": torch.float64, "tile": 64}
+    cpu = evaluate(build(COMPACT_SHAPE, "gram", SIZE, **arguments), SIZE)
+    cuda = torch.device("cuda")
+    gpu = evaluate(build(COMPACT_SHAPE, "gram", SIZE, device=cuda, **arguments), SIZE, cuda)
+    assert relative(gpu.gradient.cpu(), cpu.gradient) <= 1e-9
