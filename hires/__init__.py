@@ -1,9 +1,16 @@
 """Multi-scale, high-resolution stylization: paint a photograph in the style of a painting."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from hires.config import Config
-from hires.engine import Progress, StylizeError, iter_stylize, stylize
-from hires.images import load_image, save_image
 from hires.version import __version__
+
+if TYPE_CHECKING:
+    from hires.engine import Progress, StylizeError, iter_stylize, stylize
+    from hires.images import load_image, save_image
 
 __all__ = [
     "Config",
@@ -15,3 +22,19 @@ __all__ = [
     "save_image",
     "stylize",
 ]
+
+# Loaded when first asked for: `hires --help` must not wait for torch.
+_HOMES = {
+    "Progress": "engine",
+    "StylizeError": "engine",
+    "iter_stylize": "engine",
+    "load_image": "images",
+    "save_image": "images",
+    "stylize": "engine",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hires' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"hires.{_HOMES[name]}"), name)

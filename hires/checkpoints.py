@@ -1,14 +1,15 @@
 """Feature networks on disk: safetensors with JSON metadata, read with every check that can be made.
 
-Tensors are named ``conv1_1.weight`` and ``conv1_1.bias``. The metadata holds ``format``, ``version``,
-``architecture``, ``sha256`` (of the tensors and the architecture), ``licence``, ``attribution`` and
-whatever the writer adds.
+Tensors are named ``conv1_1.weight`` and ``conv1_1.bias``. The metadata holds ``format``,
+``version``, ``architecture``, ``sha256`` (of the tensors and the architecture), ``licence``,
+``attribution`` and whatever the writer adds.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -20,7 +21,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hires.features import VGG16, VGG19, Architecture, FeaturesError, Network, Pooling
+from hires.features import (
+    VGG16,
+    VGG19,
+    Architecture,
+    FeaturesError,
+    Network,
+    Pooling,
+    check_weights,
+)
 
 FORMAT = "hires-features"
 VERSION = "1"
@@ -40,8 +49,8 @@ def load_features(name: str, *, pooling: Pooling = "max") -> Network:
     """Load a feature network.
 
     Args:
-        name: ``compact`` (inside the package), ``vgg19`` or ``vgg16`` (torchvision's weights, downloaded
-            on first use), or the path of a checkpoint.
+        name: ``compact`` (inside the package), ``vgg19`` or ``vgg16`` (torchvision's weights,
+            downloaded on first use), or the path of a checkpoint.
         pooling: ``max``, ``average`` or ``l2``.
 
     Returns:
@@ -65,8 +74,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read and verify a checkpoint.
 
     Raises:
-        FeaturesError: if the file is missing, truncated, of another format or architecture, or if its
-            contents do not have the hash that it states.
+        FeaturesError: if the file is missing, truncated, of another format or architecture, or if
+            its contents do not have the hash that it states.
     """
     if not path.is_file():
         raise FeaturesError(
@@ -88,7 +97,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except (KeyError, TypeError, json.JSONDecodeError, FeaturesError) as error:
         raise FeaturesError(f"features '{path}': bad architecture ({error})") from None
     if digest(architecture, weights) != metadata.get("sha256"):
-        raise FeaturesError(f"features '{path}': damaged, its SHA-256 is not the one that it states")
+        raise FeaturesError(
+            f"features '{path}': damaged, its SHA-256 is not the one that it states"
+        )
+    try:
+        check_weights(architecture, weights)
+    except FeaturesError as error:
+        raise FeaturesError(f"features '{path}': {error}") from None
     return Checkpoint(architecture, weights, metadata)
 
 
@@ -99,7 +114,7 @@ def write_checkpoint(
     metadata: Mapping[str, str],
 ) -> None:
     """Write a checkpoint atomically; ``metadata`` should name licence and attribution."""
-    Network(architecture, weights)  # Refuses what `load_features` would refuse.
+    check_weights(architecture, weights)  # Refuses what `load_features` would refuse.
     stored = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     complete = {
         **metadata,
@@ -151,14 +166,17 @@ def from_torchvision(architecture: Architecture, state: Mapping[str, Tensor]) ->
 
 
 def _torchvision_state(name: str) -> Mapping[str, Tensor]:
-    from torchvision.models import VGG16_Weights, VGG19_Weights
+    from torchvision.models import (  # type: ignore[import-untyped]
+        VGG16_Weights,
+        VGG19_Weights,
+    )
 
     weights = {"vgg16": VGG16_Weights, "vgg19": VGG19_Weights}[name].IMAGENET1K_V1
     file = weights.url.rsplit("/", 1)[-1]
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     try:
         state: Mapping[str, Tensor] = weights.get_state_dict(check_hash=True, progress=False)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FeaturesError(
             f"features '{name}': cannot load {file} ({reason});"

@@ -1,13 +1,15 @@
-"""Frozen dataclasses that describe a run: every default, allowed value and help text, once. No torch.
+"""Frozen dataclasses that describe a run: every default, allowed value and help, once. No torch.
 
-The command line is generated from these fields; the string under a field is its help text.
+The command line is generated from these fields; the string under a field is its help text, in which
+``auto`` stands for the default of a field that may be None or empty.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Literal
 
 BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -65,22 +67,25 @@ class Config:
     min_size: int = 256
     """Long side of the first rung of the ladder in pixels."""
 
+    sizes: tuple[int, ...] = ()
+    """Long sides of all rungs, from small to large, in place of --size and --min-size."""
+
     iterations: tuple[int, ...] = ()
-    """Steps per rung, from small to large; the last number repeats. Default: a falling schedule."""
+    """Steps per rung, from small to large; the last number repeats. auto: fewer as rungs grow."""
 
     style_weights: tuple[float, ...] = ()
-    """Share of each style picture when there are several. Default: equal shares."""
+    """Share of each style picture when there are several. auto: equal shares."""
 
-    content_weight: float = 1.0
+    content_weight: float = 0.025
     """How strongly the scene of the content picture is kept."""
 
-    style_weight: float = 10.0
+    style_weight: float = 1.0
     """How strongly the style's textures and strokes are asked for."""
 
     tv_weight: float = 1.0
     """How strongly pixel noise is smoothed away (total variation)."""
 
-    style_loss: Literal["gram", "meanstd", "wasserstein"] = "gram"
+    style_loss: Literal["gram", "meanstd", "wasserstein"] = "wasserstein"
     """Which statistic of the style is matched."""
 
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -99,10 +104,10 @@ class Config:
     """Adam is lean and robust; L-BFGS needs fewer steps but several canvases of memory."""
 
     learning_rate: float | None = None
-    """Step size. Default: 0.02 for Adam, 1 for L-BFGS."""
+    """Step size. auto: 0.02 for Adam, 1 for L-BFGS."""
 
     average: float | None = None
-    """Decay of the running average that Adam's result is (0 switches it off). Default: 0.9."""
+    """Decay of the running average that Adam's result is; 0 switches it off. auto: 0.9."""
 
     style_scale: float = 1.0
     """Size of the style picture relative to the painting; smaller gives finer strokes."""
@@ -117,19 +122,20 @@ class Config:
     """Memory for feature maps; the tile size follows from it. The canvas itself comes on top."""
 
     tile: int | None = None
-    """Largest side of a tile in pixels. Default: as large as the memory allows."""
+    """Largest side of a tile in pixels. auto: as large as the memory allows."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the feature network; auto is bf16 where that is fast."""
 
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
+    """Where to compute: auto, cpu, cuda, cuda:N or mps."""
 
     def __post_init__(self) -> None:
         """Check every field on its own; what depends on pictures or machine is checked later."""
         _check_choices(self)
         _check_whole("size", self.size, 32)
         _check_whole("min_size", self.min_size, 32)
+        self._check_sizes()
         for count in self.iterations:
             _check_whole("iterations", count, 1)
         _check_whole("seed", self.seed, 0)
@@ -148,6 +154,17 @@ class Config:
         self._check_layers()
         parse_bytes(self.memory)
 
+    def _check_sizes(self) -> None:
+        for size in self.sizes:
+            _check_whole("sizes", size, 32)
+        if any(small >= large for small, large in pairwise(self.sizes)):
+            given = " ".join(map(str, self.sizes))
+            raise ConfigError(f"--sizes is {given}: give sizes that grow, each once")
+        defaults = {field.name: field.default for field in fields(self)}
+        for name in ("size", "min_size"):
+            if self.sizes and getattr(self, name) != defaults[name]:
+                raise ConfigError(f"--sizes names every size: leave {_flag(name)} out")
+
     def _check_average(self) -> None:
         if self.average is None:
             return
@@ -164,6 +181,8 @@ class Config:
             names = [parse_layer(layer)[0] for layer in layers]
             if len(set(names)) != len(names):
                 raise ConfigError(f"a layer is named twice: {' '.join(layers)}")
+            if layers and not any(parse_layer(layer)[1] for layer in layers):
+                raise ConfigError(f"layers {' '.join(layers)} all weigh 0: give one some weight")
 
     @property
     def memory_bytes(self) -> int:
@@ -187,8 +206,8 @@ class Config:
         """Least short side of the first rung, in pixels: four positions of a stride-16 layer."""
         return 64
 
-    def learning_rate_at(self, rung: int) -> float:
-        """Step size at a rung."""
+    def learning_rate_at(self, rung: int) -> float:  # noqa: ARG002
+        """Step size at a rung, from 0; so far every rung has the same."""
         default = 0.02 if self.optimizer == "adam" else 1.0
         return default if self.learning_rate is None else self.learning_rate
 

@@ -94,7 +94,7 @@ class Crops:
         return x.clamp(0, 1) if draw.random() < 0.9 else x
 
     def _noise(self, size: int) -> Tensor:
-        """Gray or coloured noise of unit spread, of grains of 1 to 8 pixels, some of it in streaks."""
+        """Gray or coloured noise of unit spread, in grains of 1 to 8 pixels, some in streaks."""
         grain = self.random.choice((1, 1, 2, 4, 8))
         channels = 3 if self.random.random() < 0.7 else 1
         side = -(-size // grain)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -21,12 +22,14 @@ from hires.losses import STYLE_LOSSES, Moments, blend
 from hires.objective import (
     Evaluation,
     Objective,
+    TileMemoryError,
     TilePlan,
     Weights,
     measure_content,
     measure_style,
     plan_tiles,
 )
+from hires.memory import heap_slack, return_freed_memory
 from hires.optim import CanvasOptimizer, NonFiniteError, canvas_optimizer
 from hires.precision import Precision, resolve_device, resolve_precision
 
@@ -121,6 +124,7 @@ class Studio:
             dtype=self.precision.dtype,
             memory=config.memory_bytes,
             tile=config.tile,
+            slack=heap_slack() if self.device.type == "cpu" else 1.0,
         )
 
 
@@ -146,6 +150,23 @@ def open_studio(config: Config) -> Studio:
     return Studio(network, precision, weights)
 
 
+def check_ladder(studio: Studio, config: Config, rungs: Sequence[Rung]) -> None:
+    """Refuse, before any work, a ladder with a picture that cannot be cut into tiles.
+
+    Raises:
+        ConfigError: for a picture too small for the network, or a memory budget too small for some
+            rung; the message names a budget that is enough for all.
+    """
+    failures: list[TileMemoryError] = []
+    for size in sorted({size for rung in rungs for size in (rung.size, *rung.style_sizes)}):
+        try:
+            studio.plan_tiles(config, size)
+        except TileMemoryError as error:
+            failures.append(error)
+    if failures:
+        raise max(failures, key=lambda failure: failure.needed)
+
+
 def stylize(content: Picture, styles: Picture | Sequence[Picture], config: Config) -> Tensor:
     """Paint a content picture in the style of one or more others.
 
@@ -161,11 +182,8 @@ def stylize(content: Picture, styles: Picture | Sequence[Picture], config: Confi
         ValueError: for settings or pictures that cannot be painted.
         StylizeError: if the optimisation breaks down.
     """
-    progress = None
-    for progress in iter_stylize(content, styles, config):
-        pass
-    assert progress is not None, "a ladder has at least one rung of at least one step"
-    return progress.picture()
+    (last,) = deque(iter_stylize(content, styles, config), maxlen=1)
+    return last.picture()
 
 
 def iter_stylize(
@@ -180,12 +198,15 @@ def iter_stylize(
     style_sizes = [_size(image) for image in style_images]
     rungs = ladder.plan(config, _size(content_image), style_sizes)
     warnings = ladder.warnings(config, rungs, style_sizes)
-    for rung in rungs:
-        studio.plan_tiles(config, rung.size)  # Refuses a budget that is too small before any work.
+    check_ladder(studio, config, rungs)
     work = [rung.num_pixels * rung.num_iterations for rung in rungs]
     optimizer: CanvasOptimizer | None = None
+    objective: Objective | None = None
     for rung in rungs:
+        objective = None  # The last rung's buffers make room for this one's.
+        return_freed_memory()
         objective = _objective(studio, config, rung, content_image, style_images, shares)
+        return_freed_memory()
         optimizer = _optimizer(config, rung, optimizer, content_image, studio)
         done = sum(work[: rung.index])
         for iteration in range(1, rung.num_iterations + 1):
@@ -293,8 +314,10 @@ def _as_list(styles: Picture | Sequence[Picture]) -> list[Picture]:
 def _as_image(picture: Picture) -> Tensor:
     if not isinstance(picture, Tensor):
         return load_image(picture)
-    if picture.ndim != 4 or picture.shape[:2] != (1, 3) or not picture.is_floating_point():
-        raise ConfigError(f"a picture tensor is (1, 3, H, W) float, not {tuple(picture.shape)}")
+    shaped = picture.ndim == 4 and picture.shape[:2] == (1, 3) and picture.numel() > 0
+    if not (shaped and picture.is_floating_point()):
+        kind = f"{tuple(picture.shape)} {str(picture.dtype).removeprefix('torch.')}"
+        raise ConfigError(f"a picture tensor is (1, 3, H, W) float, not {kind}")
     if not bool(torch.isfinite(picture).all()):
         raise ConfigError("a picture tensor has values that are not finite")
     return picture.detach().to("cpu", torch.float32)
@@ -302,5 +325,3 @@ def _as_image(picture: Picture) -> Tensor:
 
 def _size(image: Tensor) -> tuple[int, int]:
     return image.shape[2], image.shape[3]
-
-

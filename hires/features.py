@@ -1,7 +1,7 @@
 """Frozen VGG-shaped networks: an image in, ``{layer: features}`` out.
 
-One definition serves every checkpoint. `Architecture` says what the network is, `Network` runs it, and
-each layer's stride and halo follow from the architecture's own arithmetic. Layers are named
+One definition serves every checkpoint. `Architecture` says what the network is, `Network` runs it,
+and each layer's stride and halo follow from the architecture's own arithmetic. Layers are named
 ``conv4_2`` (before the ReLU), ``relu4_2`` and ``pool4``.
 """
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hires.kernels import ConvRelu, MaxPool2x2
+from hires.kernels import conv_relu, max_pool
 
 PaddingMode = Literal["zeros", "reflect", "replicate"]
 Pooling = Literal["max", "average", "l2"]
@@ -127,6 +127,8 @@ class Network(nn.Module):
         FeaturesError: if the weights are not those of the architecture.
     """
 
+    origin: Tensor
+
     def __init__(
         self,
         architecture: Architecture,
@@ -152,7 +154,7 @@ class Network(nn.Module):
             # Backward of a convolution is a convolution with the kernel turned round.
             self.register_buffer(f"turned{key}", weight.flip(2, 3).transpose(0, 1))
             self.register_buffer(f"bias{key}", bias)
-        # Folded into weights: A·x + b = A·(x - origin). Zero padding then means "pad with the origin".
+        # Folded into weights: A·x + b = A·(x - origin). Zero padding then pads with the origin.
         self.register_buffer("origin", self._origin())
 
     def _matrix(self) -> Tensor:
@@ -160,7 +162,8 @@ class Network(nn.Module):
 
     def _origin(self) -> Tensor:
         shift = torch.tensor(self.architecture.shift, dtype=torch.float64)
-        return -torch.linalg.solve(self._matrix(), shift).view(1, 3, 1, 1)
+        origin: Tensor = -torch.linalg.solve(self._matrix(), shift)
+        return origin.view(1, 3, 1, 1)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -172,7 +175,8 @@ class Network(nn.Module):
     ) -> Network:
         """Cast, lay out and move the weights once, before the first step; returns the network."""
         origin = self.origin
-        self.to(device=device, dtype=dtype, memory_format=memory_format)
+        self.to(device=device, dtype=dtype)
+        self.to(memory_format=memory_format)
         # The image meets the network in at least float32: 8 bits of mantissa are not enough for it.
         wide = torch.promote_types(dtype, torch.float32)
         self.origin = origin.to(device=device, dtype=wide)
@@ -196,6 +200,12 @@ class Network(nn.Module):
             max(self.layers[name].stride for name in names),
         )
 
+    def least_side(self, names: Sequence[str]) -> int:
+        """The shortest side of an image, in pixels, that every named layer can work with."""
+        paddings = (self.architecture.padding, self.architecture.input_padding)
+        # Reflection needs a neighbour to reflect.
+        return self.reach(names)[1] * (2 if "reflect" in paddings else 1)
+
     def forward(
         self, image: Tensor, names: Sequence[str], *, padded: tuple[bool, bool] = (True, True)
     ) -> dict[str, Tensor]:
@@ -204,8 +214,8 @@ class Network(nn.Module):
         Args:
             image: (B, 3, H, W) float, sRGB in [0, 1].
             names: layers wanted; nothing beyond the last of them is computed.
-            padded: whether rows and columns are padded by each convolution (the border of the canvas)
-                or shrink by one pixel on both sides (inside of the canvas).
+            padded: whether rows and columns are padded by each convolution (at the border of the
+                canvas) or shrink by one pixel on both sides (inside of the canvas).
 
         Returns:
             The features (B, C, about H/stride, about W/stride) in the network's dtype.
@@ -233,7 +243,8 @@ class Network(nn.Module):
             for i in range(1, len(block) + 1):
                 key = f"{b}_{i}"
                 fused = f"conv{key}" not in wanted
-                yield (f"relu{key}" if fused else f"conv{key}"), self._convolution(key, padded, fused)
+                operation = self._convolution(key, padded, fused)
+                yield (f"relu{key}" if fused else f"conv{key}"), operation
                 if not fused:
                     yield f"relu{key}", F.relu
             yield f"pool{b}", self._pool
@@ -249,15 +260,15 @@ class Network(nn.Module):
 
         def apply(x: Tensor) -> Tensor:
             if mode == "zeros" or not (rows or columns):
-                return ConvRelu.apply(x, weight, bias, turned, (rows, columns), relu)
-            x = F.pad(x, (columns, columns, rows, rows), mode=mode)
-            return ConvRelu.apply(x, weight, bias, turned, (0, 0), relu)
+                return conv_relu(x, weight, bias, turned, (rows, columns), relu)
+            x = F.pad(x, [columns, columns, rows, rows], mode=mode)
+            return conv_relu(x, weight, bias, turned, (0, 0), relu)
 
         return apply
 
     def _pool(self, x: Tensor) -> Tensor:
         if self.pooling == "max":
-            return MaxPool2x2.apply(x)
+            return max_pool(x)
         scale = _POOL_SCALE[self.pooling]
         if self.pooling == "average":
             return F.avg_pool2d(x, 2) * scale
@@ -267,7 +278,7 @@ class Network(nn.Module):
 
 def check_weights(architecture: Architecture, weights: Mapping[str, Tensor]) -> None:
     """Raise `FeaturesError` unless the weights are finite and shaped as the architecture says."""
-    expected = {}
+    expected: dict[str, tuple[int, ...]] = {}
     for key, before, after in architecture.convolutions():
         expected[f"conv{key}.weight"] = (after, before, 3, 3)
         expected[f"conv{key}.bias"] = (after,)
@@ -288,7 +299,7 @@ def check_weights(architecture: Architecture, weights: Mapping[str, Tensor]) -> 
 def random_network(architecture: Architecture, *, seed: int = 0) -> Network:
     """A network with He-initialised random weights, for tests and comparisons."""
     generator = torch.Generator().manual_seed(seed)
-    weights = {}
+    weights: dict[str, Tensor] = {}
     for key, before, after in architecture.convolutions():
         std = (2 / (9 * before)) ** 0.5
         weights[f"conv{key}.weight"] = torch.randn(after, before, 3, 3, generator=generator) * std

@@ -90,7 +90,7 @@ def plan(config: Config, content: Size, styles: Sequence[Size]) -> tuple[Rung, .
         )
     # The short side of the first rung must still show something to the deepest layer.
     smallest = max(config.min_size, round(config.min_short_side * aspect))
-    sides = long_sides(config.size, min(smallest, config.size))
+    sides = config.sizes or long_sides(config.size, min(smallest, config.size))
     steps = iterations(config, len(sides))
     return tuple(
         Rung(
@@ -113,8 +113,8 @@ def warnings(config: Config, rungs: Sequence[Rung], styles: Sequence[Size]) -> t
     """What the user should know before the run starts."""
     wanted = round(max(rungs[-1].size) * config.style_scale)
     return tuple(
-        f"style {i} is {style[1]}x{style[0]}, much smaller than the {wanted} px it would be measured"
-        " at: strokes will be finer than in the painting; a larger scan of it helps"
+        f"style {i} is {style[1]}x{style[0]}, much smaller than the {wanted} px it would be"
+        " measured at: strokes will be finer than in the painting; a larger scan of it helps"
         for i, style in enumerate(styles, start=1)
         if max(style) * 2 < wanted
     )

@@ -1,9 +1,10 @@
 """Loss and exact gradient of a canvas of any size, tile by tile.
 
-Three stages (see docs/architecture.md): *measure* adds up every tile's moments, *judge* evaluates the
-losses on them and yields one cotangent per sum, *paint* sends the cotangents back through every tile.
-The graphs of as many tiles as the memory budget holds are kept from the first stage to the third; the
-others run forward twice. A canvas that fits is one tile with its graph kept: one ordinary pass.
+Three stages (see docs/architecture.md): *measure* adds up every tile's moments, *judge* evaluates
+the losses on them and yields one cotangent per sum, *paint* sends the cotangents back through every
+tile. The graphs of as many tiles as the memory budget holds are kept from the first stage to the
+third; the others run forward twice. A canvas that fits is one tile with its graph kept: one
+ordinary pass.
 """
 
 from __future__ import annotations
@@ -16,15 +17,28 @@ from torch import Tensor
 
 from hires.config import ConfigError, format_bytes
 from hires.features import Layer, Network
-from hires.kernels import SquaredError
+from hires.kernels import squared_error
 from hires.losses import CENTRED_LOSSES, Moments, StyleLoss, measure, total_variation
 from hires.precision import Precision, fp32_island
 from hires.tiling import Region, Span, Tile, bands, grid, round_up
 
+
+class TileMemoryError(ConfigError):
+    """The budget does not hold one tile.
+
+    Attributes:
+        needed: the least budget that does, in bytes.
+    """
+
+    def __init__(self, message: str, needed: int) -> None:
+        super().__init__(message)
+        self.needed = needed
+
+
 # Below this core the halo is most of the work; a budget that small is refused.
 MIN_CORE = 64
 # Rows of the total-variation pass are taken in bands of about this many pixels.
-_TV_BAND = 2**18
+_TV_BAND = 2**17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +146,7 @@ def plan_tiles(
     dtype: torch.dtype,
     memory: int,
     tile: int | None = None,
+    slack: float = 1.0,
 ) -> TilePlan:
     """Choose the tiles for a canvas: one if it fits the memory, else the largest that do.
 
@@ -142,12 +157,19 @@ def plan_tiles(
         dtype: type of the features.
         memory: budget for feature maps in bytes.
         tile: largest side of a core in pixels; None for as large as the memory allows.
+        slack: bytes that the allocator takes for a byte of tensors.
 
     Raises:
-        ConfigError: if not even the smallest tile fits; the message says what would.
+        ConfigError: if the deepest layer sees nothing in so small a picture.
+        TileMemoryError: if not even the smallest tile fits; the message says what would.
     """
+    if min(size) < network.least_side(names):
+        raise ConfigError(
+            f"a picture is too small for the layers at {size[1]}x{size[0]}: its short side needs"
+            f" {network.least_side(names)} px, so crop it or give a larger --size"
+        )
     halo, alignment = network.reach(names)
-    kept, besides = tile_bytes(network, names, dtype)
+    kept, besides = (round(n * slack) for n in tile_bytes(network, names, dtype))
     largest = round_up(max(size), alignment)
     core = largest if tile is None else min(max(round_up(tile, alignment), alignment), largest)
 
@@ -162,9 +184,10 @@ def plan_tiles(
         tiles, pixels = layout(core)
     if pixels * (kept + besides) > memory:
         needed = layout(smallest if tile is None else core)[1] * (kept + besides)
-        raise ConfigError(
+        raise TileMemoryError(
             f"--memory {format_bytes(memory)} is too small for a tile of {core} px:"
-            f" give at least {needed // 2**20 + 1}MiB" + (" or a smaller --tile" if tile else "")
+            f" give at least {needed // 2**20 + 1}MiB" + (" or a smaller --tile" if tile else ""),
+            needed,
         )
     num_kept = min((memory - pixels * besides) // (pixels * kept), len(tiles))
     return TilePlan(tiles, core, num_kept, pixels * (besides + kept * num_kept))
@@ -277,7 +300,7 @@ class Objective:
         for name in self.weights.content_layers:
             layer = self.network.layers[name]
             target = self.content[name][..., *canvas_window(layer, tile.core)]
-            sums[f"content {name}"] = SquaredError.apply(
+            sums[f"content {name}"] = squared_error(
                 features[name],
                 feature_window(layer, tile),
                 target.to(features[name].device, non_blocking=True),

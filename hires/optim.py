@@ -13,7 +13,7 @@ Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class NonFiniteError(ArithmeticError):
-    """The loss is no longer a finite number; the canvas is still the last good one."""
+    """Loss or gradient are no longer finite numbers; the canvas is still the last good one."""
 
 
 class CanvasOptimizer(Protocol):
@@ -31,9 +31,12 @@ class CanvasOptimizer(Protocol):
         """The optimizer of the next rung, started from this one's picture and state."""
 
 
-def _require_finite(loss: Tensor) -> None:
+def _require_finite(loss: Tensor, gradient: Tensor) -> None:
     if not torch.isfinite(loss):
         raise NonFiniteError(f"the loss is {loss.item()}")
+    # A sum is finite only if all of its terms are, and needs no second canvas.
+    if not torch.isfinite(gradient.sum()):
+        raise NonFiniteError("the gradient is not finite")
 
 
 class Adam:
@@ -63,7 +66,7 @@ class Adam:
     def step(self, evaluate: Evaluate) -> None:
         """Evaluate and move the canvas once."""
         loss, gradient = evaluate(self.canvas)
-        _require_finite(loss)
+        _require_finite(loss, gradient)
         self.canvas.grad = gradient
         self._adam.step()
         self.canvas.grad = None
@@ -125,11 +128,13 @@ class LBFGS:
 
         def closure() -> Tensor:
             loss, gradient = evaluate(self.canvas)
-            _require_finite(loss)
+            _require_finite(loss, gradient)
             self.canvas.grad = gradient
             return loss
 
-        self._lbfgs.step(closure)  # type: ignore[arg-type]
+        # PyTorch declares closures that return float, and takes those that return a tensor.
+        step: Callable[[Callable[[], Tensor]], object] = self._lbfgs.step
+        step(closure)
         self.canvas.grad = None
         self.canvas.clamp_(0, 1)
 
@@ -138,7 +143,7 @@ class LBFGS:
         return self.canvas.clone()
 
     def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> LBFGS:
-        """Carry the canvas to the next rung; curvature pairs of another size are of no use there."""
+        """Carry the canvas to the next rung; curvature pairs of another size are useless there."""
         history = max(self.history_size // 2, 3)
         canvas = resize(self.canvas).clamp_(0, 1)
         return LBFGS(canvas, learning_rate=learning_rate, history_size=history)

@@ -1,8 +1,8 @@
 """What runs in low precision, on which device, and what must not.
 
-The network's weights are cast and laid out once (`Precision.dtype`, channels-last), so no autocast is
-needed inside it. Moments, losses, canvas and optimizer never run in half precision: `fp32_island`
-marks the places where a caller's own autocast must not reach in.
+The network's weights are cast and laid out once (`Precision.dtype`, channels-last), so no autocast
+is needed inside it. Moments, losses, canvas and optimizer never run in half precision:
+`fp32_island` marks the places where a caller's own autocast must not reach in.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def resolve_precision(name: str, device: torch.device) -> Precision:
     compute capability 8.0 and later), fp16 on older CUDA cards with tensor cores, fp32 elsewhere.
 
     Raises:
-        ValueError: for an unknown name, or fp16 on a CPU, whose range is too small for VGG features.
+        ValueError: for an unknown name, or fp16 on a CPU (its range is too small for VGG features).
     """
     if name not in PRECISIONS:
         raise ValueError(f"unknown precision '{name}': choose one of {', '.join(PRECISIONS)}")

@@ -1,25 +1,39 @@
-"""What is compared in distillation: a trainable student, a frozen teacher, and how far they are apart."""
+"""What is compared in distillation: a trainable student, and what it shall see at every tap.
+
+A student much narrower than its teacher cannot copy the teacher's features. Style transfer needs
+less of it: Gram matrices that are as far apart as the teacher's. So its targets are a short,
+non-negative re-expression of the teacher's features that keeps their inner products.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hires.crops import Crops
 from hires.features import Architecture, Network
 
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 CONTENT_TAP = "relu4_2"
 TAPS = (*STYLE_TAPS, CONTENT_TAP)
 
+# How much of the inner product is that behind the teacher's heads; the rest is the teacher's own.
+# The first layer has no room for it; the deepest, which the content loss does not balance, would
+# otherwise outweigh the others. Chosen so that painting on the targets themselves keeps as much
+# content as painting on the teacher does.
+_HEAD_SHARES = {"relu1_1": 0.0, "relu2_1": 0.4, "relu3_1": 0.5, "relu4_1": 0.6, "relu5_1": 0.3}
+# Content features are partly whitened: their power to this is divided out. Else a few strong
+# directions, which hardly change, make every relative error look small.
+_CONTENT_WHITENING = 0.5
+
 
 class Student(nn.Module):
-    """The trainable twin of `hires.features.Network`: same architecture, same names, same arithmetic.
+    """The trainable twin of `hires.features.Network`: same architecture, names and arithmetic.
 
     Args:
         architecture: what to train.
@@ -29,14 +43,14 @@ class Student(nn.Module):
     def __init__(self, architecture: Architecture, *, seed: int) -> None:
         super().__init__()
         self.architecture = architecture
-        self.convolutions = nn.ModuleDict()
+        self.keys = [key for key, _, _ in architecture.convolutions()]
+        self.weight, self.bias = nn.ParameterDict(), nn.ParameterDict()
         generator = torch.Generator().manual_seed(seed)
         for key, before, after in architecture.convolutions():
-            convolution = nn.Conv2d(before, after, 3)
             spread = math.sqrt(2 / (9 * before))
-            nn.init.normal_(convolution.weight, std=spread, generator=generator)
-            nn.init.zeros_(convolution.bias)
-            self.convolutions[key] = convolution
+            weight = torch.randn(after, before, 3, 3, generator=generator) * spread
+            self.weight[key] = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+            self.bias[key] = nn.Parameter(torch.zeros(after))
         self.register_buffer("matrix", torch.tensor(architecture.matrix)[:, :, None, None])
         self.register_buffer("shift", torch.tensor(architecture.shift))
 
@@ -44,7 +58,7 @@ class Student(nn.Module):
         """Features of (B, 3, H, W) sRGB in [0, 1] at all `TAPS`, in bf16 on every device."""
         found: dict[str, Tensor] = {}
         x = self.normalised(image)
-        for key in self.convolutions:
+        for key in self.keys:
             x = found[f"relu{key}"] = self.layer(key, x)
         return {tap: found[tap] for tap in TAPS if tap in found}
 
@@ -64,127 +78,175 @@ class Student(nn.Module):
             x = F.max_pool2d(x, 2)
         architecture = self.architecture
         mode = architecture.input_padding if key == "1_1" else architecture.padding
-        convolution = self.convolutions[key]
         if mode == "zeros":
-            return F.conv2d(x, convolution.weight, convolution.bias, padding=1)
+            return F.conv2d(x, self.weight[key], self.bias[key], padding=1)
         x = F.pad(x, (1, 1, 1, 1), mode=mode)
-        return F.conv2d(x, convolution.weight, convolution.bias)
+        return F.conv2d(x, self.weight[key], self.bias[key])
 
     def standardise(self, key: str, x: Tensor) -> None:
         """Give every channel of a convolution zero mean and unit variance before the ReLU."""
         before = self.before_relu(key, x.float())
         mean, deviation = before.mean((0, 2, 3)), before.std((0, 2, 3)).clamp_min(1e-6)
-        convolution = self.convolutions[key]
-        convolution.weight.data /= deviation[:, None, None, None]
-        convolution.bias.data.sub_(mean).div_(deviation)
+        self.weight[key].data /= deviation[:, None, None, None]
+        self.bias[key].data.sub_(mean).div_(deviation)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights under the names that a checkpoint uses."""
-        return {
-            f"conv{key}.{part}": getattr(convolution, part).detach().clone()
-            for key, convolution in self.convolutions.items()
-            for part in ("weight", "bias")
-        }
+        return {name: value.detach().clone() for name, value in self._named()}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Set the weights from a dictionary as `weights` gives it."""
-        for key, convolution in self.convolutions.items():
-            for part in ("weight", "bias"):
-                getattr(convolution, part).data.copy_(weights[f"conv{key}.{part}"])
+        for name, value in self._named():
+            value.data.copy_(weights[name])
+
+    def _named(self) -> Iterable[tuple[str, nn.Parameter]]:
+        for key in self.keys:
+            yield f"conv{key}.weight", self.weight[key]
+            yield f"conv{key}.bias", self.bias[key]
 
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """A frozen network and, if it is itself an imitation, linear maps to the features that it imitates.
+    """What the student shall see at every tap: ``relu(M f + b)`` of a frozen network's features f.
 
     Attributes:
         network: prepared network that has all `TAPS`.
-        heads: layer to (K, C + 1): the map of ``[features, 1]`` to K richer features. Without heads,
-            errors are measured on the network's own features alone.
+        maps: by tap, M (student's channels, network's channels) and b (student's channels,), such
+            that the mean power of a target's channel is 1.
     """
 
     network: Network
-    heads: Mapping[str, Tensor] = field(default_factory=dict)
+    maps: Mapping[str, tuple[Tensor, Tensor]]
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """Features of (B, 3, H, W) sRGB in [0, 1] at all `TAPS`."""
-        return self.network(image, TAPS)
+        """Targets of (B, 3, H, W) sRGB in [0, 1] at all `TAPS`."""
+        found = self.network(image, TAPS)
+        for tap, (matrix, shift) in self.maps.items():
+            x = found[tap]
+            found[tap] = F.relu(F.conv2d(x, matrix.to(x)[:, :, None, None], shift.to(x)))
+        return cast("dict[str, Tensor]", found)
 
 
-@dataclass(frozen=True, slots=True)
-class Yardstick:
-    """How errors at one layer are measured: half on the teacher's features, half behind its head.
+def make_teacher(
+    network: Network,
+    architecture: Architecture,
+    images: Iterable[Tensor],
+    heads: Mapping[str, Tensor] | None = None,
+) -> Teacher:
+    """Choose what the student shall see, from the moments of a network's features on some images.
 
-    Attributes:
-        scale: root mean square of the teacher's features; the student's are in units of it.
-        root: (C, C), error times this has unit variance over the calibration pictures.
-        metric: (C + 1, C + 1), inner product of ``[features, 1]`` behind the head; None without one.
+    Args:
+        network: prepared network that has all `TAPS`.
+        architecture: the student's.
+        images: (B, 3, H, W) batches on the network's device.
+        heads: a network that itself imitates a richer one comes with linear maps (K, C + 1) of its
+            ``[features, 1]`` to the richer features, by tap.
     """
-
-    scale: float
-    root: Tensor
-    metric: Tensor | None
-
-    def feature_error(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Squared error of (B, C, h, w) over its variance, (B,).
-
-        The variance is half the picture's and half that of all pictures: flat pictures count less.
-        """
-        difference = (student.float() * self.scale - teacher.float()).permute(0, 2, 3, 1)
-        error = (difference @ self.root).square().sum(-1) * _inner_weight(difference)
-        centred = teacher.float() - teacher.float().mean((2, 3), keepdim=True)
-        spread = (centred.permute(0, 2, 3, 1) @ self.root).square().sum(-1).mean((1, 2))
-        return error.mean((1, 2)) / (0.5 + 0.5 * spread)
-
-    def gram_error(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Squared distance of Gram matrices over the square of the teacher's, (B,)."""
-        wanted = gram_with_mean(teacher)
-        difference = gram_with_mean(student.float() * self.scale) - wanted
-        own = relative_size(difference[:, :-1, :-1], wanted[:, :-1, :-1])
-        if self.metric is None:
-            return own
-        return 0.5 * own + 0.5 * relative_size(self.metric @ difference, self.metric @ wanted)
+    layers, heads, maps = architecture.layers(), heads or {}, {}
+    for tap, moment in mean_moments(network, images).items():
+        gram, channels = moment[:-1, :-1], layers[tap].channels
+        if len(gram) != channels:
+            matrix, shift = grouping(gram, channels), gram.new_zeros(channels)
+        elif tap == CONTENT_TAP:
+            matrix, shift = whitening(gram, _CONTENT_WHITENING), gram.new_zeros(channels)
+        else:
+            matrix, shift = isometry(gram, heads.get(tap), _HEAD_SHARES[tap])
+        full = torch.cat([matrix, shift[:, None]], 1)
+        power = ((full @ moment) * full).sum() / channels
+        maps[tap] = (matrix / power.sqrt()).float(), (shift / power.sqrt()).float()
+    return Teacher(network, maps)
 
 
-def relative_size(difference: Tensor, wanted: Tensor) -> Tensor:
-    """``tr(D D) / tr(G G)`` of (B, C, C) matrices that are, or are similar to, symmetric ones."""
-    return (difference * difference.mT).sum((1, 2)) / (wanted * wanted.mT).sum((1, 2))
+def mean_moments(network: Network, images: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Mean over images of `gram_with_mean` at all `TAPS`, float64."""
+    sums: dict[str, list[Tensor]] = {tap: [] for tap in TAPS}
+    for image in images:
+        for tap, found in network(image, TAPS).items():
+            sums[tap].append(gram_with_mean(found).double().mean(0))
+    return {tap: torch.stack(parts).mean(0) for tap, parts in sums.items()}
+
+
+def isometry(gram: Tensor, head: Tensor | None, share: float) -> tuple[Tensor, Tensor]:
+    """M and b so that inner products of ``M f + b`` are those of f, or partly those behind a head.
+
+    Args:
+        gram: (C, C), second moment of the features.
+        head: (K, C + 1), map of ``[f, 1]`` to richer features.
+        share: how much of the inner product is that behind the head, 0 to 1.
+
+    Returns:
+        The symmetric root of the mixed inner product, which keeps non-negative features as
+        non-negative as a root can, (C, C), and the shift that the head's own bias asks for, (C,).
+    """
+    own = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) / gram.trace()
+    if head is None or not share:
+        return symmetric_power(own, 0.5), gram.new_zeros(len(gram))
+    weight, bias = head.to(gram)[:, :-1], head.to(gram)[:, -1]
+    inner = weight.mT @ weight
+    part = share / (inner * gram).sum()
+    root = symmetric_power(part * inner + (1 - share) * own, 0.5)
+    return root, torch.linalg.solve(root, part * (weight.mT @ bias))
+
+
+def whitening(gram: Tensor, power: float) -> Tensor:
+    """Divide out a power of the second moment: 0 leaves features as they are, 1 whitens them."""
+    ridge = 1e-3 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype).to(gram)
+    return symmetric_power(gram + ridge, -power / 2)
+
+
+def grouping(gram: Tensor, channels: int, *, rounds: int = 20) -> Tensor:
+    """Join similar channels: a (channels, C) non-negative map with orthonormal rows.
+
+    Spherical k-means on the channels' correlations; the map of a group is the leading eigenvector
+    of its part of the second moment, non-negative by Perron and Frobenius.
+    """
+    scale = gram.diagonal().clamp_min(1e-12).rsqrt()
+    similar = gram * scale[:, None] * scale
+    strongest = gram.diagonal().argsort(descending=True)[:channels]
+    label = similar[strongest].argmax(0)
+    for _ in range(rounds):
+        member = F.one_hot(label, channels).to(gram)
+        centre = member.mT @ similar
+        norm = (centre @ member).diagonal().clamp_min(1e-12).sqrt()
+        label = (centre / norm[:, None]).argmax(0)
+    result = gram.new_zeros(channels, len(gram))
+    for group in range(channels):
+        index = (label == group).nonzero()[:, 0]
+        if len(index):
+            vector = torch.linalg.eigh(gram[index][:, index]).eigenvectors[:, -1]
+            result[group, index] = vector.abs()
+    return result
+
+
+def symmetric_power(matrix: Tensor, power: float) -> Tensor:
+    """A power of a symmetric positive semi-definite matrix."""
+    values, vectors = torch.linalg.eigh(matrix)
+    result: Tensor = (vectors * values.clamp_min(1e-9 * values.max()).pow(power)) @ vectors.mT
+    return result
+
+
+def feature_error(student: Tensor, target: Tensor) -> Tensor:
+    """Squared error of (B, C, h, w) over the target's variance, (B,).
+
+    The variance is half the picture's and half the batch's: nearly flat pictures count less. The
+    outermost two rows and columns count a third, for a crop has too many of them.
+    """
+    error = (student.float() - target.float()).square().mean(1)
+    weight = torch.full_like(error[0], 0.35)
+    weight[2:-2, 2:-2] = 1
+    error = (error * weight).mean((1, 2)) / weight.mean()
+    spread = target.float().var((2, 3), unbiased=False).mean(1)
+    return error / (0.5 * spread + 0.5 * spread.mean() + 1e-6)
+
+
+def gram_error(student: Tensor, target: Tensor) -> Tensor:
+    """Squared distance of Gram matrices of (B, C, h, w) over the square of the target's, (B,)."""
+    wanted = gram_with_mean(target)[:, :-1, :-1]
+    difference = gram_with_mean(student)[:, :-1, :-1] - wanted
+    return difference.square().sum((1, 2)) / (wanted.square().sum((1, 2)) + 1e-12)
 
 
 def gram_with_mean(features: Tensor) -> Tensor:
-    """Gram matrix of ``[features, 1]`` of (B, C, h, w), divided by h*w: (B, C + 1, C + 1) float32."""
+    """Gram matrix of ``[features, 1]`` of (B, C, h, w) over h*w: (B, C + 1, C + 1) float32."""
     rows = F.pad(features.float().flatten(2).mT, (0, 1), value=1.0)
     return rows.mT @ rows / rows.shape[1]
-
-
-def _inner_weight(features: Tensor) -> Tensor:
-    """(h, w), mean 1: the outermost two rows and columns count a third, a crop has too many of them."""
-    weight = features.new_full(features.shape[1:3], 0.35)
-    weight[2:-2, 2:-2] = 1
-    return weight / weight.mean()
-
-
-def calibrate(
-    teacher: Teacher, crops: Crops, device: torch.device, *, size: int
-) -> dict[str, Yardstick]:
-    """Measure scale and covariance of the teacher's features on 64 training crops."""
-    sums: dict[str, Tensor] = {}
-    for _ in range(8):
-        features = teacher(crops.batch(8, size).to(device))
-        for tap, found in features.items():
-            sums[tap] = sums.get(tap, 0) + gram_with_mean(found).double().mean(0) / 8
-    return {tap: _yardstick(moment, teacher.heads.get(tap)) for tap, moment in sums.items()}
-
-
-def _yardstick(moment: Tensor, head: Tensor | None) -> Yardstick:
-    mean, gram = moment[:-1, -1], moment[:-1, :-1]
-    covariance = gram - torch.outer(mean, mean)
-    precision = torch.eye(len(mean), dtype=moment.dtype, device=moment.device) / covariance.trace()
-    metric = None
-    if head is not None:
-        metric = head.to(moment).mT @ head.to(moment)
-        inner = metric[:-1, :-1]
-        precision = (precision + inner / (inner * covariance).sum()) / 2
-        metric = metric.float()
-    scale = float(gram.diagonal().mean().sqrt())
-    return Yardstick(scale, torch.linalg.cholesky(precision).float(), metric)

@@ -2,12 +2,12 @@
 
 Three phases, each an iterator that yields a `Report` after every step:
 
-1. `train_blocks`: every block alone, from the teacher's features before it to those after it. Trained
-   jointly from scratch, deep blocks see only noise and stay stuck.
+1. `train_blocks`: every block alone, from the teacher's features before it to those after it.
+   Trained jointly from scratch, deep blocks see only noise and stay stuck.
 2. `train_jointly`: end to end, on features and on Gram matrices.
 3. `train_by_painting`: besides, on canvases that the student itself is painting, with the input
-   gradient of the style loss as a target (Czarnecki et al. 2017, Sobolev training). An optimiser finds
-   every input where student and teacher disagree; here the student meets them first.
+   gradient of the style loss as a target (Czarnecki et al. 2017, Sobolev training). An optimiser
+   finds every input where student and teacher disagree; here the student meets them first.
 """
 
 from __future__ import annotations
@@ -30,17 +30,16 @@ from hires.teaching import (
     TAPS,
     Student,
     Teacher,
-    calibrate,
-    gram_with_mean,
-    relative_size,
+    feature_error,
+    gram_error,
 )
 
-# What counts in the sum of errors: the first layer is nearly linear, the content layer a by-product.
-_TAP_WEIGHTS = {tap: 1.0 for tap in TAPS} | {"relu1_1": 0.5, CONTENT_TAP: 0.3}
+# What counts in the sum: the first layer is nearly linear, the content layer a by-product.
+_TAP_WEIGHTS = dict.fromkeys(TAPS, 1.0) | {"relu1_1": 0.5, CONTENT_TAP: 0.3}
 
 PHASES = ("blocks", "joint", "painting")
-# Relative errors beyond this no longer pull; see `Trainer.errors`.
-_MAX_ERROR = 4.0
+# Relative errors beyond this pull less and less.
+_LARGE_ERROR = 4.0
 # Share of a phase in which the step size rises.
 _WARM_UP = 0.05
 
@@ -103,9 +102,6 @@ class Report:
 class Trainer:
     """A student on its way: what the three phases share.
 
-    Where the student is narrower than the teacher, a trained 1×1 map stands between the two; it is
-    needed in training only.
-
     Args:
         student: network to train.
         teacher: what it learns from, prepared for the device.
@@ -117,31 +113,18 @@ class Trainer:
     def __init__(
         self, student: Student, teacher: Teacher, crops: Crops, recipe: Recipe, device: torch.device
     ) -> None:
-        self.student = student.to(device=device, memory_format=torch.channels_last)
+        self.student = student.to(device)
         self.teacher, self.crops, self.recipe, self.device = teacher, crops, recipe, device
-        self.yardsticks = calibrate(teacher, crops, device, size=recipe.size)
-        own, other = student.architecture.layers(), teacher.network.layers
-        self.adapters = nn.ModuleDict(
-            {
-                tap: nn.Conv2d(own[tap].channels, other[tap].channels, 1)
-                for tap in TAPS
-                if own[tap].channels != other[tap].channels
-            }
-        ).to(device)
         self.begin(0)
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """Everything that is trained."""
-        return [*self.student.parameters(), *self.adapters.parameters()]
 
     def begin(self, phase: int) -> None:
         """Start a phase from the averaged weights of the one before, with a fresh optimizer."""
         if phase:
             self.student.load_weights(self.average)
         self.phase, self.done = phase, 0
-        self.average = self.student.weights()
-        self.optimizer = Soap(self.parameters, learning_rate=self.recipe.learning_rates[phase])
+        self.average: dict[str, Tensor] = self.student.weights()
+        rate = self.recipe.learning_rates[phase]
+        self.optimizer = Soap(self.student.parameters(), learning_rate=rate)
 
     def state(self) -> dict[str, Any]:
         """Everything that `load_state` needs to go on from here, but for canvases under way."""
@@ -149,7 +132,6 @@ class Trainer:
             "phase": self.phase,
             "done": self.done,
             "student": self.student.state_dict(),
-            "adapters": self.adapters.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average,
             "random": self.crops.random.getstate(),
@@ -161,7 +143,6 @@ class Trainer:
         self.begin(state["phase"])
         self.done = state["done"]
         self.student.load_state_dict(state["student"])
-        self.adapters.load_state_dict(state["adapters"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average = dict(state["average"])
         self.crops.random.setstate(state["random"])
@@ -171,23 +152,18 @@ class Trainer:
         """Training pictures on the device."""
         return self.crops.batch(count, self.recipe.size).to(self.device)
 
-    def adapted(self, tap: str, features: Tensor) -> Tensor:
-        """The student's features, as wide as the teacher's."""
-        return self.adapters[tap](features.float()) if tap in self.adapters else features
-
+    @staticmethod
     def errors(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], *, grams: bool
+        student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], *, grams: bool
     ) -> dict[str, Tensor]:
-        """Mean error of features and Gram matrices over a batch, by ``features relu4_1`` and so on."""
+        """Mean errors over a batch, by ``features relu4_1``, ``gram relu4_1`` and so on."""
         found = {}
         for tap in student:
-            yardstick, features = self.yardsticks[tap], self.adapted(tap, student[tap])
-            error = yardstick.feature_error(features, teacher[tap])
-            # A hopeless picture (a flat one, say) must not drown the others.
-            found[f"features {tap}"] = error.clamp_max(_MAX_ERROR).mean()
+            error = feature_error(student[tap], teacher[tap])
+            found[f"features {tap}"] = saturated(error).mean()
             if grams and tap != CONTENT_TAP:
-                error = yardstick.gram_error(features, teacher[tap])
-                found[f"gram {tap}"] = error.clamp_max(_MAX_ERROR).mean()
+                error = gram_error(student[tap], teacher[tap])
+                found[f"gram {tap}"] = saturated(error).mean()
         return found
 
     def steps(self) -> Iterator[int]:
@@ -203,7 +179,7 @@ class Trainer:
             group["lr"] = self.recipe.learning_rates[self.phase] * rate
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        norm = nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         if bool(torch.isfinite(norm)):
             self.optimizer.step()
         self._average()
@@ -228,6 +204,12 @@ def distill(trainer: Trainer) -> Iterator[Report]:
         yield from train(trainer)
 
 
+def saturated(error: Tensor) -> Tensor:
+    """Let large errors grow like a logarithm: a hopeless picture must not drown the others."""
+    excess = error.clamp_min(_LARGE_ERROR) / _LARGE_ERROR
+    return error.clamp_max(_LARGE_ERROR) + _LARGE_ERROR * excess.log()
+
+
 def weighted_sum(errors: Mapping[str, Tensor]) -> Tensor:
     """The loss: errors times the weight of their layer."""
     weighted = [_TAP_WEIGHTS[key.split()[1]] * error for key, error in errors.items()]
@@ -249,10 +231,10 @@ def train_blocks(trainer: Trainer) -> Iterator[Report]:
 def _block_by_block(
     trainer: Trainer, image: Tensor, targets: Mapping[str, Tensor], *, standardising: bool = False
 ) -> dict[str, Tensor]:
-    """The student's features, every block fed with the teacher's; its own where widths differ."""
+    """The student's features, every block fed with the teacher's."""
     student, found = trainer.student, dict[str, Tensor]()
     x = student.normalised(image)
-    for key in student.convolutions:
+    for key in student.keys:
         if standardising:
             student.standardise(key, x)
         x = student.layer(key, x)
@@ -260,14 +242,13 @@ def _block_by_block(
         if tap in TAPS:
             found[tap] = x
         if tap in STYLE_TAPS:
-            same = tap not in trainer.adapters
-            x = targets[tap] / trainer.yardsticks[tap].scale if same else x.detach()
+            x = targets[tap]
     return found
 
 
 @torch.no_grad()
 def standardise(trainer: Trainer) -> None:
-    """Scale and shift every channel to zero mean and unit variance before the ReLU on real features.
+    """Give every channel zero mean and unit variance before the ReLU, on real features.
 
     Data-dependent initialisation (Mishkin & Matas 2016): no unit is dead at the start, and no
     normalisation layer is left to fold away at the end.
@@ -374,7 +355,7 @@ def _painting_step(trainer: Trainer, canvases: list[Canvas]) -> dict[str, Tensor
     aim = _Aim(trainer, canvases)
     loss = aim.loss(own_painted, {tap: value.detach() for tap, value in own.items()})
     (gradient,) = torch.autograd.grad(loss, painted, create_graph=True)
-    loss = aim.loss(other_painted, other, behind_heads=True)
+    loss = aim.loss(other_painted, other)
     (wanted,) = torch.autograd.grad(loss, painted)
     for i, canvas in enumerate(canvases):
         canvas.paint(gradient.detach()[i : i + 1])
@@ -388,30 +369,23 @@ class _Aim:
     """What a few canvases are painted towards: the losses of `hires.objective` without tiles."""
 
     def __init__(self, trainer: Trainer, canvases: list[Canvas]) -> None:
-        self.yardsticks = trainer.yardsticks
         self.content_tap = trainer.crops.random.choice((CONTENT_TAP, "relu4_1"))
         weights = [canvas.content_weight for canvas in canvases]
         self.content_weights = torch.tensor(weights, device=trainer.device)
 
-    def loss(self, painted: Features, fixed: Features, *, behind_heads: bool = False) -> Tensor:
+    def loss(self, painted: Features, fixed: Features) -> Tensor:
         """Sum over the canvases.
 
         Args:
             painted: features of the canvases.
             fixed: features of their styles, then of their contents, then of whatever else.
-            behind_heads: measure the style half behind the teacher's heads, where there are some.
         """
         count = len(self.content_weights)
         content = fixed[self.content_tap][count : 2 * count].float()
         error = (painted[self.content_tap].float() - content).square().mean((1, 2, 3))
         total = (self.content_weights * error / content.square().mean((1, 2, 3))).sum()
         for tap in STYLE_TAPS:
-            wanted = gram_with_mean(fixed[tap][:count])
-            difference = gram_with_mean(painted[tap]) - wanted
-            style = relative_size(difference[:, :-1, :-1], wanted[:, :-1, :-1])
-            metric = self.yardsticks[tap].metric
-            if behind_heads and metric is not None:
-                style = 0.5 * style + 0.5 * relative_size(metric @ difference, metric @ wanted)
+            style = gram_error(painted[tap], fixed[tap][:count])
             total = total + style.sum() / len(STYLE_TAPS)
         return total
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Turn a VGG-shaped PyTorch state dict into a hires feature checkpoint (safetensors with metadata).
 
-Understands torchvision's VGG files (`features.0.weight`, ...) and Collaborative Distillation's encoders
-(`conv11.weight`, ..., with a 1x1 `conv0` in front and reflection padding).
+Understands torchvision's VGG files (`features.0.weight`, ...) and Collaborative Distillation's
+encoders (`conv11.weight`, ..., with a 1x1 `conv0` in front and reflection padding).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def convert(state: Mapping[str, Tensor]) -> tuple[Architecture, dict[str, Tensor
 def from_collaborative_distillation(
     state: Mapping[str, Tensor],
 ) -> tuple[Architecture, dict[str, Tensor]]:
-    """`conv0` becomes the input normalisation, `conv42` becomes `conv4_2`, auxiliary maps are left."""
+    """`conv0` becomes the input normalisation, `conv42` is `conv4_2`, auxiliary maps are left."""
     weights: dict[str, Tensor] = {}
     blocks: dict[int, list[int]] = {}
     for key in sorted(state):

@@ -36,7 +36,8 @@ def random_weights(architecture: Architecture, seed: int = 0) -> dict[str, Tenso
     weights = {}
     for key, before, after in architecture.convolutions():
         spread = (2 / (9 * before)) ** 0.5
-        weights[f"conv{key}.weight"] = torch.randn(after, before, 3, 3, generator=generator) * spread
+        kernels = torch.randn(after, before, 3, 3, generator=generator)
+        weights[f"conv{key}.weight"] = kernels * spread
         weights[f"conv{key}.bias"] = torch.randn(after, generator=generator) * 0.1
     return weights
 

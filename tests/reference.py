@@ -1,4 +1,4 @@
-"""Plain float64 versions of the losses and of the whole pass, written for reading, not for speed."""
+"""Plain float64 versions of the losses and of the whole pass, written for reading."""
 
 from __future__ import annotations
 
@@ -65,11 +65,12 @@ def wasserstein_loss(features: Tensor, target: Tensor) -> Tensor:
 
 def matrix_root(matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
-    return vectors @ torch.diag(values.sqrt()) @ vectors.T
+    root: Tensor = vectors @ torch.diag(values.sqrt()) @ vectors.T
+    return root
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """A sixth of the sum over pairs of neighbours of squared differences (diagonals half), per pixel.
+    """A sixth of the sum over neighbours of squared differences (diagonals half), per pixel.
 
     A pair that leaves the picture is folded back onto its border, as replication does.
     """

@@ -1,0 +1,8 @@
+"""``python -m hires`` is ``hires``."""
+
+import sys
+
+from hires.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""The child process of a benchmark: ``python -m hires.bench``, asked over its standard input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hires.bench.cases import case_from_json
+from hires.bench.exercises import LadderExercise, StepExercise
+from hires.bench.roofline import RooflineExercise
+from hires.bench.worker import Exercise, serve
+from hires.memory import keep_freed_memory
+
+
+def build(fields: dict[str, Any]) -> Exercise:
+    """Set up what a request asks for: a case, or the machine's own rates."""
+    if fields.get("kind") == "roofline":
+        return RooflineExercise(fields["device"], fields["precisions"])
+    case = case_from_json(fields)
+    return LadderExercise(case) if case.kind == "ladder" else StepExercise(case)
+
+
+if __name__ == "__main__":
+    keep_freed_memory()
+    serve(build)

@@ -1,0 +1,124 @@
+"""From cases to a report: start the children, ask them in turn, add up what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from hires.bench import report as reports
+from hires.bench.cases import Case
+from hires.bench.report import Report, Result
+from hires.bench.worker import HIRES, Worker, WorkerError
+from hires.precision import resolve_device
+
+
+def measure_roofline(device: str, precisions: Sequence[str]) -> dict[str, Any]:
+    """Matrix and copy rates of a device, measured in a child."""
+    fields = {"kind": "roofline", "device": device, "precisions": list(precisions)}
+    with Worker(fields) as worker:
+        return worker.facts
+
+
+def run_case(
+    case: Case, roofline: Mapping[str, Any] | None = None, *, command: Sequence[str] = HIRES
+) -> Result:
+    """Measure one case in a process of its own; running out of memory is a result.
+
+    Args:
+        case: what to measure.
+        roofline: the machine's own rates, from `measure_roofline`.
+        command: the program that does it, if not hires: one that calls `hires.bench.worker.serve`.
+    """
+    result: Result = {"case": case.published(), "status": "ok", "message": ""}
+    try:
+        with Worker(case.to_json(), command) as worker:
+            measured = _ladder(worker) if case.kind == "ladder" else _steps(worker, case)
+            measured["memory"] = worker.ask("memory")
+            measured["facts"] = worker.facts
+    except WorkerError as error:
+        return {**result, "status": error.kind, "message": str(error)}
+    if case.kind == "step":
+        median = measured["seconds"]["median"]
+        measured["rates"] = reports.rates(
+            measured["facts"], median, case.megapixels, roofline or {}
+        )
+    return {**result, **measured}
+
+
+def _steps(worker: Worker, case: Case) -> Result:
+    for _ in range(case.warmup):
+        worker.ask("step")
+    seconds = [worker.ask("step")["seconds"] for _ in range(case.repeats)]
+    return {"seconds": reports.spread(seconds), "stages": worker.ask("stages")}
+
+
+def _ladder(worker: Worker) -> Result:
+    steps = [worker.ask("step")]
+    while not steps[-1]["is_last"]:
+        steps.append(worker.ask("step"))
+    rungs = [
+        {"size": size, "seconds": reports.spread([step["seconds"] for step in group])}
+        for size, group in (
+            (size, list(found)) for size, found in groupby(steps, lambda step: step["size"])
+        )
+    ]
+    total = sum(step["seconds"] for step in steps)
+    return {"seconds": reports.spread([total]), "rungs": rungs, "loss": steps[-1]["loss"]}
+
+
+def run_cases(
+    cases: Sequence[Case], *, on_result: Callable[[Result], None] | None = None
+) -> Report:
+    """Measure the machine, then every case, one after the other.
+
+    Args:
+        cases: from `cases_of`, or made by hand.
+        on_result: told of each result as it comes.
+
+    Returns:
+        A report, plain data: see `hires.bench.report`.
+
+    Raises:
+        ValueError: for a device or precision that this machine does not have.
+    """
+    rooflines: dict[str, dict[str, Any]] = {}
+    for device in dict.fromkeys(case.device for case in cases):
+        resolve_device(device)  # Refuses in one line what a child would refuse for every case.
+        names = [case.precision for case in cases if case.device == device]
+        rooflines[device] = measure_roofline(device, list(dict.fromkeys(names)))
+    results = []
+    for case in cases:
+        results.append(run_case(case, rooflines[case.device]))
+        if on_result is not None:
+            on_result(results[-1])
+    return new_report(results, rooflines.values(), cases[0].device)
+
+
+def new_report(
+    results: Sequence[Result], rooflines: Iterable[Mapping[str, Any]], device: str
+) -> Report:
+    """Results with the environment that they were measured in."""
+    return {
+        "format": reports.FORMAT,
+        "version": reports.VERSION,
+        "environment": reports.environment(resolve_device(device)),
+        "rooflines": [dict(roofline) for roofline in rooflines],
+        "results": list(results),
+    }
+
+
+def alternate(
+    workers: Mapping[str, Worker], rounds: int, *, warmup: int = 1
+) -> dict[str, list[dict[str, Any]]]:
+    """Ask each worker for a step in turn, so that a machine's moods fall on all of them alike.
+
+    Returns:
+        What each worker said of its steps. The warm-up steps come first in each list; they are not
+        left out because a loss curve needs them.
+    """
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
+    for _ in range(warmup + rounds):
+        for name, worker in workers.items():
+            answers[name].append(worker.ask("step"))
+    return answers

@@ -1,0 +1,138 @@
+"""How much arithmetic and memory a step takes, counted from the network and its tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from hires.features import Network
+from hires.objective import MIN_CORE, TilePlan, tile_bytes
+from hires.tiling import Region, Span, Tile, round_up
+
+# Bytes per pixel that stay for the whole run, float32: canvas and gradient 12 each, Adam 24,
+# running average 12; and the content picture that the run began with, 12.
+STATE_BYTES = 60
+PICTURE_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one step computes inside the network (moments, losses and optimizer not counted).
+
+    Attributes:
+        useful_flops: one forward and one backward over the canvas as a single tile.
+        done_flops: the same over the tiles as they are, with halos and second forwards.
+        num_second_forwards: tiles whose graph is not kept from the first walk to the second.
+        least_bytes: memory traffic of one untiled step if every operation read its inputs and wrote
+            its output once, forward and backward.
+    """
+
+    useful_flops: float
+    done_flops: float
+    num_second_forwards: int
+    least_bytes: float
+
+
+def work_of(network: Network, names: Sequence[str], size: tuple[int, int], plan: TilePlan) -> Work:
+    """Count one step over a canvas of ``(height, width)`` cut into the tiles of a plan."""
+    whole = Region(Span(0, size[0]), Span(0, size[1]))
+    untiled = Tile(whole, whole, (True, True))
+    repainted = len(plan.tiles) - min(plan.num_kept, len(plan.tiles))
+    done = 0.0
+    for i, tile in enumerate(plan.tiles):
+        walks = 3 if i < repainted else 2
+        done += walks * forward_flops(network, names, tile)
+    return Work(
+        useful_flops=2 * forward_flops(network, names, untiled),
+        done_flops=done,
+        num_second_forwards=repainted,
+        least_bytes=_least_bytes(network, names, untiled),
+    )
+
+
+def forward_flops(network: Network, names: Sequence[str], tile: Tile) -> float:
+    """FLOP of one forward over a padded tile: two for every multiply-add of its convolutions.
+
+    A backward to the image (none to the weights) costs the same again.
+    """
+    return sum(
+        18.0 * layer.before * layer.after * layer.size[0] * layer.size[1]
+        for layer in _convolutions(network, names, tile)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Convolution:
+    """Channels in and out, output size, and the size that was pooled to get its input (or None)."""
+
+    before: int
+    after: int
+    size: tuple[int, int]
+    pooled: tuple[int, int] | None
+
+
+def _convolutions(network: Network, names: Sequence[str], tile: Tile) -> Iterator[_Convolution]:
+    """Every convolution up to the deepest of the names."""
+    order = list(network.layers)
+    deepest = max(order.index(name) for name in names)
+    rows, columns = tile.padded.size
+    row_loss, column_loss = (0 if bordered else 2 for bordered in tile.bordered)
+    block = 1
+    for key, before, after in network.architecture.convolutions():
+        if order.index(f"conv{key}") > deepest:
+            return
+        pooled = None
+        if int(key.split("_")[0]) > block:
+            pooled = (rows, columns)
+            block, rows, columns = block + 1, rows // 2, columns // 2
+        rows, columns = rows - row_loss, columns - column_loss
+        yield _Convolution(before, after, (rows, columns), pooled)
+
+
+def _least_bytes(network: Network, names: Sequence[str], tile: Tile) -> float:
+    total = 0
+    for convolution in _convolutions(network, names, tile):
+        positions = convolution.size[0] * convolution.size[1]
+        read, written = convolution.before * positions, convolution.after * positions
+        # Forward: x read, y written. Backward: y and its slope read, x's slope written.
+        total += 2 * read + 3 * written
+        if convolution.pooled:
+            # Forward: x read, y written. Backward: x and y's slope read, x's slope written.
+            wide = convolution.before * convolution.pooled[0] * convolution.pooled[1]
+            total += 3 * wide + 2 * read
+    return float(total) * network.dtype.itemsize
+
+
+def content_bytes(network: Network, names: Sequence[str]) -> float:
+    """Bytes per pixel of the canvas that the content targets of the named layers take."""
+    layers = [network.layers[name] for name in names]
+    return sum(layer.channels / layer.stride**2 for layer in layers) * network.dtype.itemsize
+
+
+def predicted_bytes(plan: TilePlan, size: tuple[int, int], content: float) -> float:
+    """What a step at ``(height, width)`` should need on top of the program itself.
+
+    Args:
+        plan: the tiles.
+        size: of the canvas.
+        content: as from `content_bytes`.
+    """
+    return plan.bytes_needed + size[0] * size[1] * (STATE_BYTES + content)
+
+
+def largest_megapixels(
+    network: Network, names: Sequence[str], content: float, dtype: torch.dtype, memory: int
+) -> tuple[float, float]:
+    """The largest canvas that fits into ``memory`` bytes in all, untiled and in smallest tiles.
+
+    By arithmetic; the program itself (a few hundred MiB) comes on top. Millions of pixels.
+    """
+    kept, besides = tile_bytes(network, names, dtype)
+    state = STATE_BYTES + PICTURE_BYTES + content
+    halo, alignment = network.reach(names)
+    side = round_up(MIN_CORE, alignment) + 2 * halo
+    untiled = memory / (kept + besides + state)
+    tiled = (memory - side**2 * (kept + besides)) / state
+    return untiled / 1e6, max(tiled, 0.0) / 1e6

@@ -1,0 +1,152 @@
+"""The autograd nodes: right slopes, equal to PyTorch's own modules, exact enough in bf16."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hires import kernels
+from hires.kernels import conv_relu, max_pool, moment_sums, row_sums, squared_error
+
+WINDOW = (slice(1, 4), slice(0, 3))
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def distinct(*shape: int, seed: int = 0) -> Tensor:
+    """Values at least 0.1 apart and away from zero: no ties and no kinks nearby."""
+    generator = torch.Generator().manual_seed(seed)
+    count = torch.Size(shape).numel()
+    order = torch.randperm(count, generator=generator).double()
+    return ((order - count / 2) * 0.1 + 0.05).view(shape)
+
+
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("padding", list(itertools.product((0, 1), (0, 1))))
+def test_conv_relu_equals_torch(padding: tuple[int, int], relu: bool) -> None:
+    x, weight, bias = random(2, 3, 7, 6), random(4, 3, 3, 3, seed=1), random(4, seed=2)
+    turned = weight.flip(2, 3).transpose(0, 1)
+    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y = conv_relu(mine, weight, bias, turned, padding, relu)
+    wanted = F.conv2d(theirs, weight, bias, padding=padding)
+    wanted = F.relu(wanted) if relu else wanted
+    torch.testing.assert_close(y, wanted, rtol=1e-12, atol=1e-12)
+    slope = random(*y.shape, seed=3)
+    (found,) = torch.autograd.grad(y, mine, slope)
+    (expected,) = torch.autograd.grad(wanted, theirs, slope)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("padding", [(1, 1), (0, 1), (0, 0)])
+def test_conv_relu_gradcheck(padding: tuple[int, int]) -> None:
+    x = random(1, 2, 5, 4).requires_grad_()
+    # Every channel is well on one side of the kink.
+    weight, bias = 0.01 * random(3, 2, 3, 3, seed=1), torch.tensor([2.0, -2.0, 3.0]).double()
+    turned = weight.flip(2, 3).transpose(0, 1)
+    assert torch.autograd.gradcheck(
+        lambda x: conv_relu(x, weight, bias, turned, padding, True), (x,)
+    )
+
+
+@pytest.mark.parametrize("size", [(6, 8), (7, 8), (6, 9), (7, 9), (2, 3)])
+def test_max_pool_equals_torch(size: tuple[int, int]) -> None:
+    x = random(2, 3, *size).contiguous(memory_format=torch.channels_last)
+    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, wanted = max_pool(mine), F.max_pool2d(theirs, 2)
+    assert torch.equal(y, wanted)
+    slope = random(*y.shape, seed=3)
+    (found,) = torch.autograd.grad(y, mine, slope)
+    (expected,) = torch.autograd.grad(wanted, theirs, slope)
+    assert torch.equal(found, expected)
+
+
+def test_max_pool_gradcheck() -> None:
+    assert torch.autograd.gradcheck(max_pool, (distinct(1, 2, 5, 6).requires_grad_(),))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_ties_send_the_gradient_to_the_first_maximum(dtype: torch.dtype) -> None:
+    x = torch.zeros(1, 2, 4, 4, dtype=dtype).requires_grad_()
+    (found,) = torch.autograd.grad(max_pool(x).sum(), x)
+    wanted = torch.zeros(4, 4, dtype=dtype)
+    wanted[::2, ::2] = 1
+    assert torch.equal(found, wanted.expand(1, 2, 4, 4))
+
+
+def test_moment_sums_are_the_formula() -> None:
+    features = random(1, 3, 5, 4)
+    total, product = moment_sums(features, WINDOW, torch.float64, exact=True)
+    f = features[0, :, 1:4, 0:3].flatten(1)
+    torch.testing.assert_close(total, f.sum(1))
+    torch.testing.assert_close(product, f @ f.T)
+
+
+def test_moment_sums_gradcheck() -> None:
+    features = random(1, 3, 5, 4).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda f: moment_sums(f, WINDOW, torch.float64, exact=True), (features,)
+    )
+
+
+def test_squared_error_is_the_formula() -> None:
+    features = torch.zeros(1, 2, 5, 4).double()
+    target = torch.full((1, 2, 3, 3), 2.0).double()
+    assert float(squared_error(features, WINDOW, target, torch.float64)) == 18 * 4
+    features[..., 1:4, 0:3] = 2
+    features[..., 0, :] = torch.nan  # outside of the window
+    assert float(squared_error(features, WINDOW, target, torch.float64)) == 0
+
+
+def test_squared_error_gradcheck() -> None:
+    features, target = random(1, 3, 5, 4).requires_grad_(), random(1, 3, 3, 3, seed=1)
+    assert torch.autograd.gradcheck(
+        lambda f: squared_error(f, WINDOW, target, torch.float64), (features,)
+    )
+
+
+def test_a_window_leaves_no_gradient_outside() -> None:
+    features, target = random(1, 3, 5, 4).requires_grad_(), random(1, 3, 3, 3, seed=1)
+    _, product = moment_sums(features, WINDOW, torch.float64, exact=True)
+    error = squared_error(features, WINDOW, target, torch.float64)
+    (gradient,) = torch.autograd.grad(product.sum() + error, features)
+    inside = torch.zeros(5, 4, dtype=torch.bool)
+    inside[WINDOW] = True
+    assert (gradient[..., ~inside] == 0).all()
+    assert (gradient[..., inside] != 0).all()
+
+
+@pytest.mark.parametrize("num_channels", [8, 64, 200])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_row_sums_against_float64(
+    dtype: torch.dtype, num_channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "_BLOCK", 2**14)  # several blocks, the last one shorter
+    rows = (random(3001, num_channels).abs() + 1).to(dtype)
+    total, product = row_sums(rows, torch.float64, exact=True)
+    wide = rows.double()
+    torch.testing.assert_close(total, wide.sum(0), rtol=1e-5, atol=0)
+    torch.testing.assert_close(product, wide.T @ wide, rtol=1e-5, atol=0)
+    assert total.dtype == product.dtype == torch.float64
+
+
+@pytest.mark.parametrize("num_channels", [8, 200])
+def test_inexact_row_sums_are_rounded_no_more_than_bf16(num_channels: int) -> None:
+    rows = (random(3001, num_channels).abs() + 1).bfloat16()
+    total, product = row_sums(rows, torch.float64, exact=False)
+    wide = rows.double()
+    torch.testing.assert_close(total, wide.sum(0), rtol=2**-7, atol=0)
+    torch.testing.assert_close(product, wide.T @ wide, rtol=2**-7, atol=0)
+
+
+def test_sums_of_a_blank_picture_do_not_drift() -> None:
+    # A chain of 65,536 equal float32 values drifts by 6e-4, all in one direction.
+    rows = torch.full((2**17, 16), 0.7)
+    total, _ = row_sums(rows, torch.float64, exact=True)
+    torch.testing.assert_close(total, rows.double().sum(0), rtol=2e-6, atol=0)

@@ -1,0 +1,275 @@
+"""Each loss: zero at its target, a value by hand, its slope, and the plain transcription."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import reference
+import torch
+from conftest import COMPACT_SHAPE, random_image, random_weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hires.features import Network
+from hires.losses import (
+    CENTRED_LOSSES,
+    STYLE_LOSSES,
+    Moments,
+    blend,
+    measure,
+    newton_schulz,
+    square_roots,
+    total_variation,
+)
+from hires.objective import Objective, Weights, measure_content, measure_style, plan_tiles
+from hires.precision import Precision
+from hires.tiling import bands
+
+EVERYWHERE = (slice(None), slice(None))
+CPU = torch.device("cpu")
+
+
+def random_features(seed: int, channels: int = 5, height: int = 6, width: int = 7) -> Tensor:
+    """Features with a mean and with correlated channels, as a network's are."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(1, channels, height, width, generator=generator, dtype=torch.float64)
+    mix = torch.randn(channels, channels, generator=generator, dtype=torch.float64)
+    return torch.einsum("ij,bjyx->biyx", mix, noise) + torch.arange(channels).view(1, -1, 1, 1)
+
+
+def moments(features: Tensor) -> Moments:
+    return measure(features, EVERYWHERE, torch.float64, exact=True)
+
+
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_zero_and_flat_at_the_target(name: str) -> None:
+    features = random_features(0).requires_grad_()
+    loss = STYLE_LOSSES[name](moments(features), moments(features.detach()))
+    (gradient,) = torch.autograd.grad(loss, features)
+    assert abs(float(loss.detach())) < 1e-10
+    assert float(gradient.abs().max()) < 1e-7
+
+
+# One channel: μ = 1, σ = 1, second moment 2; the target has μ = 2, σ = 2, second moment 8.
+BY_HAND = {
+    "gram": (8 - 2) ** 2 / 8**2,
+    "meanstd": (1 + 1) / (4 + 4),
+    "wasserstein": (1 + (math.sqrt(4.0004) - math.sqrt(1.0004)) ** 2) / 8,
+}
+
+
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_value_computed_by_hand(name: str) -> None:
+    features = torch.tensor([[[[0.0, 2.0]]]], dtype=torch.float64)
+    loss = STYLE_LOSSES[name](moments(features), moments(2 * features))
+    assert float(loss) == pytest.approx(BY_HAND[name], rel=1e-7)
+
+
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_gradcheck_through_the_moments(name: str) -> None:
+    target = moments(random_features(1))
+    window = (slice(1, 6), slice(0, 5))
+
+    def loss(features: Tensor) -> Tensor:
+        return STYLE_LOSSES[name](measure(features, window, torch.float64, exact=True), target)
+
+    assert torch.autograd.gradcheck(loss, (random_features(2).requires_grad_(),))
+
+
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+@pytest.mark.parametrize("seed", range(3))
+def test_agreement_with_the_reference(name: str, seed: int) -> None:
+    features, target = random_features(seed), random_features(seed + 10, height=4, width=9)
+    found = STYLE_LOSSES[name](moments(features), moments(target))
+    assert float(found) == pytest.approx(float(reference.STYLE[name](features, target)), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_losses_do_not_depend_on_the_features_scale(name: str) -> None:
+    features, target = random_features(0), random_features(1)
+    small = STYLE_LOSSES[name](moments(features), moments(target))
+    large = STYLE_LOSSES[name](moments(100 * features), moments(100 * target))
+    assert float(large) == pytest.approx(float(small), rel=1e-6)
+
+
+def test_moments_are_those_of_the_reference() -> None:
+    features = random_features(0)
+    mean, gram, covariance = reference.statistics(features)
+    found = moments(features)
+    torch.testing.assert_close(found.mean, mean)
+    torch.testing.assert_close(found.gram, gram)
+    torch.testing.assert_close(found.covariance, covariance)
+    torch.testing.assert_close(found.variance, covariance.diagonal())
+
+
+def test_moments_add_up_over_windows() -> None:
+    features = random_features(0)
+    left = measure(features, (slice(None), slice(0, 3)), torch.float64, exact=True)
+    right = measure(features, (slice(None), slice(3, None)), torch.float64, exact=True)
+    both, whole = left + right, moments(features)
+    assert both.count == whole.count == 42
+    torch.testing.assert_close(both.total, whole.total)
+    torch.testing.assert_close(both.product, whole.product)
+
+
+def test_a_blend_is_the_weighted_mean_per_position() -> None:
+    # Pictures of different sizes: a blend must not count positions.
+    first, second = moments(random_features(0)), moments(random_features(1, height=20))
+    mixed = blend([first, second], [1, 3])
+    torch.testing.assert_close(mixed.mean, 0.25 * first.mean + 0.75 * second.mean)
+    torch.testing.assert_close(mixed.gram, 0.25 * first.gram + 0.75 * second.gram)
+
+
+@pytest.mark.parametrize("name", STYLE_LOSSES)
+def test_a_blend_of_one_style_is_that_style(name: str) -> None:
+    features, target = moments(random_features(0)), moments(random_features(1))
+    for mixed in (blend([target], [7]), blend([target, features], [1, 0])):
+        loss = STYLE_LOSSES[name](features, mixed)
+        assert float(loss) == pytest.approx(float(STYLE_LOSSES[name](features, target)), rel=1e-9)
+
+
+def spd(condition: float, size: int, dtype: torch.dtype) -> Tensor:
+    """A symmetric positive definite matrix whose eigenvalues span ``condition`` evenly in log."""
+    generator = torch.Generator().manual_seed(size)
+    noise = torch.randn(size, size, generator=generator, dtype=torch.float64)
+    basis = torch.linalg.qr(noise).Q
+    values = torch.logspace(0, -math.log10(condition), size, dtype=torch.float64)
+    return ((basis * values) @ basis.T).to(dtype)
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e2, 1e4, 1e6, 1e8])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_newton_schulz_on_ill_conditioned_matrices(condition: float, scale: float) -> None:
+    matrix = scale * spd(condition, 24, torch.float64)
+    root, inverse = newton_schulz(matrix)
+    identity = torch.eye(24, dtype=torch.float64)
+    assert float((root @ root - matrix).norm() / matrix.norm()) < 1e-9
+    assert float((root @ inverse - identity).abs().max()) < 1e-5
+    torch.testing.assert_close(root, reference.matrix_root(matrix), rtol=0, atol=1e-7 * scale**0.5)
+
+
+def test_square_roots_of_what_rounding_made_indefinite() -> None:
+    values = torch.tensor([1.0, 0.5, 0.0, -1e-4], dtype=torch.float64)
+    basis = torch.linalg.qr(spd(10, 4, torch.float64)).Q
+    root, inverse = square_roots((basis * values) @ basis.T)
+    positive = (basis * values.clamp_min(1e-6)) @ basis.T
+    torch.testing.assert_close(root @ root, positive, rtol=0, atol=1e-9)
+    identity = torch.eye(4, dtype=torch.float64)
+    torch.testing.assert_close(inverse @ positive @ inverse, identity, rtol=0, atol=1e-5)
+    assert all(torch.isfinite(part).all() for part in square_roots(torch.zeros(3, 3)))
+
+
+def test_square_roots_do_not_hide_a_breakdown() -> None:
+    assert torch.isnan(square_roots(torch.full((3, 3), torch.nan))[0]).all()
+
+
+def test_newton_schulz_in_float32() -> None:
+    matrix = spd(1e4, 24, torch.float32)
+    root, inverse = newton_schulz(matrix)
+    assert float((root @ root - matrix).norm() / matrix.norm()) < 1e-4
+    assert torch.isfinite(inverse).all()
+
+
+def test_newton_schulz_with_one_dominant_direction() -> None:
+    # Features after ReLU: one direction holds nearly all of the power.
+    direction = torch.ones(64, 1, dtype=torch.float64) / 8
+    matrix = direction @ direction.T + 1e-6 * torch.eye(64, dtype=torch.float64)
+    root, _ = newton_schulz(matrix)
+    torch.testing.assert_close(root, reference.matrix_root(matrix), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 5)])
+def test_total_variation_equals_the_reference(size: tuple[int, int]) -> None:
+    image = random_image(*size).requires_grad_()
+    value, gradient = total_variation(image.detach(), (1, 1, 1, 1))
+    wanted = reference.total_variation(image) * size[0] * size[1]
+    (slope,) = torch.autograd.grad(wanted, image)
+    torch.testing.assert_close(value, wanted.detach())
+    torch.testing.assert_close(gradient, slope)
+
+
+def test_total_variation_by_hand() -> None:
+    # One pair of neighbours differing by 1 and, by replication, its two diagonals counted half.
+    image = torch.tensor([[0.0, 1.0]], dtype=torch.float64).view(1, 1, 1, 2).expand(1, 3, 1, 2)
+    value, _ = total_variation(image, (1, 1, 1, 1))
+    assert float(value) == pytest.approx(3 * (1 + 0.5 + 0.5) / 6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 150))
+def test_total_variation_adds_up_over_bands(height: int, width: int, max_pixels: int) -> None:
+    image = random_image(height, width)
+    whole, slope = total_variation(image, (1, 1, 1, 1))
+    total, parts = 0.0, torch.zeros_like(image)
+    for band in bands((height, width), max_pixels):
+        top, bottom = int(band.rows.start == 0), int(band.rows.stop == height)
+        rows = slice(band.rows.start - 1 + top, band.rows.stop + 1 - bottom)
+        value, part = total_variation(image[..., rows, :], (top, bottom, 1, 1))
+        total += float(value)
+        parts[..., *band.index] = part
+    assert total == pytest.approx(float(whole), rel=1e-12, abs=1e-15)
+    torch.testing.assert_close(parts, slope)
+
+
+def evaluate(
+    style_loss: str, canvas: Tensor, content: Tensor, style: Tensor, dtype: torch.dtype
+) -> tuple[float, Tensor]:
+    """Loss and gradient of one whole pass of the compact shape."""
+    weights = Weights(
+        style_loss=STYLE_LOSSES[style_loss],
+        style_layers={f"relu{b}_1": 1.0 for b in range(1, 6)},
+        content_layers={"relu4_2": 1.0},
+        style=10.0,
+        content=1.0,
+        tv=1.0,
+    )
+    network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
+    network.prepare(CPU, dtype, torch.channels_last)
+    precision = Precision(dtype)
+    size = (canvas.shape[2], canvas.shape[3])
+    plan = plan_tiles(network, weights.names, size, dtype=dtype, memory=2**40)
+    objective = Objective(
+        network,
+        weights,
+        style=measure_style(network, style.float(), list(weights.style_layers), plan, precision),
+        content=measure_content(network, content.float(), ["relu4_2"], plan, CPU),
+        plan=plan,
+        precision=precision,
+    )
+    found = objective(canvas.float())
+    return float(found.loss), found.gradient
+
+
+SIZE = (64, 80)
+PICTURES = {
+    "black": torch.zeros(1, 3, *SIZE),
+    "white": torch.ones(1, 3, *SIZE),
+    "gray": torch.full((1, 3, *SIZE), 0.5),
+    "picture": random_image(*SIZE),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("style_loss", STYLE_LOSSES)
+def test_blank_pictures_stay_finite(style_loss: str, dtype: torch.dtype) -> None:
+    for canvas in PICTURES.values():
+        for style in PICTURES.values():
+            loss, gradient = evaluate(style_loss, canvas, canvas, style, dtype)
+            assert math.isfinite(loss)
+            assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("style_loss", STYLE_LOSSES)
+def test_bf16_features_give_nearly_the_same_loss(style_loss: str) -> None:
+    pictures = [random_image(*SIZE, seed=seed) for seed in (1, 2, 3)]
+    loss, gradient = evaluate(style_loss, *pictures, torch.float32)
+    rounded, slope = evaluate(style_loss, *pictures, torch.bfloat16)
+    assert rounded == pytest.approx(loss, rel=0.03)
+    # Rounding flips some of the ReLUs and maxima, whose slopes then differ altogether.
+    assert float(torch.cosine_similarity(slope.flatten(), gradient.flatten(), 0)) > 0.95
+
+
+def test_losses_of_spreads_are_known_as_such() -> None:
+    assert {STYLE_LOSSES[name] for name in ("meanstd", "wasserstein")} == CENTRED_LOSSES
