@@ -108,16 +108,14 @@ class StockExercise:
         self.facts: dict[str, Any] = {"device": str(self.device), "precision": "fp32"}
 
     def loss(self) -> Tensor:
-        """The same weighted sum as hires' default."""
+        """The same weighted sum as hires' default, with Gram matrices for the style."""
         features = self.network(self.canvas)
-        names = [parse_layer(layer)[0] for layer in self.config.style_layers]
-        style = torch.stack(
-            [
-                (gram(features[name]) - self.grams[name]).square().sum()
-                / self.grams[name].square().sum()
-                for name in names
-            ]
-        ).mean()
+        style, total = torch.zeros(()), 0.0
+        for name, weight in map(parse_layer, self.config.style_layers):
+            target = self.grams[name]
+            distance = (gram(features[name]) - target).square().sum() / target.square().sum()
+            style, total = style + weight * distance, total + weight
+        style = style / total
         difference = features["relu4_2"] - self.content
         content = difference.square().sum() / self.content.square().sum()
         tv = total_variation(self.canvas)

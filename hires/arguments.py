@@ -11,8 +11,8 @@ import os
 import re
 import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import tyro
@@ -78,11 +78,52 @@ class Doctor:
     """Print JSON instead of a table."""
 
 
-# What tyro reads; the type checkers' name for it is ``Stylize | Plan | Doctor``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Measure speed and memory of painting on this machine, each case in a process of its own."""
+
+    features: tuple[str, ...] = ("compact",)
+    """Feature networks: vgg19-shape (VGG-19 with random weights) or what stylize takes."""
+
+    sizes: tuple[str, ...] = ("512", "1024", "2048")
+    """Canvas sizes as WIDTHxHEIGHT, or one side of a square."""
+
+    precisions: tuple[Literal["auto", "fp32", "bf16", "fp16"], ...] = ("auto",)
+    """Arithmetics of the feature network."""
+
+    tiles: tuple[str, ...] = (AUTO,)
+    """Largest sides of a tile in pixels; auto: as the memory allows."""
+
+    memory: str = Config().memory
+    """Memory for feature maps."""
+
+    device: str = Config().device
+    """auto, cpu, cuda, cuda:N or mps."""
+
+    repeats: int = 5
+    """Timed steps of every case."""
+
+    ladder: bool = False
+    """Also paint whole pictures of these sizes, with the default settings."""
+
+    output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
+    """Where to save: NAME.json, or a folder for JSON, Markdown and plots."""
+
+    compare: Annotated[tuple[str, ...], arg(metavar="BEFORE.json AFTER.json")] = ()
+    """Measure nothing; print the ratios of two saved runs."""
+
+    def __post_init__(self) -> None:
+        """Refuse options that a comparison would ignore."""
+        if self.compare and (len(self.compare) != 2 or replace(self, compare=()) != Bench()):
+            raise ConfigError("--compare takes two files, BEFORE.json AFTER.json, and nothing else")
+
+
+# What tyro reads; the type checkers' name for it is ``Stylize | Plan | Doctor | Bench``.
 COMMANDS: Any = Union[  # noqa: UP007
     Annotated[Stylize, subcommand("stylize")],
     Annotated[Plan, subcommand("plan")],
     Annotated[Doctor, subcommand("doctor")],
+    Annotated[Bench, subcommand("bench")],
 ]
 
 DESCRIPTION = """\
@@ -132,9 +173,10 @@ def parse(
         if not stop.code:
             raise
         _raise_config_error(stop)
-    # Once more for the message, on a terminal so wide that tyro breaks no line.
-    printed = io.StringIO()
-    with _columns("10000"), redirect_stderr(printed), suppress(SystemExit):
+    # Once more for the message, on a terminal so wide that tyro breaks no line. Its box is drawn
+    # with other characters unless stdout is UTF-8.
+    printed, stdout = io.StringIO(), io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    with _columns("10000"), redirect_stdout(stdout), redirect_stderr(printed), suppress(SystemExit):
         return attempt()
     raise UsageError(one_line(printed.getvalue()))
 

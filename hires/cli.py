@@ -13,9 +13,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hires.arguments import COMMANDS, DESCRIPTION, Doctor, Plan, Stylize, parse
+from hires.arguments import COMMANDS, DESCRIPTION, Bench, Doctor, Plan, Stylize, parse
 from hires.config import format_bytes
 from hires.memory import keep_freed_memory
 from hires.version import __version__
@@ -112,11 +114,13 @@ def _run(argv: Sequence[str]) -> int:
         print(f"hires {__version__}")
         return 0
     try:
-        command: Stylize | Plan | Doctor = parse(COMMANDS, argv, description=DESCRIPTION)
+        command: Stylize | Plan | Doctor | Bench = parse(COMMANDS, argv, description=DESCRIPTION)
     except SystemExit:  # --help
         return 0
     if isinstance(command, Doctor):
         return _doctor(command)
+    if isinstance(command, Bench):
+        return _bench(command)
     return _stylize(command) if isinstance(command, Stylize) else _plan(command)
 
 
@@ -150,6 +154,7 @@ def _paint(easel: Easel, display: Display, output: str) -> None:
     """Paint to the end. Whatever ends the painting early, the picture so far is saved beside it."""
     from hires.easel import partial_path
     from hires.engine import StylizeError
+    from hires.images import ImageError
 
     display.begin(easel.rungs)
     try:
@@ -160,7 +165,10 @@ def _paint(easel: Easel, display: Display, output: str) -> None:
         if _mendable(error) is None or (picture is None and easel.last is None):
             raise
         path = partial_path(output)
-        easel.save(path, picture)
+        try:
+            easel.save(path, picture)
+        except ImageError as failure:
+            raise ValueError(f"{_mendable(error)}; nothing is saved: {failure}") from error
         raise ValueError(f"{_mendable(error)}; the last good picture is saved as {path}") from error
 
 
@@ -238,3 +246,24 @@ def _doctor(command: Doctor) -> int:
         "hires", "tiled painting is not exact on this machine: try another --device or --precision"
     )
     return EXIT_FAULT
+
+
+def _bench(command: Bench) -> int:
+    from hires.bench import outputs, report, runs
+    from hires.bench.cases import cases_of
+
+    if command.compare:
+        before, after = (report.load(Path(path)) for path in command.compare)
+        print(report.compare(before, after), end="")
+        return 0
+    if command.output is not None:
+        outputs.check_output(Path(command.output))
+    wanted = asdict(command)
+    cases = cases_of(**{name: wanted[name] for name in wanted if name not in ("output", "compare")})
+    found = runs.run_cases(cases, on_result=lambda result: tell("hires", report.line(result)))
+    print(report.markdown(found), end="")
+    if command.output is not None:
+        paths, notice = outputs.write(found, Path(command.output))
+        tell("hires", f"saved {', '.join(map(str, paths))}. {notice}".removesuffix(". "))
+    failed = any(result["status"] == "error" for result in found["results"])
+    return EXIT_MENDABLE if failed else 0

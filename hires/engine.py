@@ -19,6 +19,7 @@ from hires.features import Network
 from hires.images import load_image, resize
 from hires.ladder import Rung
 from hires.losses import STYLE_LOSSES, Moments, blend
+from hires.memory import heap_slack, return_freed_memory
 from hires.objective import (
     Evaluation,
     Objective,
@@ -29,7 +30,6 @@ from hires.objective import (
     measure_style,
     plan_tiles,
 )
-from hires.memory import heap_slack, return_freed_memory
 from hires.optim import CanvasOptimizer, NonFiniteError, canvas_optimizer
 from hires.precision import Precision, resolve_device, resolve_precision
 

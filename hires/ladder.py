@@ -85,7 +85,7 @@ def plan(config: Config, content: Size, styles: Sequence[Size]) -> tuple[Rung, .
     aspect = max(content) / min(content)
     if aspect > MAX_ASPECT:
         raise ConfigError(
-            f"the content is {content[1]}x{content[0]}, {aspect:.0f} times longer than wide:"
+            f"the content is {content[1]}x{content[0]}, {aspect:.3g} times longer than wide:"
             f" crop it to at most {MAX_ASPECT:.0f}:1"
         )
     # The short side of the first rung must still show something to the deepest layer.

@@ -72,8 +72,8 @@ def round_up(value: int, multiple: int) -> int:
 def core_spans(length: int, core: int, alignment: int) -> tuple[Span, ...]:
     """Cut ``[0, length)`` into nearly equal spans of at most ``core`` that start on the alignment.
 
-    The last span also takes what is left over after the last aligned pixel, so that no span is a
-    sliver that the deepest layer cannot see.
+    The last span also takes what is left over after the last aligned pixel, on top of ``core``, so
+    that no span is a sliver that the deepest layer cannot see.
 
     Raises:
         ValueError: if ``core`` is smaller than the alignment.

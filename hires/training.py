@@ -35,6 +35,7 @@ from hires.teaching import (
 )
 
 # What counts in the sum: the first layer is nearly linear, the content layer a by-product.
+_KIND_WEIGHTS = {"features": 1.0, "gram": 1.5}
 _TAP_WEIGHTS = dict.fromkeys(TAPS, 1.0) | {"relu1_1": 0.5, CONTENT_TAP: 0.3}
 
 PHASES = ("blocks", "joint", "painting")
@@ -66,7 +67,8 @@ class Recipe:
         size: side of the training crops in pixels.
         num_canvases: paintings under way in phase 3 ...
         num_painted: ... of which this many are trained on and painted on in a step.
-        gradient_weight: weight of the input gradient's error in phase 3.
+        gradient_weight: weight of the input gradient's error in phase 3 ...
+        gradient_every: ... where it is taken, at every so manieth step.
         averaging: longest decay of the running average of the weights that becomes the result.
         seed: seed of everything random.
     """
@@ -78,6 +80,7 @@ class Recipe:
     num_canvases: int = 48
     num_painted: int = 2
     gradient_weight: float = 0.5
+    gradient_every: int = 3
     averaging: float = 0.999
     seed: int = 0
 
@@ -152,17 +155,17 @@ class Trainer:
         """Training pictures on the device."""
         return self.crops.batch(count, self.recipe.size).to(self.device)
 
-    @staticmethod
     def errors(
-        student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], *, grams: bool
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], *, grams: bool
     ) -> dict[str, Tensor]:
         """Mean errors over a batch, by ``features relu4_1``, ``gram relu4_1`` and so on."""
         found = {}
         for tap in student:
-            error = feature_error(student[tap], teacher[tap])
+            head = self.teacher.heads.get(tap)
+            error = feature_error(student[tap], teacher[tap], head)
             found[f"features {tap}"] = saturated(error).mean()
             if grams and tap != CONTENT_TAP:
-                error = gram_error(student[tap], teacher[tap])
+                error = gram_error(student[tap], teacher[tap], head)
                 found[f"gram {tap}"] = saturated(error).mean()
         return found
 
@@ -210,9 +213,13 @@ def saturated(error: Tensor) -> Tensor:
     return error.clamp_max(_LARGE_ERROR) + _LARGE_ERROR * excess.log()
 
 
-def weighted_sum(errors: Mapping[str, Tensor]) -> Tensor:
-    """The loss: errors times the weight of their layer."""
-    weighted = [_TAP_WEIGHTS[key.split()[1]] * error for key, error in errors.items()]
+def weighted_sum(errors: Mapping[str, Tensor], *, gradient: float = 0.0) -> Tensor:
+    """The loss: errors times the weight of their kind and layer."""
+    weighted = []
+    for key, error in errors.items():
+        kind, _, tap = key.partition(" ")
+        weight = gradient if kind == "gradient" else _KIND_WEIGHTS[kind] * _TAP_WEIGHTS[tap]
+        weighted.append(weight * error)
     return torch.stack(weighted).sum()
 
 
@@ -330,39 +337,41 @@ def train_by_painting(trainer: Trainer) -> Iterator[Report]:
     """Phase 3: on pictures and on the student's own paintings, with their gradient as a target."""
     recipe, draw = trainer.recipe, trainer.crops.random
     canvases = [new_canvas(trainer) for _ in range(recipe.num_canvases)]
-    for _ in trainer.steps():
+    for step in trainer.steps():
         chosen = draw.sample(range(recipe.num_canvases), recipe.num_painted)
-        errors = _painting_step(trainer, [canvases[i] for i in chosen])
-        gradient = errors.pop("gradient")
-        loss = weighted_sum(errors) + recipe.gradient_weight * gradient
-        yield trainer.step(loss, errors | {"gradient": gradient})
+        with_gradient = step % recipe.gradient_every == 0
+        errors = _painting_step(trainer, [canvases[i] for i in chosen], with_gradient)
+        yield trainer.step(weighted_sum(errors, gradient=recipe.gradient_weight), errors)
         for i in chosen:
             if canvases[i].finished:
                 canvases[i] = new_canvas(trainer)
 
 
-def _painting_step(trainer: Trainer, canvases: list[Canvas]) -> dict[str, Tensor]:
+def _painting_step(
+    trainer: Trainer, canvases: list[Canvas], with_gradient: bool
+) -> dict[str, Tensor]:
     """Errors on two fresh pictures, on the canvases, their contents and styles; and paint once."""
-    student, teacher = trainer.student, trainer.teacher
-    fixed = torch.cat([c.style for c in canvases] + [c.content for c in canvases])
-    pictures = torch.cat([fixed, trainer.batch(2)]).contiguous(memory_format=torch.channels_last)
+    pictures = torch.cat([c.style for c in canvases] + [c.content for c in canvases])
+    pictures = torch.cat([pictures, trainer.batch(2)])
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
     painted = torch.cat([c.image for c in canvases])
     painted = painted.contiguous(memory_format=torch.channels_last).requires_grad_()
-    own, own_painted = student(pictures), student(painted)
+    own, own_painted = trainer.student(pictures), trainer.student(painted)
     with torch.no_grad():
-        other = teacher(pictures)
-    other_painted = teacher(painted)
+        other = trainer.teacher(pictures)
+    other_painted = trainer.teacher(painted)
     aim = _Aim(trainer, canvases)
     loss = aim.loss(own_painted, {tap: value.detach() for tap, value in own.items()})
-    (gradient,) = torch.autograd.grad(loss, painted, create_graph=True)
-    loss = aim.loss(other_painted, other)
-    (wanted,) = torch.autograd.grad(loss, painted)
+    (gradient,) = torch.autograd.grad(loss, painted, create_graph=with_gradient, retain_graph=True)
     for i, canvas in enumerate(canvases):
         canvas.paint(gradient.detach()[i : i + 1])
     together = {tap: torch.cat([own[tap], own_painted[tap]]) for tap in own}
     targets = {tap: torch.cat([other[tap], other_painted[tap].detach()]) for tap in own}
     errors = trainer.errors(together, targets, grams=True)
-    return errors | {"gradient": gradient_error(gradient, wanted)}
+    if with_gradient:
+        (wanted,) = torch.autograd.grad(aim.loss(other_painted, other), painted)
+        errors["gradient"] = gradient_error(gradient, wanted)
+    return errors
 
 
 class _Aim:

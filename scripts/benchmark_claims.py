@@ -10,7 +10,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def median(detail: dict[str, Any], side: str) -> float:
 
 def vgg_step(effort: Effort) -> list[Claim]:
     """Claim 1: a VGG-19 step against the stock reference, and both loss curves."""
-    case = Case(size=(768, 1024), features=VGG19_SHAPE, memory=PLENTY)
+    case = Case(size=(768, 1024), features=VGG19_SHAPE, style_loss="gram", memory=PLENTY)
     steps = max(effort.curve_steps, effort.rounds + 1)
     answers, detail = measure({"hires": (case, HIRES), "stock": (case, STOCK)}, steps - 1)
     curves = {name: [step["loss"] for step in found] for name, found in answers.items()}
@@ -106,14 +106,12 @@ def vgg_step(effort: Effort) -> list[Claim]:
 
 def vgg_tiles(effort: Effort) -> list[Claim]:
     """Claim 2: what exact tiles cost over a single pass."""
-    size = (1536, 2048)
-    whole = Case(size=size, features=VGG19_SHAPE, memory=PLENTY)
-    none = Case(size=size, features=VGG19_SHAPE, memory=PLENTY, tile=512, num_kept=0)
-    half = Case(size=size, features=VGG19_SHAPE, memory=PLENTY, tile=512, num_kept=6)
-    default = Case(size=size, features=VGG19_SHAPE, memory="4GiB")
+    whole = Case(size=(1536, 2048), features=VGG19_SHAPE, style_loss="gram", memory=PLENTY)
     sides: Sides = {
-        name: (case, HIRES)
-        for name, case in {"whole": whole, "none": none, "half": half, "4GiB": default}.items()
+        "whole": (whole, HIRES),
+        "none": (replace(whole, tile=512, num_kept=0), HIRES),
+        "half": (replace(whole, tile=512, num_kept=6), HIRES),  # Of 4 by 3 tiles.
+        "4GiB": (replace(whole, memory="4GiB"), HIRES),
     }
     _, detail = measure(sides, effort.rounds)
     asked = [

@@ -6,12 +6,16 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from hires.features import Architecture
 
 # Tests run tiny tensors: threads cost more than they bring, and runners are often crowded.
 torch.set_num_threads(1)
+# The same examples in every run, however slow the machine.
+settings.register_profile("hires", deadline=None, derandomize=True)
+settings.load_profile("hires")
 
 MATRIX = ((4.3, 0.1, 0.0), (0.0, 4.4, 0.0), (0.2, 0.0, 4.5))
 SHIFT = (-2.1, -2.0, -1.8)

@@ -136,7 +136,8 @@ def spd(condition: float, size: int, dtype: torch.dtype) -> Tensor:
     noise = torch.randn(size, size, generator=generator, dtype=torch.float64)
     basis = torch.linalg.qr(noise).Q
     values = torch.logspace(0, -math.log10(condition), size, dtype=torch.float64)
-    return ((basis * values) @ basis.T).to(dtype)
+    matrix: Tensor = (basis * values) @ basis.T
+    return matrix.to(dtype)
 
 
 @pytest.mark.parametrize("condition", [1.0, 1e2, 1e4, 1e6, 1e8])
@@ -197,7 +198,7 @@ def test_total_variation_by_hand() -> None:
     assert float(value) == pytest.approx(3 * (1 + 0.5 + 0.5) / 6)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 150))
 def test_total_variation_adds_up_over_bands(height: int, width: int, max_pixels: int) -> None:
     image = random_image(height, width)
@@ -263,9 +264,9 @@ def test_blank_pictures_stay_finite(style_loss: str, dtype: torch.dtype) -> None
 
 @pytest.mark.parametrize("style_loss", STYLE_LOSSES)
 def test_bf16_features_give_nearly_the_same_loss(style_loss: str) -> None:
-    pictures = [random_image(*SIZE, seed=seed) for seed in (1, 2, 3)]
-    loss, gradient = evaluate(style_loss, *pictures, torch.float32)
-    rounded, slope = evaluate(style_loss, *pictures, torch.bfloat16)
+    canvas, content, style = (random_image(*SIZE, seed=seed) for seed in (1, 2, 3))
+    loss, gradient = evaluate(style_loss, canvas, content, style, torch.float32)
+    rounded, slope = evaluate(style_loss, canvas, content, style, torch.bfloat16)
     assert rounded == pytest.approx(loss, rel=0.03)
     # Rounding flips some of the ReLUs and maxima, whose slopes then differ altogether.
     assert float(torch.cosine_similarity(slope.flatten(), gradient.flatten(), 0)) > 0.95

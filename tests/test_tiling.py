@@ -31,7 +31,7 @@ def test_spans_partition_a_length(length: int, core: int, alignment: int) -> Non
 
 @given(lengths, st.integers(1, 300), alignments)
 def test_spans_are_neither_slivers_nor_too_long(length: int, core: int, alignment: int) -> None:
-    core = max(core, alignment)
+    core = round_up(core, alignment)
     spans = core_spans(length, core, alignment)
     # A sliver, shorter than one feature, would be seen by nobody.
     assert all(span.length >= min(alignment, length) for span in spans)
@@ -68,7 +68,6 @@ def coverage(size: tuple[int, int], tiles: tuple[Tile, ...]) -> np.ndarray:
     return count
 
 
-@settings(deadline=None)
 @given(lengths, lengths, st.integers(16, 300), halos, alignments)
 def test_cores_partition_the_canvas(
     height: int, width: int, core: int, halo: int, alignment: int
@@ -124,7 +123,7 @@ def identity_network(num_blocks: int) -> Network:
     return Network(architecture, weights)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(8, 150), st.integers(8, 150), st.sampled_from([8, 16, 24, 64]))
 def test_an_identity_network_gives_its_input_back(height: int, width: int, core: int) -> None:
     network = identity_network(3)

@@ -18,6 +18,7 @@ from hires.teaching import (
     TAPS,
     Student,
     Teacher,
+    behind_map,
     feature_error,
     gram_error,
     grouping,
@@ -131,6 +132,27 @@ def test_errors_are_zero_at_the_target_and_relative_elsewhere() -> None:
     assert 0.5 < float(feature_error(mean, target).mean()) < 1.5
 
 
+def test_gram_error_behind_a_head_is_that_of_the_richer_features() -> None:
+    target, student = torch.rand(2, 4, 8, 8), torch.rand(2, 4, 8, 8)
+    head = torch.randn(9, 5)
+    richer = [
+        nn.functional.conv2d(x, head[:, :-1, None, None], head[:, -1]) for x in (student, target)
+    ]
+    expected = 0.5 * gram_error(student, target) + 0.5 * gram_error(*richer)
+    assert torch.allclose(gram_error(student, target, head), expected, rtol=1e-3)
+
+
+def test_head_behind_a_map_gives_the_same_richer_features_up_to_scale() -> None:
+    features, head = torch.rand(50, 4).double(), torch.randn(9, 5).double()
+    extended = torch.cat([features, torch.ones(50, 1)], 1)
+    matrix, shift = torch.randn(4, 4).double(), torch.randn(4).double()
+    mapped = torch.cat([features @ matrix.T + shift, torch.ones(50, 1)], 1)
+    found = mapped @ behind_map(head, extended.T @ extended / 50, matrix, shift).T
+    wanted = extended @ head.T
+    assert torch.allclose(found / found.norm(), wanted / wanted.norm())
+    assert float(found.var(0, unbiased=False).sum()) == pytest.approx(1)
+
+
 def test_gradient_error_is_zero_for_equals_and_one_for_nothing() -> None:
     gradient = torch.randn(2, 3, 16, 16)
     assert gradient_error(gradient, gradient) == 0
@@ -179,6 +201,7 @@ def test_three_phases_run_and_learn(folder: Path) -> None:
     assert [r.phase for r in reports] == ["blocks"] * 12 + ["joint"] * 6 + ["painting"] * 4
     assert reports[11].errors["features relu4_1"] < reports[0].errors["features relu4_1"]
     assert "gradient" in reports[-1].errors
+    assert "gradient" not in reports[-2].errors
     assert all(torch.isfinite(value).all() for value in trainer.average.values())
     assert any(not torch.equal(before[key], value) for key, value in trainer.average.items())
 

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hires.config import ConfigError
+from hires.config import Config, ConfigError, parse_bytes
 
 Kind = Literal["step", "ladder"]
 VGG19_SHAPE = "vgg19-shape"
+_DEFAULTS = Config()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class Case:
         size: ``(height, width)`` of the canvas in pixels.
         features: ``vgg19-shape`` (VGG-19 to relu5_1 with random weights: no download), or what
             ``--features`` takes.
+        style_loss: as ``--style-loss``.
         precision: as ``--precision``.
         device: as ``--device``.
         memory: budget for feature maps, as ``--memory``.
@@ -36,10 +38,11 @@ class Case:
     """
 
     size: tuple[int, int]
-    features: str = "compact"
-    precision: str = "auto"
-    device: str = "auto"
-    memory: str = "2GiB"
+    features: str = _DEFAULTS.features
+    style_loss: str = _DEFAULTS.style_loss
+    precision: str = _DEFAULTS.precision
+    device: str = _DEFAULTS.device
+    memory: str = _DEFAULTS.memory
     tile: int | None = None
     num_kept: int | None = None
     kind: Kind = "step"
@@ -60,7 +63,8 @@ class Case:
         parts = [Path(self.features).stem, f"{width}x{height}", self.precision]
         parts += [f"tile {self.tile}"] if self.tile else []
         parts += [f"{self.num_kept} kept"] if self.num_kept is not None else []
-        parts += [self.memory] if self.memory != "2GiB" else []
+        parts += [self.memory] if self.memory != _DEFAULTS.memory else []
+        parts += [self.style_loss] if self.style_loss != _DEFAULTS.style_loss else []
         parts += ["ladder"] if self.kind == "ladder" else []
         return " ".join(parts)
 
@@ -116,15 +120,19 @@ def cases_of(
     precisions: Sequence[str] = ("auto",),
     tiles: Sequence[str] = ("auto",),
     device: str = "auto",
-    memory: str = "2GiB",
+    memory: str = _DEFAULTS.memory,
     repeats: int = 5,
     ladder: bool = False,
 ) -> list[Case]:
     """Every combination, small sizes first; with ``ladder`` whole pictures of those sizes as well.
 
     Raises:
-        ConfigError: for a size or tile that cannot be read, or fewer than one repeat.
+        ConfigError: for a size, tile or memory that cannot be read, an empty list, or fewer than
+            one repeat.
     """
+    parse_bytes(memory)
+    if not (features and sizes and precisions and tiles):
+        raise ConfigError("nothing to measure: name at least one of each")
     if repeats < 1:
         raise ConfigError(f"--repeats is {repeats}: give a whole number of at least 1")
     kinds: tuple[Kind, ...] = ("step", "ladder") if ladder else ("step",)

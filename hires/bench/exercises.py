@@ -21,6 +21,7 @@ from hires.checkpoints import write_checkpoint
 from hires.config import Config, parse_bytes
 from hires.engine import Progress, Studio, iter_stylize, open_studio
 from hires.features import VGG19, Architecture
+from hires.memory import return_freed_memory
 from hires.objective import Evaluation, Objective, TilePlan, measure_content, measure_style
 from hires.optim import canvas_optimizer
 from hires.precision import resolve_device
@@ -91,6 +92,7 @@ def config_of(case: Case, features: str) -> Config:
         min_size=min(case.min_size, max(case.size)),
         iterations=case.iterations,
         features=features,
+        style_loss=case.style_loss,  # type: ignore[arg-type]
         precision=case.precision,  # type: ignore[arg-type]
         device=case.device,
         memory=case.memory,
@@ -136,7 +138,9 @@ class StepExercise:
         plan = studio.plan_tiles(config, case.size)
         if case.num_kept is not None:
             plan = replace(plan, num_kept=min(case.num_kept, len(plan.tiles)))
+        return_freed_memory()
         self.objective = self._objective(studio, config, plan, canvas)
+        return_freed_memory()
         self.optimizer = canvas_optimizer(
             "adam",
             canvas.to(self.device),

@@ -159,6 +159,15 @@ def markdown(report: Report) -> str:
     return "\n".join(lines) + "\n" + table([_HEAD, *map(row, report["results"])])
 
 
+def line(result: Result) -> str:
+    """One result in a line, for whoever waits."""
+    label = case_from_json(result["case"]).label
+    if result["status"] != "ok":
+        return f"{label}: {result['status']} ({result['message']})"
+    seconds, peak = result["seconds"], format_bytes(peak_bytes(result["memory"]))
+    return f"{label}: {seconds['median']:.3g} s, spread {seconds['iqr']:.2g} s, peak {peak}"
+
+
 def row(result: Result) -> tuple[str, ...]:
     """One result as a row of `markdown`'s table."""
     label = case_from_json(result["case"]).label

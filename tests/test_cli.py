@@ -1,0 +1,486 @@
+"""The command line: what it prints, saves and answers, above all when something is wrong."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import COMPACT_SHAPE, random_image, random_weights
+from rich.console import Console
+
+from hires import cli, display, engine, forecast
+from hires.arguments import one_line
+from hires.checkpoints import write_checkpoint
+from hires.config import Config
+from hires.engine import StylizeError, open_studio
+from hires.images import read_picture, save_image
+from hires.ladder import Rung, plan
+from hires.version import __version__
+
+TINY = ("--size", "96", "--min-size", "64", "--iterations", "2", "--precision", "fp32")
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a content picture, two styles and a tiny feature network."""
+    folder = tmp_path_factory.mktemp("studio")
+    save_image(random_image(72, 96, seed=1), folder / "content.png")
+    save_image(random_image(90, 80, seed=2), folder / "style.jpg")
+    save_image(random_image(64, 64, seed=3), folder / "other.png")
+    write_checkpoint(
+        folder / "tiny.safetensors",
+        COMPACT_SHAPE,
+        random_weights(COMPACT_SHAPE),
+        {"licence": "none"},
+    )
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def work(studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with the studio's files beside it under short names."""
+    for file in studio.iterdir():
+        os.link(file, tmp_path / file.name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def typed(*extra: str, command: str = "stylize") -> list[str]:
+    words = [command, "content.png", "style.jpg", "--features", "tiny.safetensors", *TINY]
+    return [*words, "-o", "out.png", *extra] if command == "stylize" else [*words, *extra]
+
+
+def made(folder: Path) -> set[str]:
+    """What a run left in the folder."""
+    given = {"content.png", "style.jpg", "other.png", "tiny.safetensors"}
+    return {file.name for file in folder.iterdir()} - given
+
+
+def refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run what must be refused; returns the one line that says why."""
+    capsys.readouterr()
+    assert cli.main(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1, captured.err
+    assert captured.err.startswith("hires: ")
+    return captured.err
+
+
+class TestStylize:
+    def test_paints_and_says_where(self, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(typed()) == 0
+        captured = capsys.readouterr()
+        assert re.fullmatch(r"out\.png: 96x72, painted in [\d.]+ s\n", captured.out)
+        assert "rung 1/1, 96x72: 2 steps" in captured.err
+        assert read_picture("out.png").pixels.shape == (1, 3, 72, 96)
+        assert made(work) == {"out.png"}
+
+    def test_quiet_says_nothing(self, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = typed("--style-weights", "1", "2", "--quiet")
+        assert cli.main([*words[:3], "other.png", *words[3:]]) == 0
+        assert capsys.readouterr() == ("", "")
+        assert made(work) == {"out.png"}
+
+    def test_sixteen_bit_and_alpha_are_kept(self) -> None:
+        alpha = torch.zeros(1, 1, 72, 96)
+        alpha[..., :48] = 1
+        save_image(random_image(72, 96), "clear.png", alpha=alpha)
+        argv = ["stylize", "clear.png", *typed("--bit-depth", "16", "--quiet")[2:]]
+        assert cli.main([word.replace("out.png", "out.tif") for word in argv]) == 0
+        found = read_picture("out.tif")
+        assert found.bit_depth == 16
+        assert found.alpha is not None
+        assert float(found.alpha[..., 4:44].min()) > 0.99
+        assert float(found.alpha[..., 52:].max()) < 0.01
+
+    def test_warns_once_about_a_small_style(self, capsys: pytest.CaptureFixture[str]) -> None:
+        save_image(random_image(40, 40), "stamp.png")
+        argv = ["stylize", "content.png", "stamp.png", *typed("--quiet")[3:]]
+        assert cli.main(argv) == 0
+        captured = capsys.readouterr()
+        assert captured.err.count("hires: warning: style 1 is 40x40") == 1
+        assert captured.err.count("\n") == 1
+
+    @pytest.mark.filterwarnings("default")
+    def test_a_warning_of_the_library_is_one_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        alpha = torch.full((1, 1, 72, 96), 0.5)
+        save_image(random_image(72, 96), "clear.png", alpha=alpha)
+        argv = ["stylize", "clear.png", *typed("--quiet")[2:]]
+        assert cli.main([word.replace("out.png", "out.jpg") for word in argv]) == 0
+        assert (
+            capsys.readouterr().err == "hires: warning: out.jpg: JPEG has no alpha; laid on white\n"
+        )
+
+
+BAD = {
+    "unknown flag": (typed("--sise", "64"), "unknown argument '--sise': did you mean --size?"),
+    "unknown choice": (
+        typed("--pooling", "min"),
+        "--pooling is 'min': choose one of max, average, l2",
+    ),
+    "unknown depth": (typed("--bit-depth", "12"), "--bit-depth is '12': choose one of 8, 16"),
+    "no argument": (["stylize"], "missing CONTENT, -o PATH"),
+    "no style": (["stylize", "content.png", "-o", "out.png"], "missing STYLE"),
+    "no output": (["stylize", "content.png", "style.jpg"], "missing -o PATH"),
+    "no value": (typed()[:-1], "-o/--output needs a value"),
+    "no command": ([], "missing command: choose one of stylize, plan, doctor"),
+    "unknown command": (["paint"], "unknown argument 'paint': choose one of stylize, plan, doctor"),
+    "not a number": (typed("--size", "big"), "--size: 'big' is not a whole number"),
+    "not numbers": (typed("--iterations", "9", "x"), "--iterations: 'x' is not a whole number"),
+    "empty numbers": (typed("--iterations"), "--iterations: needs at least one number"),
+    "negative weight": (typed("--content-weight", "-1"), "give a number of at least 0"),
+    "NaN weight": (typed("--style-weight", "nan"), "--style-weight is nan: give a number"),
+    "more steps than rungs": (
+        typed("--iterations", "300", "200", "100"),
+        "--iterations has 3 numbers for a ladder of 1 rungs: give at most 1",
+    ),
+    "weights without styles": (
+        typed("--style-weights", "1", "2"),
+        "--style-weights has 2 numbers for 1 style pictures",
+    ),
+    "unknown layer": (
+        typed("--content-layers", "relu4_1:0.5", "relu9_1"),
+        "unknown layer 'relu9_1' for features 'tiny.safetensors': choose from relu1_1",
+    ),
+    "bad layer weight": (typed("--content-layers", "relu4_1:x"), "write NAME or NAME:WEIGHT"),
+    "unknown device": (typed("--device", "tpu"), "choose auto, cpu, cuda, cuda:N or mps"),
+    "tiny memory": (typed("--memory", "1KiB"), "give at least"),
+    "bad memory": (typed("--memory", "much"), "write for example 2GiB"),
+    "unknown features": (typed("--features", "nope"), "choose compact, vgg19, vgg16"),
+    "sizes that shrink": (
+        ["stylize", "content.png", "style.jpg", "-o", "out.png", "--sizes", "64", "32"],
+        "--sizes is 64 32: give sizes that grow",
+    ),
+    "sizes twice": (typed("--sizes", "64"), "--sizes names every size: leave --size out"),
+    "missing content": (["stylize", "nope.png", *typed()[2:]], "cannot read nope.png"),
+    "missing init": (typed("--init", "nope.png"), "cannot read nope.png"),
+    "a folder": (["stylize", ".", *typed()[2:]], "it is a folder"),
+    "output is input": (typed("-o", "content.png"), "it is the input content.png"),
+    "output is a style": (typed("-o", "./style.jpg"), "it is the input style.jpg"),
+    "output without folder": (typed("-o", "no/out.png"), "there is no folder"),
+    "output of unknown kind": (typed("-o", "out.gif"), "use one of .jpg .jpeg .png"),
+    "output without depth": (typed("--bit-depth", "16", "-o", "out.jpg"), "use one of .png"),
+}
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("name", BAD)
+    def test_is_refused_in_one_line(
+        self, name: str, work: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        argv, expected = BAD[name]
+        before = Path("content.png").read_bytes()
+        assert expected in refusal(argv, capsys)
+        assert made(work) == set()
+        assert Path("content.png").read_bytes() == before
+
+    def test_damaged_pictures(self, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("empty.png").touch()
+        Path("text.png").write_text("not a picture")
+        Path("cut.png").write_bytes(Path("content.png").read_bytes()[:3000])
+        for name in ("empty.png", "text.png", "cut.png"):
+            assert f"cannot read {name}" in refusal(["stylize", name, *typed()[2:]], capsys)
+        assert made(work) == {"empty.png", "text.png", "cut.png"}
+
+    def test_a_banner(self, capsys: pytest.CaptureFixture[str]) -> None:
+        save_image(random_image(8, 400), "banner.png")
+        assert "crop it" in refusal(["stylize", "banner.png", *typed()[2:]], capsys)
+
+    def test_an_error_that_only_a_bug_can_cause_is_not_hidden(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("hires.easel.read_picture", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            cli.main(typed())
+
+    def test_a_box_of_unknown_shape_still_gives_one_line(self) -> None:
+        assert one_line("") == "invalid arguments"
+        assert one_line("what\nis this") == "what is this"
+
+
+def cut_short(error: BaseException, monkeypatch: pytest.MonkeyPatch, num_steps: int = 3) -> None:
+    """Let every run end with an error after some steps."""
+    real = engine.iter_stylize
+
+    def run(*arguments: Any) -> Iterator[Any]:
+        yield from itertools.islice(real(*arguments), num_steps)
+        raise error
+
+    monkeypatch.setattr("hires.easel.iter_stylize", run)
+
+
+class TestBreakdown:
+    def test_nan_saves_the_last_good_picture_beside(
+        self, work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        message = "the loss is nan at rung 1 (96x72), iteration 2"
+        cut_short(StylizeError(message, torch.full((1, 3, 36, 48), 0.5)), monkeypatch, 1)
+        line = refusal(typed("--quiet"), capsys)
+        assert f"{message}; the last good picture is saved as out-partial.png" in line
+        assert made(work) == {"out-partial.png"}
+        assert read_picture("out-partial.png").pixels.shape == (1, 3, 36, 48)
+
+    def test_the_partial_picture_never_replaces_an_input(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        os.link("content.png", "out-partial.png")
+        before = Path("out-partial.png").read_bytes()
+        cut_short(StylizeError("the loss is nan", torch.zeros(1, 3, 8, 8)), monkeypatch)
+        argv = ["stylize", "out-partial.png", *typed("--quiet")[2:]]
+        line = refusal(argv, capsys)
+        assert "the loss is nan; nothing is saved" in line
+        assert Path("out-partial.png").read_bytes() == before
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            MemoryError(),
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+            RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            ),
+        ],
+    )
+    def test_out_of_memory(
+        self,
+        error: Exception,
+        work: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        cut_short(error, monkeypatch, 0)
+        line = refusal(typed("--quiet"), capsys)
+        assert line == "hires: out of memory: give a smaller --memory or a smaller --size\n"
+        assert made(work) == set()
+        monkeypatch.undo()
+        monkeypatch.chdir(work)
+        cut_short(error, monkeypatch, 1)
+        assert "the last good picture is saved as out-partial.png" in refusal(
+            typed("--quiet"), capsys
+        )
+        assert made(work) == {"out-partial.png"}
+
+    def test_full_disk_leaves_nothing_and_the_old_file(
+        self, work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Path("out.png").write_bytes(b"old")
+
+        def full(_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        assert "No space left on device" in refusal(typed("--quiet"), capsys)
+        assert Path("out.png").read_bytes() == b"old"
+        assert made(work) == {"out.png"}
+
+    def test_ctrl_c_saves_the_picture_so_far(
+        self, work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cut_short(KeyboardInterrupt(), monkeypatch, 1)
+        assert cli.main(typed()) == 130
+        captured = capsys.readouterr()
+        assert "interrupted at rung 1/1 (96x72), step 1/2: saving out.png" in captured.err
+        assert "out.png holds the picture so far, 96x72" in captured.err
+        assert captured.out == ""
+        assert made(work) == {"out.png"}
+
+    def test_ctrl_c_before_the_first_step(
+        self, work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cut_short(KeyboardInterrupt(), monkeypatch, 0)
+        assert cli.main(typed()) == 130
+        assert "nothing is saved" in capsys.readouterr().err
+        assert made(work) == set()
+
+    def test_second_ctrl_c_leaves_no_half_file(
+        self, work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupt(_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "fsync", interrupt)
+        assert cli.main(typed()) == 130
+        assert "interrupted again: nothing is saved" in capsys.readouterr().err
+        assert made(work) == set()
+
+
+# One thread: runners are crowded. The path: tests run from a folder where hires may not be found.
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": str(Path(cli.__file__).parents[1]),
+}
+
+
+def run_python(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *argv], capture_output=True, text=True, check=False, env=ENVIRONMENT
+    )
+
+
+class TestProcess:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_saves_and_answers_130(self, number: signal.Signals) -> None:
+        argv = [sys.executable, "-m", "hires", *typed("--iterations", "100000")]
+        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+            assert process.stderr is not None
+            assert "100000 steps" in process.stderr.readline()
+            process.send_signal(number)
+            rest = process.stderr.read()
+        assert process.returncode == 130
+        assert "out.png holds the picture so far, 96x72" in rest
+        assert "Traceback" not in rest
+        assert read_picture("out.png").pixels.shape == (1, 3, 72, 96)
+
+    def test_help_and_version_do_not_load_torch(self) -> None:
+        check = (
+            "import sys; from hires import cli; code = cli.main(sys.argv[1:]);"
+            "assert 'torch' not in sys.modules, 'torch is loaded'; sys.exit(code)"
+        )
+        for argv in (["--version"], ["--help"], ["stylize", "--help"], ["plan", "--help"]):
+            done = run_python("-c", check, *argv)
+            assert done.returncode == 0, done.stderr
+        assert "usage: hires plan" in done.stdout
+
+    def test_python_m_hires(self) -> None:
+        started = time.perf_counter()
+        done = run_python("-m", "hires", "--version")
+        assert (done.returncode, done.stdout) == (0, f"hires {__version__}\n")
+        assert time.perf_counter() - started < 5  # 0.1 s; with torch 2 s on a quiet machine
+
+
+def test_every_setting_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["stylize", "--help"]) == 0
+    text = capsys.readouterr().out
+    for field in fields(Config):
+        assert f"--{field.name.replace('_', '-')} " in text
+
+
+HEADINGS = ["rung", "size", "steps", "tiles", "tile", "size", "graphs", "kept", "memory"]
+
+
+class TestPlan:
+    def test_prints_the_ladder_and_stops(
+        self, work: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        argv = ["plan", "content.png", "style.jpg", "--features", "tiny.safetensors"]
+        assert cli.main([*argv, "--size", "512", "--min-size", "128", "--tile", "128"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].split() == HEADINGS
+        assert [line.split()[1] for line in lines[1:4]] == ["128x96", "256x192", "512x384"]
+        assert lines[3].split()[3] == "12"
+        assert re.match(r"\d+ steps on \w+ in \w+, at most about [\d.]+ \w+ of memory", lines[4])
+        assert made(work) == set()
+
+    def test_refuses_what_stylize_refuses(self, capsys: pytest.CaptureFixture[str]) -> None:
+        argv = typed(command="plan")
+        assert "it is the input" in refusal([*argv, "-o", "content.png"], capsys)
+        assert "give at least" in refusal([*argv, "--memory", "1KiB"], capsys)
+
+    def test_quiet_only_checks(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(typed("--quiet", command="plan")) == 0
+        assert capsys.readouterr() == ("", "")
+
+
+def test_forecast_counts_canvas_and_optimizer() -> None:
+    def peak(**settings: Any) -> int:
+        config = Config(
+            features="tiny.safetensors", sizes=(640,), tile=64, device="cpu", **settings
+        )
+        rungs = plan(config, (480, 640), [(64, 64)])
+        found = forecast.forecast(config, open_studio(config), rungs, num_input_pixels=0)
+        return found[0].peak_bytes
+
+    num_pixels = 480 * 640
+    assert peak() - peak(average=0.0) == 12 * num_pixels
+    assert peak(optimizer="lbfgs") - peak() == 12 * (46 - 5) * num_pixels
+
+
+class FakeProgress:
+    """A step, as a display sees it."""
+
+    def __init__(self, rungs: tuple[Rung, ...], rung: int, iteration: int) -> None:
+        self.rung, self.num_rungs, self.iteration = rungs[rung], len(rungs), iteration
+        steps = [one.num_iterations for one in rungs]
+        self.fraction = (sum(steps[:rung]) + iteration) / sum(steps)
+        self.ends_rung = iteration == steps[rung]
+        self.is_last = self.ends_rung and rung == len(rungs) - 1
+        self.terms = {"style": 0.0123, "content": 0.456, "tv": 0.00789}
+
+
+def rungs_of(*steps: int) -> tuple[Rung, ...]:
+    return tuple(Rung(i, (96 << i, 128 << i), steps[i], 0.1, ()) for i in range(len(steps)))
+
+
+class TestDisplay:
+    def test_plain_lines_come_at_the_ends_and_every_ten_seconds(self) -> None:
+        now = itertools.count(0, 1)
+        console = Console(file=io.StringIO(), width=60)
+        rungs = rungs_of(40, 2)
+        lines = display.PlainLines(console, clock=lambda: float(next(now)))
+        lines.begin(rungs)
+        for rung in (0, 1):
+            for iteration in range(1, rungs[rung].num_iterations + 1):
+                lines.update(FakeProgress(rungs, rung, iteration))  # type: ignore[arg-type]
+        assert isinstance(console.file, io.StringIO)
+        printed = console.file.getvalue().splitlines()
+        assert printed[0] == "rung 1/2, 128x96: 40 steps"
+        assert "% of all work" in printed[1]
+        assert printed[-3].startswith("rung 1/2, 128x96: done in ")
+        assert printed[-2] == "rung 2/2, 256x192: 2 steps"
+        assert printed[-1].endswith("style 0.012, content 0.46, tv 0.0079")
+        assert 5 < len(printed) < 20
+
+    def test_live_display_fits_sixty_columns(self) -> None:
+        console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
+        rungs = rungs_of(3, 2)
+        with display.open_display(quiet=False, console=console) as live:
+            assert isinstance(live, display.LiveDisplay)
+            live.begin(rungs)
+            for rung in (0, 1):
+                for iteration in range(1, rungs[rung].num_iterations + 1):
+                    live.update(FakeProgress(rungs, rung, iteration))  # type: ignore[arg-type]
+        assert isinstance(console.file, io.StringIO)
+        printed = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", console.file.getvalue())
+        assert "rung 1/2  128x96   0:0" in printed
+        assert "rung 2/2  256x192  0:0" in printed
+        assert max(map(len, re.split(r"[\r\n]", printed))) <= 60
+
+    def test_time_left_counts_from_the_first_step(self) -> None:
+        times = iter([0.0, 100.0, 110.0, 110.0, 112.0])
+        watch = display.Stopwatch(clock=lambda: next(times))
+        watch.step(0.0)  # 100 s of loading
+        assert watch.left is None
+        watch.step(0.25)  # a quarter in ten seconds
+        assert watch.left == pytest.approx(30)
+        assert watch.left == pytest.approx(28)
+
+    def test_clock_time(self) -> None:
+        assert [display.clock_time(s) for s in (7.4, 65, 3723)] == ["0:07", "1:05", "1:02:03"]
+
+
+def test_doctor_json_is_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hires import doctor
+
+    monkeypatch.setattr(doctor, "examine", lambda: {"passed": True})
+    assert cli.main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"passed": True}
+    monkeypatch.setattr(doctor, "examine", lambda: {"passed": False})
+    assert cli.main(["doctor", "--json"]) == 1
+    assert "not exact" in capsys.readouterr().err

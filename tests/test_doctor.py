@@ -1,0 +1,68 @@
+"""The machine check: it passes here, and it fails when tiles do not add up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from hires import doctor
+from hires.features import Network
+from hires.precision import Precision
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, Any]:
+    return doctor.examine()
+
+
+def test_this_machine_passes(report: dict[str, Any]) -> None:
+    assert report["passed"] is True
+    checks = report["tiled_vs_whole"]
+    assert checks["loss_rel"] == checks["float64"]["loss_rel"] <= 1e-12
+    assert checks["gradient_rel_l2"] == checks["float64"]["gradient_rel_l2"] <= 1e-12
+    assert set(checks) == {"loss_rel", "gradient_rel_l2", "float64", report["device"]["precision"]}
+
+
+def test_the_report_is_json_and_names_versions(report: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(report)) == report
+    assert report["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert {"hires", "python", "pyvips", "pillow"} <= set(report["versions"])
+
+
+def test_the_table_says_everything(report: dict[str, Any]) -> None:
+    console = Console(width=70)
+    with console.capture() as captured:
+        console.print(doctor.tables(report))
+    text = captured.get()
+    assert "float64" in text
+    assert "ok" in text
+    assert "FAILED" not in text
+    assert "torch" in text
+
+
+def test_a_machine_on_which_tiles_come_out_differently_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forward = Network.forward
+
+    def inexact(
+        self: Network, image: Tensor, names: Sequence[str], *, padded: tuple[bool, bool]
+    ) -> dict[str, Tensor]:
+        found = forward(self, image, names, padded=padded)
+        error = 1.0 if padded == (True, True) else 1 + 1e-9
+        return {name: features * error for name, features in found.items()}
+
+    monkeypatch.setattr(Network, "forward", inexact)
+    found = doctor.tiled_against_whole(torch.device("cpu"), Precision(torch.float64))
+    assert 1e-12 < found["gradient_rel_l2"] < 1e-6
+    assert not doctor.within_tolerance("float64", found)
+
+
+def test_nan_is_never_within_tolerance() -> None:
+    assert not doctor.within_tolerance("fp32", {"loss_rel": 0.0, "gradient_rel_l2": float("nan")})

@@ -1,0 +1,111 @@
+"""The script that paints a ladder of sizes and compares them."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from conftest import COMPACT_SHAPE, random_image, random_weights
+
+from hires import engine
+from hires.checkpoints import write_checkpoint
+from hires.images import load_image, save_image
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Pictures in an empty folder, and the arguments that paint them."""
+    monkeypatch.chdir(tmp_path)
+    save_image(random_image(72, 96, seed=1), "content.png")
+    save_image(random_image(90, 80, seed=2), "style.png")
+    write_checkpoint(Path("tiny.safetensors"), COMPACT_SHAPE, random_weights(COMPACT_SHAPE), {})
+    settings = ["--features", "tiny.safetensors", "--iterations", "2", "--precision", "fp32"]
+    return ["content.png", "style.png", *settings, "-o", "ladder"]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module("resolution_ladder")
+
+
+def test_paints_every_size(
+    script: ModuleType, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script.main([*words, "--sizes", "64", "80", "112"]) == 0
+    assert capsys.readouterr().out == "ladder: 3 pictures, ladder.csv, contact_sheet.jpg\n"
+    pictures = ["00064.png", "00080.png", "00112.png"]
+    assert sorted(os.listdir("ladder")) == [*pictures, "contact_sheet.jpg", "ladder.csv"]
+    assert load_image("ladder/00080.png").shape == (1, 3, 60, 80)
+    with open("ladder/ladder.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["size"] for row in rows] == ["64", "80", "112"]
+    assert all(float(row["seconds"]) > 0 for row in rows)
+    assert all(int(row["peak_memory_bytes"]) > 2**26 for row in rows)
+    assert all(float(row[name]) >= 0 for row in rows for name in ("style", "content", "tv"))
+    height, width = load_image("ladder/contact_sheet.jpg").shape[2:]
+    assert width > 3 * script.PANEL
+    assert height > script.PANEL * 3 // 4
+
+
+def test_interrupted_keeps_what_is_painted(
+    script: ModuleType,
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = engine.iter_stylize
+
+    def cut(*arguments: Any) -> Iterator[Any]:
+        yield from itertools.islice(real(*arguments), 3)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hires.easel.iter_stylize", cut)
+    assert script.main([*words, "--sizes", "64", "80", "--quiet"]) == 130
+    assert "1 of 2 sizes are saved in ladder" in capsys.readouterr().err
+    assert sorted(os.listdir("ladder")) == ["00064.png", "ladder.csv"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ([], "missing --sizes"),
+        (["--sizes", "80", "64"], "give sizes that grow"),
+        (["--sizes", "80", "--size", "300"], "leave --size out"),
+        (["--sizes", "80", "-o", "style.png"], "it is a file; name a folder"),
+        (["--sizes", "80", "--pooling", "min"], "choose one of max, average, l2"),
+        (["--sizes", "80", "--init", "ladder.png"], "there is no such file"),
+    ],
+)
+def test_bad_input_is_one_line(
+    extra: list[str],
+    expected: str,
+    script: ModuleType,
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert script.main([*words, *extra]) == 2
+    line = capsys.readouterr().err
+    assert expected in line
+    assert line.startswith("resolution_ladder: ")
+    assert line.count("\n") == 1
+
+
+def test_never_saves_over_an_input(
+    script: ModuleType, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("ladder").mkdir()
+    os.link("content.png", "ladder/00064.png")
+    before = Path("content.png").read_bytes()
+    assert script.main([*words, "--sizes", "64"]) == 2
+    assert "it is the input content.png" in capsys.readouterr().err
+    assert Path("content.png").read_bytes() == before
