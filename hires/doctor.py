@@ -18,17 +18,10 @@ from torch import Tensor
 
 from hires.features import Architecture, Network, random_network
 from hires.losses import STYLE_LOSSES
-from hires.objective import (
-    Evaluation,
-    Objective,
-    TilePlan,
-    Weights,
-    measure_content,
-    measure_style,
-    plan_tiles,
-)
+from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
 from hires.precision import Precision, resolve_device, resolve_precision
 from hires.version import __version__
+from hires.walk import TilePlan, plan_tiles
 
 _PACKAGES = (
     "torch",

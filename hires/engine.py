@@ -20,18 +20,10 @@ from hires.images import load_image, resize
 from hires.ladder import Rung
 from hires.losses import STYLE_LOSSES, Moments, blend
 from hires.memory import heap_slack, return_freed_memory
-from hires.objective import (
-    Evaluation,
-    Objective,
-    TileMemoryError,
-    TilePlan,
-    Weights,
-    measure_content,
-    measure_style,
-    plan_tiles,
-)
+from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
 from hires.optim import CanvasOptimizer, NonFiniteError, canvas_optimizer
 from hires.precision import Precision, resolve_device, resolve_precision
+from hires.walk import TileMemoryError, TilePlan, plan_tiles
 
 PathLike = str | os.PathLike[str]
 Picture = PathLike | Tensor

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hires.config import Config, parse_layer
 from hires.engine import Studio
 from hires.ladder import Rung
-from hires.objective import TilePlan
+from hires.walk import TilePlan
 
 # Three channels of float32.
 _CANVAS_BYTES = 12

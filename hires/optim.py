@@ -57,7 +57,7 @@ class Adam:
         self.canvas = canvas
         self.averaging = averaging
         self.num_steps = 0
-        self.average = torch.zeros_like(canvas) if averaging else None
+        self.average = canvas.clone() if averaging else None
         # The fused kernel needs no temporary canvases, on a CPU as on a GPU.
         self._adam = torch.optim.Adam(
             [canvas], lr=learning_rate, betas=self.betas, eps=1e-8 / canvas.numel(), fused=True
@@ -73,13 +73,13 @@ class Adam:
         self.canvas.clamp_(0, 1)
         self.num_steps += 1
         if self.average is not None:
-            self.average.lerp_(self.canvas, 1 - self.averaging)
+            # The weights of a bias-corrected average: an interrupt finds a picture at any moment.
+            share = (1 - self.averaging) / (1 - self.averaging**self.num_steps)
+            self.average.lerp_(self.canvas, share)
 
     def result(self) -> Tensor:
-        """The running average, corrected for its start at zero."""
-        if self.average is None or not self.num_steps:
-            return self.canvas.clone()
-        return (self.average / (1 - self.averaging**self.num_steps)).clamp_(0, 1)
+        """The running average if there is one, else the canvas; a copy."""
+        return (self.canvas if self.average is None else self.average).clone()
 
     def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> Adam:
         """Carry canvas and moments to the next rung.

@@ -27,9 +27,6 @@ TAPS = (*STYLE_TAPS, CONTENT_TAP)
 # otherwise outweigh the others. Chosen so that painting on the targets themselves keeps as much
 # content as painting on the teacher does.
 _HEAD_SHARES = {"relu1_1": 0.0, "relu2_1": 0.4, "relu3_1": 0.5, "relu4_1": 0.6, "relu5_1": 0.3}
-# In the deep layers a few channels carry most of the power and so most of a Gram matrix; the power
-# to this is divided out of every channel. Paintings then have 5 % less style error, content alike.
-_EQUALISATION = {"relu4_1": 0.5, "relu5_1": 0.5}
 # Content features are partly whitened: their power to this is divided out. Else a few strong
 # directions, which hardly change, make every relative error look small.
 _CONTENT_WHITENING = 0.5
@@ -158,18 +155,12 @@ def make_teacher(
             matrix, shift = whitening(gram, _CONTENT_WHITENING), gram.new_zeros(channels)
         else:
             matrix, shift = isometry(gram, head, _HEAD_SHARES[tap])
-        scale = channel_scale(torch.cat([matrix, shift[:, None]], 1), moment, tap)
-        maps[tap] = (matrix * scale[:, None]).float(), (shift * scale).float()
+        full = torch.cat([matrix, shift[:, None]], 1)
+        power = (((full @ moment) * full).sum() / channels).sqrt()
+        maps[tap] = (matrix / power).float(), (shift / power).float()
         if head is not None and len(gram) == channels:
             target_heads[tap] = behind_map(head.to(gram), moment, *maps[tap]).float()
     return Teacher(network, maps, target_heads)
-
-
-def channel_scale(full: Tensor, moment: Tensor, tap: str) -> Tensor:
-    """Factors (C,) that give ``full [f, 1]`` a mean power of 1, strong deep channels less."""
-    power = ((full @ moment) * full).sum(1)
-    factor = (power / power.mean() + 0.02).pow(-_EQUALISATION.get(tap, 0.0) / 2)
-    return factor / (factor.square() * power).mean().sqrt()
 
 
 def behind_map(head: Tensor, moment: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:

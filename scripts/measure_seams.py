@@ -5,7 +5,7 @@
 
 Compares the mean squared difference of the pixels on either side of every tile border with that of
 lines nearby, and tells how much such lines differ among themselves, as chance has it. Lines at the
-same place in the network's pooling grid only: the grid itself leaves a faint mark in every painting.
+same place in the network's pooling grid only: the grid itself leaves its mark in every painting.
 """
 
 from __future__ import annotations

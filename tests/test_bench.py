@@ -22,8 +22,8 @@ from hires.checkpoints import write_checkpoint
 from hires.cli import main
 from hires.config import ConfigError
 from hires.features import Network
-from hires.objective import TilePlan, plan_tiles
 from hires.tiling import Region, Span, Tile, grid
+from hires.walk import TilePlan, plan_tiles
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1", "relu4_2")

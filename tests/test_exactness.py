@@ -13,17 +13,10 @@ from torch import Tensor
 
 from hires.features import Architecture, Network, Pooling
 from hires.losses import STYLE_LOSSES
-from hires.objective import (
-    Evaluation,
-    Objective,
-    TilePlan,
-    Weights,
-    measure_content,
-    measure_style,
-    plan_tiles,
-)
+from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
 from hires.precision import Precision
 from hires.tiling import grid
+from hires.walk import TilePlan, plan_tiles
 
 SHAPES = {"vgg19": VGG_SHAPE, "compact": COMPACT_SHAPE, "reflect": REFLECT_SHAPE}
 FACTORS = (7.0, 2.0, 3.0)

@@ -23,9 +23,10 @@ from hires.losses import (
     square_roots,
     total_variation,
 )
-from hires.objective import Objective, Weights, measure_content, measure_style, plan_tiles
+from hires.objective import Objective, Weights, measure_content, measure_style
 from hires.precision import Precision
 from hires.tiling import bands
+from hires.walk import plan_tiles
 
 EVERYWHERE = (slice(None), slice(None))
 CPU = torch.device("cpu")

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hires.features import Architecture, Network
-from hires.objective import canvas_window, feature_window
 from hires.tiling import Region, Span, Tile, bands, core_spans, grid, pad_span, round_up
+from hires.walk import canvas_window, feature_window
 
 lengths = st.integers(1, 700)
 alignments = st.sampled_from([1, 2, 4, 8, 16])

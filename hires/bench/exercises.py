@@ -22,9 +22,10 @@ from hires.config import Config, parse_bytes
 from hires.engine import Progress, Studio, iter_stylize, open_studio
 from hires.features import VGG19, Architecture
 from hires.memory import return_freed_memory
-from hires.objective import Evaluation, Objective, TilePlan, measure_content, measure_style
+from hires.objective import Evaluation, Objective, measure_content, measure_style
 from hires.optim import canvas_optimizer
 from hires.precision import resolve_device
+from hires.walk import TilePlan
 
 # VGG-19 as style transfer uses it: nothing beyond relu5_1.
 VGG19_TO_RELU5_1 = replace(VGG19, blocks=(*VGG19.blocks[:-1], (512,)))

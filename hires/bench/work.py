@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from hires.features import Network
-from hires.objective import MIN_CORE, TilePlan, tile_bytes
 from hires.tiling import Region, Span, Tile, round_up
+from hires.walk import MIN_CORE, TilePlan, tile_bytes
 
 # Bytes per pixel that stay for the whole run, float32: canvas and gradient 12 each, Adam 24,
 # running average 12; and the content picture that the run began with, 12.
