@@ -195,7 +195,7 @@ def _plan(job: Plan) -> int:
 
     easel = _set_up(job)
     studio = open_studio(job.config)
-    check_ladder(studio, job.config, easel.rungs)
+    check_ladder(studio, job.config, easel.rungs, easel.content_size)
     found = forecast(job.config, studio, easel.rungs, num_input_pixels=easel.num_input_pixels)
     if not job.quiet:
         console = Console(highlight=False)

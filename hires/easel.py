@@ -22,6 +22,7 @@ class Easel:
     Attributes:
         rungs: the ladder.
         warnings: what the user should know before the run.
+        content_size: ``(height, width)`` of the content picture.
         num_input_pixels: pixels of all pictures read.
         last: the last step done, None before the first.
 
@@ -41,6 +42,7 @@ class Easel:
         job.config.style_shares(len(style_sizes))
         self.rungs = ladder.plan(job.config, size, style_sizes)
         self.warnings = ladder.warnings(job.config, self.rungs, style_sizes)
+        self.content_size = size
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
         self._check_output(self.rungs[-1].size)
 

@@ -142,13 +142,27 @@ def open_studio(config: Config) -> Studio:
     return Studio(network, precision, weights)
 
 
-def check_ladder(studio: Studio, config: Config, rungs: Sequence[Rung]) -> None:
+def check_ladder(
+    studio: Studio, config: Config, rungs: Sequence[Rung], content: tuple[int, int]
+) -> None:
     """Refuse, before any work, a ladder with a picture that cannot be cut into tiles.
+
+    Args:
+        studio: the network that looks at the pictures.
+        config: how to paint.
+        rungs: the ladder.
+        content: ``(height, width)`` of the content picture as it was given.
 
     Raises:
         ConfigError: for a picture too small for the network, or a memory budget too small for some
             rung; the message names a budget that is enough for all.
     """
+    least = studio.network.least_side(studio.weights.names)
+    if min(content) < least:
+        raise ConfigError(
+            f"the content is {content[1]}x{content[0]}, smaller than the network can see:"
+            f" give one of at least {least} px on its short side"
+        )
     failures: list[TileMemoryError] = []
     for size in sorted({size for rung in rungs for size in (rung.size, *rung.style_sizes)}):
         try:
@@ -190,7 +204,7 @@ def iter_stylize(
     style_sizes = [_size(image) for image in style_images]
     rungs = ladder.plan(config, _size(content_image), style_sizes)
     warnings = ladder.warnings(config, rungs, style_sizes)
-    check_ladder(studio, config, rungs)
+    check_ladder(studio, config, rungs, _size(content_image))
     work = [rung.num_pixels * rung.num_iterations for rung in rungs]
     optimizer: CanvasOptimizer | None = None
     objective: Objective | None = None
