@@ -259,10 +259,13 @@ class Network(nn.Module):
         rows, columns = int(padded[0]), int(padded[1])
 
         def apply(x: Tensor) -> Tensor:
-            if mode == "zeros" or not (rows or columns):
-                return conv_relu(x, weight, bias, turned, (rows, columns), relu)
-            x = F.pad(x, [columns, columns, rows, rows], mode=mode)
-            return conv_relu(x, weight, bias, turned, (0, 0), relu)
+            if mode == "reflect":
+                x = F.pad(x, [columns, columns, rows, rows], mode=mode)
+                return conv_relu(x, weight, bias, turned, (0, 0), relu)
+            replicate = mode == "replicate"
+            return conv_relu(
+                x, weight, bias, turned, (rows, columns), relu, replicate=replicate
+            )
 
         return apply
 

@@ -29,13 +29,16 @@ class ConvRelu(Function):
         turned: Tensor,
         padding: tuple[int, int],
         relu: bool,
+        replicate: bool,
     ) -> Tensor:
-        """Convolve ``x`` (B, C, H, W) with zero ``padding`` of (rows, columns)."""
+        """Convolve ``x`` (B, C, H, W) padded by (rows, columns) of zeros or of its own border."""
         y = F.conv2d(x, weight, bias, padding=padding)
+        if replicate:
+            _add_border(y, x, weight, padding)
         if relu:
             y = y.relu_()
         ctx.save_for_backward(*((turned, y) if relu else (turned,)))
-        ctx.padding = padding
+        ctx.padding, ctx.replicate = padding, replicate
         return y
 
     @staticmethod
@@ -47,8 +50,47 @@ class ConvRelu(Function):
         if saved:
             gradient = torch.ops.aten.threshold_backward(gradient, saved[0], 0)
         rows, columns = ctx.padding
-        gradient = F.conv2d(gradient, turned, padding=(2 - rows, 2 - columns))
-        return gradient, None, None, None, None, None
+        slope = F.conv2d(gradient, turned, padding=(2 - rows, 2 - columns))
+        if ctx.replicate:
+            _add_border_slope(slope, gradient, turned, ctx.padding)
+        return slope, None, None, None, None, None, None
+
+
+# First and last line of a picture, each with the line of a 3x3 kernel that lies beyond it.
+_ENDS = ((slice(0, 1), slice(0, 1)), (slice(-1, None), slice(2, 3)))
+
+
+def _add_border(y: Tensor, x: Tensor, weight: Tensor, padding: tuple[int, int]) -> None:
+    """Add what replicated pixels contribute to a zero-padded convolution ``y`` of ``x``.
+
+    Four thin convolutions of the border take the place of a padded copy of the whole.
+    """
+    rows, columns = padding
+    for line, beyond in _ENDS if rows else ():
+        strip = F.pad(x[:, :, line], (columns, columns, 0, 0), mode="replicate")
+        y[:, :, line] += F.conv2d(strip, weight[:, :, beyond])
+    for line, beyond in _ENDS if columns else ():
+        y[..., line] += F.conv2d(x[..., line], weight[..., beyond], padding=(rows, 0))
+
+
+def _add_border_slope(
+    slope: Tensor, gradient: Tensor, turned: Tensor, padding: tuple[int, int]
+) -> None:
+    """Add to the gradient of the input what flows through its replicated pixels."""
+    rows, columns = padding
+    # The turned kernel has its lines in the opposite order.
+    ends = [(line, _ENDS[1 - i][1]) for i, (line, _) in enumerate(_ENDS)]
+    for line, beyond in ends if rows else ():
+        strip = F.conv2d(gradient[:, :, line], turned[:, :, beyond], padding=(0, 2))
+        if columns:
+            strip[..., 1] += strip[..., 0]
+            strip[..., -2] += strip[..., -1]
+            strip = strip[..., 1:-1]
+        slope[:, :, line] += strip
+    for line, beyond in ends if columns else ():
+        slope[..., line] += F.conv2d(
+            gradient[..., line], turned[..., beyond], padding=(2 - rows, 0)
+        )
 
 
 class MaxPool2x2(Function):
@@ -131,10 +173,17 @@ class SquaredError(Function):
 
 
 def conv_relu(
-    x: Tensor, weight: Tensor, bias: Tensor, turned: Tensor, padding: tuple[int, int], relu: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    turned: Tensor,
+    padding: tuple[int, int],
+    relu: bool,
+    *,
+    replicate: bool = False,
 ) -> Tensor:
     """Apply `ConvRelu`; ``turned`` is the kernel turned round, its channels exchanged."""
-    y: Tensor = ConvRelu.apply(x, weight, bias, turned, padding, relu)
+    y: Tensor = ConvRelu.apply(x, weight, bias, turned, padding, relu, replicate)
     return y
 
 

@@ -21,7 +21,7 @@ class Soap(torch.optim.Optimizer):
     """SOAP for convolution weights (one basis each for outputs, inputs and taps) and biases (Adam).
 
     Args:
-        parameters: what to train.
+        parameters: what to train, or groups of it.
         learning_rate: step size, in the units of Adam's.
         decay: decay of the running first and second moments and of Shampoo's matrices.
         weight_decay: decoupled weight decay.
@@ -29,7 +29,7 @@ class Soap(torch.optim.Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter],
+        parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
         *,
         learning_rate: float,
         decay: float = 0.95,

@@ -31,6 +31,9 @@ _HEAD_SHARES = {"relu1_1": 0.0, "relu2_1": 0.4, "relu3_1": 0.5, "relu4_1": 0.6, 
 # directions, which hardly change, make every relative error look small.
 _CONTENT_WHITENING = 0.5
 
+# Relative errors beyond this pull less and less.
+_LARGE_ERROR = 4.0
+
 
 class Student(nn.Module):
     """The trainable twin of `hires.features.Network`: same architecture, names and arithmetic.
@@ -295,3 +298,21 @@ def gram_with_mean(features: Tensor) -> Tensor:
     """Gram matrix of ``[features, 1]`` of (B, C, h, w) over h*w: (B, C + 1, C + 1) float32."""
     rows = F.pad(features.float().flatten(2).mT, (0, 1), value=1.0)
     return rows.mT @ rows / rows.shape[1]
+
+
+def gradient_error(gradient: Tensor, wanted: Tensor) -> Tensor:
+    """Relative squared error of (B, 3, H, W) gradients, averaged over four scales; at most 3.
+
+    At full size it decides about grain, blurred by up to 8 pixels about the larger swirls.
+    """
+    errors = []
+    for window in (1, 2, 4, 8):
+        one, other = F.avg_pool2d(gradient, window), F.avg_pool2d(wanted, window)
+        errors.append((one - other).square().mean((1, 2, 3)) / other.square().mean((1, 2, 3)))
+    return torch.stack(errors).clamp_max(3).mean()
+
+
+def saturated(error: Tensor) -> Tensor:
+    """Let large errors grow like a logarithm: a hopeless picture must not drown the others."""
+    excess = error.clamp_min(_LARGE_ERROR) / _LARGE_ERROR
+    return error.clamp_max(_LARGE_ERROR) + _LARGE_ERROR * excess.log()

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hires.crops import Crops
@@ -31,7 +30,9 @@ from hires.teaching import (
     Student,
     Teacher,
     feature_error,
+    gradient_error,
     gram_error,
+    saturated,
 )
 
 # What counts in the sum: the first layer is nearly linear, the content layer a by-product.
@@ -39,8 +40,6 @@ _KIND_WEIGHTS = {"features": 1.0, "gram": 1.5}
 _TAP_WEIGHTS = dict.fromkeys(TAPS, 1.0) | {"relu1_1": 0.5, CONTENT_TAP: 0.3}
 
 PHASES = ("blocks", "joint", "painting")
-# Relative errors beyond this pull less and less.
-_LARGE_ERROR = 4.0
 # Share of a phase in which the step size rises.
 _WARM_UP = 0.05
 
@@ -126,8 +125,14 @@ class Trainer:
             self.student.load_weights(self.average)
         self.phase, self.done = phase, 0
         self.average: dict[str, Tensor] = self.student.weights()
-        rate = self.recipe.learning_rates[phase]
-        self.optimizer = Soap(self.student.parameters(), learning_rate=rate)
+        self.optimizer = Soap(self._groups(), learning_rate=self.recipe.learning_rates[phase])
+
+    def _groups(self) -> list[dict[str, Any]]:
+        first = self.student.weight["1_1"]
+        others = [p for p in self.student.parameters() if p is not first]
+        # The first kernels grow large, to see fine detail in pixels that differ little.
+        factor = 3.0 if self.phase == 0 else 1.0
+        return [{"params": [first], "factor": factor}, {"params": others, "factor": 1.0}]
 
     def state(self) -> dict[str, Any]:
         """Everything that `load_state` needs to go on from here, but for canvases under way."""
@@ -179,7 +184,7 @@ class Trainer:
         done = self.done / total
         rate = min(1.0, (done + 1 / total) / _WARM_UP) * (0.51 + 0.49 * math.cos(math.pi * done))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rates[self.phase] * rate
+            group["lr"] = self.recipe.learning_rates[self.phase] * rate * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
@@ -205,12 +210,6 @@ def distill(trainer: Trainer) -> Iterator[Report]:
         if phase > trainer.phase:
             trainer.begin(phase)
         yield from train(trainer)
-
-
-def saturated(error: Tensor) -> Tensor:
-    """Let large errors grow like a logarithm: a hopeless picture must not drown the others."""
-    excess = error.clamp_min(_LARGE_ERROR) / _LARGE_ERROR
-    return error.clamp_max(_LARGE_ERROR) + _LARGE_ERROR * excess.log()
 
 
 def weighted_sum(errors: Mapping[str, Tensor], *, gradient: float = 0.0) -> Tensor:
@@ -397,15 +396,3 @@ class _Aim:
             style = gram_error(painted[tap], fixed[tap][:count])
             total = total + style.sum() / len(STYLE_TAPS)
         return total
-
-
-def gradient_error(gradient: Tensor, wanted: Tensor) -> Tensor:
-    """Relative squared error of (B, 3, H, W) gradients, averaged over four scales; at most 3.
-
-    At full size it decides about grain, blurred by up to 8 pixels about the larger swirls.
-    """
-    errors = []
-    for window in (1, 2, 4, 8):
-        one, other = F.avg_pool2d(gradient, window), F.avg_pool2d(wanted, window)
-        errors.append((one - other).square().mean((1, 2, 3)) / other.square().mean((1, 2, 3)))
-    return torch.stack(errors).clamp_max(3).mean()

@@ -131,6 +131,7 @@ def painting_config(options: argparse.Namespace, features: str) -> Config:
         size=options.size,
         min_size=options.min_size,
         iterations=tuple(options.iterations),
+        style_loss="gram",
         content_layers=(options.content_layer,),
         content_weight=options.content_weight,
         style_weight=options.style_weight,

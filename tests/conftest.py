@@ -26,6 +26,7 @@ VGG_SHAPE = Architecture(
 )
 COMPACT_SHAPE = Architecture(
     blocks=((4, 4), (6, 8), (8, 8, 10), (10, 10, 12), (10,)),
+    padding="replicate",
     input_padding="replicate",
     matrix=MATRIX,
     shift=SHIFT,

@@ -57,9 +57,10 @@ def wasserstein_loss(features: Tensor, target: Tensor) -> Tensor:
     wanted_mean, wanted_gram, wanted = statistics(target)
     ridge = 1e-4 * wanted.diagonal().mean() * torch.eye(len(mean), dtype=torch.float64)
     covariance, wanted = covariance + ridge, wanted + ridge
-    root = matrix_root(wanted)
-    cross = matrix_root(root @ covariance @ root)
-    distance = ((mean - wanted_mean) ** 2).sum() + (covariance + wanted - 2 * cross).trace()
+    root = matrix_root(wanted.detach())
+    # Of eigenvalues alone: eigenvectors of equal eigenvalues (dead channels) have no derivative.
+    cross = torch.linalg.eigvalsh(root @ covariance @ root).clamp(min=0).sqrt().sum()
+    distance = ((mean - wanted_mean) ** 2).sum() + (covariance + wanted).trace() - 2 * cross
     return distance / wanted_gram.trace()
 
 

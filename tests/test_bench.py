@@ -135,7 +135,7 @@ def test_a_free_tile_shrinks_on_the_way_up() -> None:
 
 def test_the_largest_untiled_canvas_is_one_tile() -> None:
     net = network()
-    untiled, tiled = largest_megapixels(net, NAMES, 0.0, torch.float32, 2**30)
+    untiled, tiled = largest_megapixels(net, NAMES, torch.float32, 2**30)
     side = int((untiled * 1e6) ** 0.5) // 16 * 16
     plan = plan_tiles(net, NAMES, (side, side), dtype=torch.float32, memory=2**30)
     assert len(plan.tiles) == 1

@@ -44,6 +44,27 @@ def test_conv_relu_equals_torch(padding: tuple[int, int], relu: bool) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [(7, 6), (1, 5), (2, 2)])
+@pytest.mark.parametrize("padding", [(1, 1), (0, 1), (1, 0), (0, 0)])
+def test_a_replicated_border_equals_a_padded_copy(
+    padding: tuple[int, int], size: tuple[int, int]
+) -> None:
+    if any(not pad and length < 3 for pad, length in zip(padding, size, strict=True)):
+        pytest.skip("nothing is left of an unpadded axis that short")
+    x, weight, bias = random(2, 3, *size), random(4, 3, 3, 3, seed=1), random(4, seed=2)
+    turned = weight.flip(2, 3).transpose(0, 1)
+    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y = conv_relu(mine, weight, bias, turned, padding, True, replicate=True)
+    rows, columns = padding
+    copy = F.pad(theirs, (columns, columns, rows, rows), mode="replicate")
+    wanted = F.relu(F.conv2d(copy, weight, bias))
+    torch.testing.assert_close(y, wanted, rtol=1e-12, atol=1e-12)
+    slope = random(*y.shape, seed=3)
+    (found,) = torch.autograd.grad(y, mine, slope)
+    (expected,) = torch.autograd.grad(wanted, theirs, slope)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("padding", [(1, 1), (0, 1), (0, 0)])
 def test_conv_relu_gradcheck(padding: tuple[int, int]) -> None:
     x = random(1, 2, 5, 4).requires_grad_()

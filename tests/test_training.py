@@ -20,13 +20,14 @@ from hires.teaching import (
     Teacher,
     behind_map,
     feature_error,
+    gradient_error,
     gram_error,
     grouping,
     isometry,
     make_teacher,
     whitening,
 )
-from hires.training import Recipe, Trainer, distill, gradient_error
+from hires.training import Recipe, Trainer, distill
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 SHAPE = Architecture(

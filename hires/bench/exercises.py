@@ -21,7 +21,7 @@ from hires.checkpoints import write_checkpoint
 from hires.config import Config, parse_bytes
 from hires.engine import Progress, Studio, iter_stylize, open_studio
 from hires.features import VGG19, Architecture
-from hires.memory import return_freed_memory
+from hires.memory import heap_slack, return_freed_memory
 from hires.objective import Evaluation, Objective, measure_content, measure_style
 from hires.optim import canvas_optimizer
 from hires.precision import resolve_device
@@ -105,9 +105,15 @@ def facts_of(studio: Studio, size: tuple[int, int], plan: TilePlan, memory: str)
     """What is known of a case before its first step: tiles, arithmetic, predicted memory."""
     names = studio.weights.names
     content = content_bytes(studio.network, list(studio.weights.content_layers))
+    slack = heap_slack() if studio.device.type == "cpu" else 1.0
     largest = {
         amount: largest_megapixels(
-            studio.network, names, content, studio.precision.dtype, parse_bytes(amount)
+            studio.network,
+            names,
+            studio.precision.dtype,
+            parse_bytes(amount),
+            content=content,
+            slack=slack,
         )
         for amount in dict.fromkeys([memory, *_MEMORIES])
     }

@@ -123,13 +123,30 @@ def predicted_bytes(plan: TilePlan, size: tuple[int, int], content: float) -> fl
 
 
 def largest_megapixels(
-    network: Network, names: Sequence[str], content: float, dtype: torch.dtype, memory: int
+    network: Network,
+    names: Sequence[str],
+    dtype: torch.dtype,
+    memory: int,
+    *,
+    content: float = 0.0,
+    slack: float = 1.0,
 ) -> tuple[float, float]:
     """The largest canvas that fits into ``memory`` bytes in all, untiled and in smallest tiles.
 
-    By arithmetic; the program itself (a few hundred MiB) comes on top. Millions of pixels.
+    By arithmetic; the program itself (a few hundred MiB) comes on top.
+
+    Args:
+        network: the feature network.
+        names: layers that are looked at.
+        dtype: type of the features.
+        memory: of the machine or the device, in bytes.
+        content: of the content targets, as from `content_bytes`.
+        slack: bytes that the allocator takes for a byte of feature maps.
+
+    Returns:
+        Two areas in millions of pixels.
     """
-    kept, besides = tile_bytes(network, names, dtype)
+    kept, besides = (slack * part for part in tile_bytes(network, names, dtype))
     state = STATE_BYTES + PICTURE_BYTES + content
     halo, alignment = network.reach(names)
     side = round_up(MIN_CORE, alignment) + 2 * halo
