@@ -45,7 +45,7 @@ _WARM_UP = 0.05
 
 COMPACT = Architecture(
     blocks=((16, 16), (32, 32), (64, 64, 96), (128, 128, 144, 144), (128,)),
-    padding="zeros",
+    padding="replicate",
     input_padding="replicate",
     matrix=((1 / 0.229, 0.0, 0.0), (0.0, 1 / 0.224, 0.0), (0.0, 0.0, 1 / 0.225)),
     shift=(-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225),
