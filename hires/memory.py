@@ -15,8 +15,8 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
 
-# A heap that keeps what is freed fragments: feature maps take up to three quarters more.
-_HEAP_SLACK = 1.75
+# A heap that keeps what is freed fragments: over a long run feature maps take up to 2.75 times their size.
+_HEAP_SLACK = 2.75
 _keeps_freed_memory = False
 
 
