@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from hires.arguments import COMMANDS, DESCRIPTION, Bench, Doctor, Plan, Stylize, parse
 from hires.config import format_bytes
-from hires.memory import keep_freed_memory
+from hires.memory import manage_heap
 from hires.version import __version__
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:
         argv = sys.argv[1:]
-        keep_freed_memory()
+        manage_heap()
     return guarded("hires", lambda: _run(argv))
 
 

@@ -11,6 +11,7 @@ from hires import ladder
 from hires.arguments import Plan
 from hires.engine import Progress, iter_stylize
 from hires.images import check_output, read_picture, resize, save_image
+from hires.memory import return_freed_memory
 
 
 class Easel:
@@ -72,6 +73,7 @@ class Easel:
             ImageError: if it cannot be saved; whatever stood at the path is untouched then.
         """
         check_output(path, bit_depth=self.job.bit_depth, inputs=self.inputs)
+        return_freed_memory()  # The feature maps' memory is the encoder's now.
         if picture is None:
             assert self.last is not None, "nothing is painted yet"
             picture = self.last.picture()

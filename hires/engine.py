@@ -19,7 +19,7 @@ from hires.features import Network
 from hires.images import load_image, resize
 from hires.ladder import Rung
 from hires.losses import STYLE_LOSSES, Moments, blend
-from hires.memory import heap_slack, return_freed_memory
+from hires.memory import heap_slack, keep_freed_memory, return_freed_memory
 from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
 from hires.optim import CanvasOptimizer, NonFiniteError, canvas_optimizer
 from hires.precision import Precision, resolve_device, resolve_precision
@@ -60,18 +60,19 @@ class Progress:
     fraction: float
     seconds: float
     warnings: tuple[str, ...]
-    _evaluation: Evaluation = field(repr=False)
-    _optimizer: CanvasOptimizer = field(repr=False)
+    _loss: Tensor = field(repr=False)
+    _terms: dict[str, Tensor] = field(repr=False)
+    _canvas: list[CanvasOptimizer] = field(repr=False)
 
     @property
     def loss(self) -> float:
         """The weighted sum of the terms before this step."""
-        return float(self._evaluation.loss)
+        return float(self._loss)
 
     @property
     def terms(self) -> dict[str, float]:
         """``style``, ``content`` and ``tv`` before this step, before their weights."""
-        return {name: float(value) for name, value in self._evaluation.terms.items()}
+        return {name: float(value) for name, value in self._terms.items()}
 
     @property
     def is_last(self) -> bool:
@@ -84,8 +85,11 @@ class Progress:
         return self.iteration == self.rung.num_iterations
 
     def picture(self) -> Tensor:
-        """A copy of the picture so far, (1, 3, H, W) float32 in [0, 1]."""
-        return self._optimizer.result()
+        """A copy of the picture so far, (1, 3, H, W) float32 in [0, 1].
+
+        That of the run, not of this step: an old `Progress` does not keep an old canvas in memory.
+        """
+        return self._canvas[0].result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +120,12 @@ class Studio:
             dtype=self.precision.dtype,
             memory=config.memory_bytes,
             tile=config.tile,
-            slack=heap_slack() if self.device.type == "cpu" else 1.0,
         )
+
+    def may_keep_memory(self, config: Config, size: tuple[int, int]) -> bool:
+        """Whether a picture is one tile even in a heap that fragments."""
+        plan = self.plan_tiles(config, size)
+        return len(plan.tiles) == 1 and plan.bytes_needed * heap_slack() <= config.memory_bytes
 
 
 def open_studio(config: Config) -> Studio:
@@ -206,17 +214,18 @@ def iter_stylize(
     warnings = ladder.warnings(config, rungs, style_sizes)
     check_ladder(studio, config, rungs, _size(content_image))
     work = [rung.num_pixels * rung.num_iterations for rung in rungs]
-    optimizer: CanvasOptimizer | None = None
+    canvas: list[CanvasOptimizer] = []
     objective: Objective | None = None
     for rung in rungs:
         objective = None  # The last rung's buffers make room for this one's.
+        keep_freed_memory(studio.may_keep_memory(config, rung.size))
         return_freed_memory()
         objective = _objective(studio, config, rung, content_image, style_images, shares)
+        canvas[:] = [_optimizer(config, rung, canvas, content_image, studio)]
         return_freed_memory()
-        optimizer = _optimizer(config, rung, optimizer, content_image, studio)
         done = sum(work[: rung.index])
         for iteration in range(1, rung.num_iterations + 1):
-            evaluation = _step(optimizer, objective, rung, iteration)
+            evaluation = _step(canvas[0], objective, rung, iteration)
             yield Progress(
                 rung=rung,
                 num_rungs=len(rungs),
@@ -224,8 +233,9 @@ def iter_stylize(
                 fraction=(done + rung.num_pixels * iteration) / sum(work),
                 seconds=time.perf_counter() - started,
                 warnings=warnings,
-                _evaluation=evaluation,
-                _optimizer=optimizer,
+                _loss=evaluation.loss,
+                _terms=evaluation.terms,
+                _canvas=canvas,
             )
 
 
@@ -282,12 +292,12 @@ def _objective(
 def _optimizer(
     config: Config,
     rung: Rung,
-    previous: CanvasOptimizer | None,
+    previous: Sequence[CanvasOptimizer],
     content: Tensor,
     studio: Studio,
 ) -> CanvasOptimizer:
-    if previous is not None:
-        return previous.enlarged(partial(_resize_to, rung.size), rung.learning_rate)
+    if previous:
+        return previous[0].enlarged(partial(_resize_to, rung.size), rung.learning_rate)
     return canvas_optimizer(
         config.optimizer,
         first_canvas(config, rung.size, content).to(studio.device),

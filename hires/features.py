@@ -263,9 +263,7 @@ class Network(nn.Module):
                 x = F.pad(x, [columns, columns, rows, rows], mode=mode)
                 return conv_relu(x, weight, bias, turned, (0, 0), relu)
             replicate = mode == "replicate"
-            return conv_relu(
-                x, weight, bias, turned, (rows, columns), relu, replicate=replicate
-            )
+            return conv_relu(x, weight, bias, turned, (rows, columns), relu, replicate=replicate)
 
         return apply
 

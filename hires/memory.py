@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,42 +13,61 @@ if sys.platform != "win32":
 
 # Parameters of mallopt(3) in glibc.
 _M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
 _M_MMAP_MAX = -4
 
 
-# A heap that keeps what is freed fragments: over a long run feature maps take up to 2.75 times their size.
-_HEAP_SLACK = 2.75
-_keeps_freed_memory = False
+# A heap that keeps what is freed fragments: feature maps take up to half as much again.
+_HEAP_SLACK = 1.5
+# What glibc itself arrives at: larger blocks come from the kernel and go back to it when freed.
+_MMAP_THRESHOLD = 2**25
+_manages_heap = False
 
 
-def keep_freed_memory() -> bool:
-    """Make the C library keep freed memory for the next allocation instead of returning it.
+def manage_heap() -> bool:
+    """Let this module decide, from now on, whether the process keeps the memory that it frees.
 
     By default every feature map is fresh memory from the kernel, which clears it page by page; that
     costs more than computing it (a step of the compact network at 1024×1024 takes 1.5 times as
-    long). It changes the whole process, so only a program's own entry point should call it.
+    long). Kept memory fragments, though, so it is kept for canvases that are one tile, and for
+    others taken in huge pages. It changes the whole process, so only a program's own entry point
+    should call it, and before torch is imported.
 
     Returns:
         Whether the C library could be told (glibc on Linux).
     """
-    global _keeps_freed_memory
+    global _manages_heap
+    # PyTorch reads it once, at its first allocation.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    _manages_heap = True
+    _manages_heap = keep_freed_memory(True)
+    return _manages_heap
+
+
+def keep_freed_memory(keep: bool) -> bool:
+    """Keep what is freed for the next allocation, or return it; returns whether it was done.
+
+    Nothing happens in a process that has not called `manage_heap`.
+    """
     mallopt = _c_function("mallopt")
-    if mallopt is not None:
-        told = bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
-        _keeps_freed_memory = told
-    return _keeps_freed_memory
+    if not _manages_heap or mallopt is None:
+        return False
+    if keep:
+        return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+    told = bool(mallopt(_M_MMAP_MAX, 2**16)) and bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD))
+    return told and bool(mallopt(_M_TRIM_THRESHOLD, _MMAP_THRESHOLD))
 
 
 def return_freed_memory() -> None:
-    """Give freed memory back once, where `keep_freed_memory` holds it; for between two rungs."""
+    """Give freed memory back once, in a process that manages its heap; for between two rungs."""
     malloc_trim = _c_function("malloc_trim")
-    if _keeps_freed_memory and malloc_trim is not None:
+    if _manages_heap and malloc_trim is not None:
         malloc_trim(0)
 
 
 def heap_slack() -> float:
-    """How many bytes the process takes for a byte of feature maps, on a CPU."""
-    return _HEAP_SLACK if _keeps_freed_memory else 1.0
+    """How many bytes the process takes for a byte of feature maps while it keeps freed memory."""
+    return _HEAP_SLACK if _manages_heap else 1.0
 
 
 def _c_function(name: str) -> Callable[..., int] | None:

@@ -30,7 +30,7 @@ from hires.display import clock_time, open_display
 from hires.easel import Easel
 from hires.engine import Progress
 from hires.images import ImageError, check_output, resize, save_image
-from hires.memory import keep_freed_memory, peak_resident_bytes
+from hires.memory import manage_heap, peak_resident_bytes
 from hires.precision import resolve_device
 
 PROG = "resolution_ladder"
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; exit codes as those of ``hires``."""
     if argv is None:
         argv = sys.argv[1:]
-        keep_freed_memory()
+        manage_heap()
     return guarded(PROG, lambda: run(argv))
 
 

@@ -61,7 +61,8 @@ def wasserstein_loss(features: Tensor, target: Tensor) -> Tensor:
     # Of eigenvalues alone: eigenvectors of equal eigenvalues (dead channels) have no derivative.
     cross = torch.linalg.eigvalsh(root @ covariance @ root).clamp(min=0).sqrt().sum()
     distance = ((mean - wanted_mean) ** 2).sum() + (covariance + wanted).trace() - 2 * cross
-    return distance / wanted_gram.trace()
+    loss: Tensor = distance / wanted_gram.trace()
+    return loss
 
 
 def matrix_root(matrix: Tensor) -> Tensor:

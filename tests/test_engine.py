@@ -261,7 +261,7 @@ def test_an_extreme_aspect_ratio(features: str) -> None:
 def test_a_content_smaller_than_the_network_can_see_is_refused(
     size: tuple[int, int], features: str
 ) -> None:
-    with pytest.raises(ConfigError, match="smaller than the network can see: .* at least 16 px"):
+    with pytest.raises(ConfigError, match=r"smaller than the network can see: .* at least 16 px"):
         stylize(random_image(*size).float(), STYLE, config(features))
 
 

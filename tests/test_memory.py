@@ -13,7 +13,8 @@ from hires import memory
 
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_keeps_freed_memory", False)
+    monkeypatch.setattr(memory, "_manages_heap", False)
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
 
 
 class Library:
@@ -37,10 +38,28 @@ def test_glibc_is_told_to_keep_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     library = Library()
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
-    assert memory.keep_freed_memory()
+    assert memory.manage_heap()
     # M_MMAP_MAX and M_TRIM_THRESHOLD of mallopt(3).
     assert library.told == {-4: 0, -1: 2**31 - 1}
     assert memory.heap_slack() > 1
+
+
+def test_what_is_kept_can_be_returned_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library()
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    memory.manage_heap()
+    assert memory.keep_freed_memory(False)
+    # M_MMAP_THRESHOLD besides.
+    assert library.told == {-4: 2**16, -3: 2**25, -1: 2**25}
+
+
+def test_a_process_that_does_not_ask_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library()
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    assert not memory.keep_freed_memory(True)
+    assert not library.told
 
 
 def test_memory_is_returned_only_where_it_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +68,7 @@ def test_memory_is_returned_only_where_it_was_kept(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
     memory.return_freed_memory()
     assert library.num_trims == 0
-    memory.keep_freed_memory()
+    memory.manage_heap()
     memory.return_freed_memory()
     assert library.num_trims == 1
 
@@ -57,14 +76,14 @@ def test_memory_is_returned_only_where_it_was_kept(monkeypatch: pytest.MonkeyPat
 def test_a_library_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda _: Library(answer=0))
-    assert not memory.keep_freed_memory()
+    assert not memory.manage_heap()
     assert memory.heap_slack() == 1
 
 
 def test_a_library_without_mallopt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    assert not memory.keep_freed_memory()
+    assert not memory.manage_heap()
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
@@ -72,7 +91,7 @@ def test_other_systems_are_left_alone(platform: str, monkeypatch: pytest.MonkeyP
     library = Library()
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
-    assert not memory.keep_freed_memory()
+    assert not memory.manage_heap()
     assert not library.told
 
 

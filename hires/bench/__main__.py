@@ -8,7 +8,7 @@ from hires.bench.cases import case_from_json
 from hires.bench.exercises import LadderExercise, StepExercise
 from hires.bench.roofline import RooflineExercise
 from hires.bench.worker import Exercise, serve
-from hires.memory import keep_freed_memory
+from hires.memory import manage_heap
 
 
 def build(fields: dict[str, Any]) -> Exercise:
@@ -20,5 +20,5 @@ def build(fields: dict[str, Any]) -> Exercise:
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
+    manage_heap()
     serve(build)
