@@ -19,8 +19,8 @@ _M_MMAP_MAX = -4
 
 # A heap that keeps what is freed fragments: feature maps take up to half as much again.
 _HEAP_SLACK = 1.5
-# What glibc itself arrives at: larger blocks come from the kernel and go back to it when freed.
-_MMAP_THRESHOLD = 2**25
+# Larger blocks come from the kernel, in huge pages, and go back to it when they are freed.
+_MMAP_THRESHOLD = 2**20
 _manages_heap = False
 
 

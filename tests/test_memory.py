@@ -51,7 +51,7 @@ def test_what_is_kept_can_be_returned_again(monkeypatch: pytest.MonkeyPatch) -> 
     memory.manage_heap()
     assert memory.keep_freed_memory(False)
     # M_MMAP_THRESHOLD besides.
-    assert library.told == {-4: 2**16, -3: 2**25, -1: 2**25}
+    assert library.told == {-4: 2**16, -3: 2**20, -1: 2**20}
 
 
 def test_a_process_that_does_not_ask_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
