@@ -86,7 +86,6 @@ def plan_tiles(
     dtype: torch.dtype,
     memory: int,
     tile: int | None = None,
-    slack: float = 1.0,
 ) -> TilePlan:
     """Choose the tiles for a canvas: one if it fits the memory, else the largest that do.
 
@@ -97,7 +96,6 @@ def plan_tiles(
         dtype: type of the features.
         memory: budget for feature maps in bytes.
         tile: largest side of a core in pixels; None for as large as the memory allows.
-        slack: bytes that the allocator takes for a byte of tensors.
 
     Raises:
         ConfigError: if the deepest layer sees nothing in so small a picture.
@@ -109,7 +107,7 @@ def plan_tiles(
             f" {network.least_side(names)} px, so crop it or give a larger --size"
         )
     halo, alignment = network.reach(names)
-    kept, besides = (round(n * slack) for n in tile_bytes(network, names, dtype))
+    kept, besides = tile_bytes(network, names, dtype)
     largest = round_up(max(size), alignment)
     core = largest if tile is None else min(max(round_up(tile, alignment), alignment), largest)
 
