@@ -23,14 +23,15 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tyro.conf import arg
 
-from hires.arguments import Plan, parse
-from hires.cli import EXIT_INTERRUPTED, guarded, tell
+from hires.arguments import Plan
 from hires.config import ConfigError, format_bytes
 from hires.display import clock_time, open_display
 from hires.easel import Easel
 from hires.engine import Progress
+from hires.exits import EXIT_INTERRUPTED, guarded, tell
 from hires.images import ImageError, check_output, resize, save_image
 from hires.memory import manage_heap, peak_resident_bytes
+from hires.parsing import parse
 from hires.precision import resolve_device
 
 PROG = "resolution_ladder"

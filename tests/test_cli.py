@@ -22,12 +22,12 @@ from conftest import COMPACT_SHAPE, random_image, random_weights
 from rich.console import Console
 
 from hires import cli, display, engine, forecast
-from hires.arguments import one_line
 from hires.checkpoints import write_checkpoint
 from hires.config import Config
 from hires.engine import StylizeError, open_studio
 from hires.images import read_picture, save_image
 from hires.ladder import Rung, plan
+from hires.parsing import one_line
 from hires.version import __version__
 
 TINY = ("--size", "96", "--min-size", "64", "--iterations", "2", "--precision", "fp32")
