@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from tyro.conf import arg
 
 from hires.config import ConfigError
 
-Purpose = Literal["master", "lab"]
+Purpose = Literal["plain", "master", "lab"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """How a painting is handed over. Validates itself; what a format holds is checked later."""
 
-    deliver: Purpose | None = None
+    deliver: Purpose = "plain"
     """master: 16-bit TIFF or PNG, to keep. lab: 8-bit TIFF, JPEG or PDF as print labs take it."""
 
-    icc: Annotated[str | None, arg(metavar="PROFILE")] = None
-    """Colour profile to convert to and embed: srgb, adobe-rgb or a file. auto: srgb."""
+    icc: Annotated[str, arg(metavar="PROFILE")] = "srgb"
+    """Colour profile to convert to and embed: srgb, adobe-rgb or the path of an RGB profile."""
 
     no_metadata: bool = False
     """Leave out of the file how it was made. Else hires inspect shows it, and --from repeats it."""
 
     def __post_init__(self) -> None:
         """Refuse an unknown purpose."""
-        if self.deliver not in (None, "master", "lab"):
-            raise ConfigError(f"--deliver is '{self.deliver}': choose one of master, lab")
+        if self.deliver not in get_args(Purpose):
+            choices = ", ".join(get_args(Purpose))
+            raise ConfigError(f"--deliver is '{self.deliver}': choose one of {choices}")
 
     def depth(self, asked: int) -> int:
         """Bits per channel of the file, where 8 were asked for by default.

@@ -78,8 +78,8 @@ _LAB_TIFF = replace(
 )
 _LAB_PDF = replace(_JPEG, name="PDF", page_of=".jpg")
 
-FORMATS: Mapping[Purpose | None, Mapping[str, Format]] = {
-    None: {
+FORMATS: Mapping[Purpose, Mapping[str, Format]] = {
+    "plain": {
         ".jpg": _JPEG,
         ".jpeg": _JPEG,
         ".png": _PNG,
@@ -118,7 +118,7 @@ def format_for(
     if bit_depth not in (8, 16):
         raise ImageError(f"cannot save {path}: bit depth {bit_depth}; use 8 or 16")
     if bit_depth not in file_format.depths:
-        deep = [ending for ending, known in FORMATS[None].items() if bit_depth in known.depths]
+        deep = [ending for ending, known in FORMATS["plain"].items() if bit_depth in known.depths]
         raise ImageError(
             f"cannot save {path}: {file_format.name} has no {bit_depth} bit; use one of "
             f"{' '.join(deep)}, or bit depth 8"
@@ -132,11 +132,11 @@ def format_for(
     return file_format
 
 
-def _by_ending(path: Path, purpose: Purpose | None) -> Format:
+def _by_ending(path: Path, purpose: Purpose) -> Format:
     ending, endings = path.suffix.lower(), FORMATS[purpose]
     if ending in endings:
         return endings[ending]
-    if purpose is not None and ending in FORMATS[None]:
+    if purpose in _PURPOSES and ending in FORMATS["plain"]:
         problem = _PURPOSES[purpose]
     else:
         problem = f"unknown format {path.suffix}" if path.suffix else "no ending"

@@ -130,9 +130,9 @@ def _write(
 
 
 def _profile(delivery: Delivery) -> Profile:
-    # Files without a purpose carry libvips' own sRGB, as they always did.
-    choice = delivery.icc or ("srgb" if delivery.deliver else None)
-    return PLAIN_SRGB if choice is None else output_profile(choice)
+    # Plain files carry libvips' own sRGB, as they always did.
+    plain = delivery.deliver == "plain" and delivery.icc == "srgb"
+    return PLAIN_SRGB if plain else output_profile(delivery.icc)
 
 
 def check_output(

@@ -162,6 +162,12 @@ class Layout:
     bleed: float
 
     @property
+    def sheet(self) -> str:
+        """``A4 with 3 mm bleed at 150 dpi``."""
+        bleed = f" with {self.bleed:g} mm bleed" if self.bleed else ""
+        return f"{self.paper.name}{bleed} at {self.dpi:g} dpi"
+
+    @property
     def page(self) -> tuple[float, float]:
         """``(height, width)`` of paper and bleed in mm."""
         return self.paper.height + 2 * self.bleed, self.paper.width + 2 * self.bleed
@@ -201,8 +207,8 @@ class Print:
     dpi: float | None = None
     """Pixels per inch, recorded in the file. auto: 300 with --print."""
 
-    bleed: Annotated[str | None, arg(metavar="LENGTH")] = None
-    """Strip painted around the paper for the printer to cut away, such as 3mm. auto: none."""
+    bleed: Annotated[str, arg(metavar="LENGTH")] = "0mm"
+    """Strip painted around the paper for the printer to cut away, such as 3mm."""
 
     landscape: bool = False
     """Lay the paper on its long side. Else it lies as the photograph does."""
@@ -246,7 +252,12 @@ class Print:
     @property
     def bleed_mm(self) -> float:
         """The bleed in mm."""
-        return 0.0 if self.bleed is None else parse_length(self.bleed, "--bleed")
+        return parse_length(self.bleed, "--bleed")
+
+    @property
+    def dpi_of_file(self) -> float | None:
+        """Pixels per inch of the finished file, None if it will not tell."""
+        return DEFAULT_DPI if self.dpi is None and self.paper is not None else self.dpi
 
     def layout(self, content: tuple[int, int]) -> Layout:
         """Lay a content picture of ``(height, width)`` pixels out on the paper.
@@ -260,9 +271,8 @@ class Print:
         paper = parse_paper(self.paper)
         if landscape or self.portrait or content[0] > content[1]:
             paper = paper.turned(landscape=landscape)
-        dpi = DEFAULT_DPI if self.dpi is None else self.dpi
         place = self._cropped if self.fit == "crop" else self._padded
-        return place(content, paper, dpi)
+        return place(content, paper, self.dpi_of_file or DEFAULT_DPI)
 
     def _cropped(self, content: tuple[int, int], paper: Paper, dpi: float) -> Layout:
         size = _file_size(paper, self.bleed_mm, dpi)
@@ -324,24 +334,3 @@ def _check_choices(options: Print) -> None:
         value = getattr(options, name)
         if value not in allowed:
             raise ConfigError(f"--{name} is '{value}': choose one of {', '.join(allowed)}")
-
-
-def papers() -> list[dict[str, object]]:
-    """Name, mm, inches, and pixels at three dpi of every known paper; the width comes first."""
-    return [
-        {
-            "name": paper.name,
-            "mm": [_tidy(paper.width), _tidy(paper.height)],
-            "inches": [_tidy(paper.width / MM_PER_INCH, 2), _tidy(paper.height / MM_PER_INCH, 2)],
-            "pixels": {
-                str(dpi): [to_pixels(paper.width, dpi), to_pixels(paper.height, dpi)]
-                for dpi in (150, 200, 300)
-            },
-        }
-        for paper in PAPERS.values()
-    ]
-
-
-def _tidy(value: float, digits: int = 1) -> float:
-    rounded = round(value, digits)
-    return int(rounded) if rounded == int(rounded) else rounded
