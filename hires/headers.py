@@ -74,10 +74,11 @@ def _of_picture(path: Path) -> Header:
 
 
 def _dpi(image: pyvips.Image) -> float | None:
-    # libvips fills in one pixel per millimetre where a file does not tell. WebP tells by EXIF only,
-    # of which libvips hands out lines such as "300/1 (300, Rational, 1 components, 8 bytes)".
+    # Where a file does not tell, libvips fills in one pixel per millimetre, or 72 dpi, as we do.
+    # WebP tells by EXIF only, which comes as "300/1 (300, Rational, 1 components, 8 bytes)".
     if image.xres != 1:
-        return round(float(image.xres) * MM_PER_INCH, 2)
+        dpi = round(float(image.xres) * MM_PER_INCH, 2)
+        return None if abs(dpi - 72) < 0.1 else dpi
     if "exif-ifd0-XResolution" not in image.get_fields():
         return None
     over, _, under = str(image.get("exif-ifd0-XResolution")).split(" ")[0].partition("/")
@@ -111,17 +112,19 @@ def _of_pdf(path: Path) -> Header:
 
 
 def _of_page(document: Any, path: Path) -> Header:
-    if len(document.pages) != 1 or len(document.pages[0].images) != 1:
+    import pikepdf
+
+    pages = [page.obj for page in document.pages]
+    objects = pages[0].get("/Resources", {}).get("/XObject", {}) if len(pages) == 1 else {}
+    pictures = [one for _, one in objects.items() if one.get("/Subtype") == "/Image"]
+    if len(pictures) != 1:
         raise ImageError(f"cannot read {path}: it does not hold one page with one picture")
-    page = document.pages[0]
-    picture = next(iter(page.images.values()))
-    space = picture.ColorSpace
-    has_profile = (
-        not hasattr(space, "to_json") or str(space[0] if len(space) else "") == "/ICCBased"
-    )
-    data = space[1].read_bytes() if has_profile else None
+    (page,), (picture,) = pages, pictures
+    space = [*picture.ColorSpace] if isinstance(picture.ColorSpace, pikepdf.Array) else []
+    data = space[1].read_bytes() if space and space[0] == "/ICCBased" else None
     metadata = document.Root.get("/Metadata")
-    height, width = _box(page.MediaBox)
+    unit = float(page.get("/UserUnit", 1))
+    height, width = _box(page.MediaBox, unit)
     return Header(
         kind="PDF",
         size=(int(picture.Height), int(picture.Width)),
@@ -130,11 +133,11 @@ def _of_page(document: Any, path: Path) -> Header:
         dpi=round(int(picture.Width) / width * MM_PER_INCH, 2),
         profile=_profile_name(data),
         page=(height, width),
-        trim=_box(page.TrimBox),
+        trim=_box(page.TrimBox, unit),
         xmp=None if metadata is None else metadata.read_bytes(),
     )
 
 
-def _box(box: Any) -> tuple[float, float]:
-    left, bottom, right, top = (float(value) / _POINTS_PER_MM for value in box)
+def _box(box: Any, unit: float) -> tuple[float, float]:
+    left, bottom, right, top = (float(value) * unit / _POINTS_PER_MM for value in box)
     return round(top - bottom, 2), round(right - left, 2)

@@ -18,6 +18,7 @@ from hires.delivery import Delivery
 from hires.encoding import encode, is_writable, replacing, scratch
 from hires.formats import Format, ImageError, SaveError, format_for
 from hires.paper import MM_PER_INCH, Layout
+from hires.pdf import Page, write_pdf
 from hires.profiles import PLAIN_SRGB, Profile, output_profile
 from hires.raster import Source
 from hires.reading import Picture, StrPath, load_image, picture_size, read_picture
@@ -115,8 +116,6 @@ def _write(
     if file_format.page_of is None:
         encode(source, target, file_format, dpi, xmp)
         return
-    from hires.pdf import write_pdf  # takes a while to import, and few files are PDFs
-
     layout = source.layout
     assert dpi is not None
     page = (
@@ -126,7 +125,14 @@ def _write(
     )
     with scratch(target, file_format.page_of) as picture:
         encode(source, picture, file_format, dpi, None)
-        write_pdf(picture, target, page=page, bleed=layout.bleed if layout else 0.0, xmp=xmp)
+        profile = source.profile.data or output_profile("srgb").data
+        assert profile is not None
+        bleed = 0.0 if layout is None else layout.bleed
+        write_pdf(
+            picture,
+            target,
+            Page(size=page, bleed=bleed, pixels=source.size, profile=profile, xmp=xmp),
+        )
 
 
 def _profile(delivery: Delivery) -> Profile:

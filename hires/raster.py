@@ -110,8 +110,8 @@ def dithered(band: Tensor, generator: np.random.Generator) -> Tensor:
 
     With it the rounding error has no mean and a constant variance, whatever the picture (Lipshitz,
     Wannamaker, Vanderkooy 1992): no banding. Neighbours share a uniform number with opposite
-    signs, which moves the noise to high frequencies, where eyes see least. Towards black and white
-    it fades out, so that both stay clean.
+    signs, which moves the noise to high frequencies, where eyes see least. Within a level of black
+    and white half the noise keeps the mean without leaving the range, and both stay clean.
 
     Args:
         band: (C, H, W) float32 in levels, 0 to 255.
@@ -123,5 +123,6 @@ def dithered(band: Tensor, generator: np.random.Generator) -> Tensor:
     channels, height, width = band.shape
     uniform = torch.from_numpy(generator.random((channels, height, width + 1), np.float32))
     noise = uniform[..., 1:] - uniform[..., :-1]
-    room = torch.minimum(band, 255 - band).clamp_(0, 1)
-    return noise.mul_(room).add_(band)
+    room = torch.minimum(band, 255 - band)
+    noise = torch.where(room < 1, (uniform[..., 1:] - 0.5).mul_(room > 0), noise)
+    return noise.add_(band)

@@ -214,9 +214,9 @@ def _as_stored(
     top, left, height, width = window.top, window.left, window.height, window.width
     if orientation > 4:  # rows of the file are columns of the picture
         top, left, height, width = left, top, width, height
-    if orientation in (3, 4, 7, 8):  # the file's first row is the last row or column
+    if orientation in (3, 4, 6, 7):  # the file's first row is the last row or column
         top = stored[0] - top - height
-    if orientation in (2, 3, 6, 7):
+    if orientation in (2, 3, 7, 8):
         left = stored[1] - left - width
     return top, left, height, width
 
