@@ -18,7 +18,7 @@ from hires.formats import ImageError
 from hires.paper import Layout
 from hires.profiles import Profile
 
-BAND_ROWS = 256  # rows converted at a time: the float copies stay below 50 MB each at A0
+BAND_ROWS = 64  # rows converted at a time: a float copy is 8 MB at A0, and there are a dozen
 
 Raster = NDArray[np.unsignedinteger[Any]]
 
