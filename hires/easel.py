@@ -12,6 +12,7 @@ from hires.arguments import Plan
 from hires.engine import Progress, iter_stylize
 from hires.images import check_output, read_picture, resize, save_image
 from hires.memory import return_freed_memory
+from hires.snapshots import Snapshot
 
 
 class Easel:
@@ -60,9 +61,11 @@ class Easel:
         extra = [name for name in (config.init, config.features) if Path(name).is_file()]
         return [self.job.content, *self.job.styles, *extra]
 
-    def steps(self) -> Iterator[Progress]:
-        """Paint, remembering the last step."""
-        for progress in iter_stylize(self._content.pixels, self._styles, self.job.config):
+    def steps(self, resume: Snapshot | None = None) -> Iterator[Progress]:
+        """Paint, remembering the last step; from a snapshot, if one is given."""
+        run = iter_stylize(self._content.pixels, self._styles, self.job.config, resume=resume)
+        del resume  # The run has taken its tensors over, and lets go of them.
+        for progress in run:
             self.last = progress
             yield progress
 
