@@ -17,8 +17,8 @@ from hires.encoding import replacing
 from hires.engine import Progress
 from hires.images import resize, save_image
 from hires.ladder import Rung, scale_to
-from hires.rundir import Record, RunDirectory
-from hires.runpage import Page, render
+from hires.rundir import ASIDE, Record, RunDirectory
+from hires.runpage import Page, duration, render
 from hires.trace import Step, Trace
 
 Clock = Callable[[], float]
@@ -204,10 +204,10 @@ class Recorder:
             f" step {progress.iteration} of {progress.rung.num_iterations}"
         )
         now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        share = f"{progress.fraction:.0%} done"
+        share = f"{progress.fraction:.0%} after {duration(progress.seconds)}"
         return Page(
             title=Path(str(record.settings.get("output"))).name,
-            status=" · ".join([status, now] if progress.is_last else [status, where, share, now]),
+            status=" · ".join([status, where, share, now]),
             is_running=is_running,
             rungs=self._rungs,
             steps=self._trace.steps,
@@ -229,7 +229,7 @@ class Recorder:
 
 def facts(record: Record) -> Mapping[str, Any]:
     """What a page tells about a run, by names for people."""
-    settings = dict(record.settings)
+    settings = {name: value for name, value in record.settings.items() if name not in ASIDE}
     config = settings.pop("config", {})
     found = {
         "hires": record.hires,

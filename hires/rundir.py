@@ -35,7 +35,7 @@ _SETTINGS, _STATE, _LOCK = "settings.json", "state.json", ".lock"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.safetensors")
 _LEFTOVER = re.compile(r"\.[0-9a-f]{16}(\.\w+)?")
 # Of a run, but not of its painting: these may differ between two calls for the same picture.
-_ASIDE = ("quiet", "run_dir", "no_run_dir", "checkpoint_every")
+ASIDE = ("quiet", "run_dir", "no_run_dir", "checkpoint_every")
 
 
 class RunDirectoryError(ConfigError):
@@ -78,7 +78,7 @@ class Record:
 
 
 def _essence(record: Record) -> object:
-    settings = {name: value for name, value in record.settings.items() if name not in _ASIDE}
+    settings = {name: value for name, value in record.settings.items() if name not in ASIDE}
     parts = record.hires, settings, record.inputs, record.machine, record.threads
     return json.loads(json.dumps(parts))
 
@@ -172,7 +172,7 @@ class RunDirectory:
             try:
                 found = read_snapshot(file, owner=self.record.run)
             except SnapshotError as error:
-                warnings.warn(f"{error}: the checkpoint before it is used", stacklevel=2)
+                warnings.warn(f"{error}: the one before it is used", stacklevel=2)
                 damaged.append(file)
                 continue
             for other in damaged:

@@ -20,6 +20,7 @@ from hires.trace import Step
 REFRESH_SECONDS = 20
 _WIDTH, _HEIGHT = 520, 190  # of a plot, in CSS pixels
 _LEFT, _TOP, _BOTTOM = 52, 12, 26
+_LARGEST_RANGE = 200.0  # of a plot's largest value to its smallest
 _MOST_POINTS = 300  # of one rung's curve: more could not be told apart
 _NAMES = {
     "loss": "Loss",
@@ -41,7 +42,7 @@ class Page:
         steps: the trace.
         preview: the picture so far as JPEG, None before the first.
         previews: a JPEG of every rung that is done, by its number from 1.
-        facts: names and values for the table at the end.
+        facts: names and values for the list at the end.
     """
 
     title: str
@@ -97,9 +98,9 @@ def _card(rung: Rung, steps: Sequence[Step], seconds: float, previews: Mapping[i
     done = steps[-1].iteration if steps else 0
     lines = [f"{done} of {rung.num_iterations} steps"]
     if steps:
-        lines.append(_duration(seconds))
-        lines += [f"{name} {value:.3g}" for name, value in steps[-1].terms.items()]
-    small = " · ".join(lines)
+        lines[0] += f" · {duration(seconds)}"
+        lines += [f"{name} {value:.2g}" for name, value in steps[-1].terms.items()]
+    small = "<br>".join(lines)
     share = done / rung.num_iterations
     return (
         f"<figure>{picture}<figcaption><b>{width} × {height}</b>"
@@ -115,8 +116,8 @@ def _seconds(steps: Sequence[Step], rung: Rung) -> float:
     return max(until, default=0.0) - max(before, default=0.0)
 
 
-def _duration(seconds: float) -> str:
-    """``4.2 s``, ``3 min 05 s`` or ``2 h 07 min``."""
+def duration(seconds: float) -> str:
+    """Write a time for people: ``4.2 s``, ``3 min 05 s`` or ``2 h 07 min``."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -153,12 +154,15 @@ def _plot(name: str, page: Page, values: Sequence[float]) -> str:
     positive = [value for value in values if value > 0]
     if not positive:
         return ""
+    # The content's loss begins near zero; what follows must not be squeezed by that.
+    highest = max(positive)
+    lowest = max(min(positive), highest / _LARGEST_RANGE)
     # A little air, and never less than a third of a decade, so that a flat curve looks flat.
-    middle = math.sqrt(min(positive) * max(positive))
+    middle = math.sqrt(lowest * highest)
     axes = _Axes(
         sum(rung.num_iterations for rung in page.rungs),
-        min(min(positive) / 1.1, middle / 1.5),
-        max(max(positive) * 1.1, middle * 1.5),
+        min(lowest / 1.1, middle / 1.5),
+        max(highest * 1.1, middle * 1.5),
     )
     parts = [*_grid(axes), *_borders(axes, page.rungs), *_curves(axes, page, values)]
     label = f"{name}: {values[0]:.3g} at first, {values[-1]:.3g} now"
@@ -226,14 +230,14 @@ def _curves(axes: _Axes, page: Page, values: Sequence[float]) -> Iterator[str]:
 
 def _facts(facts: Mapping[str, Any]) -> str:
     rows = [
-        f"<tr><th>{escape(name)}</th><td>{escape(_said(value))}</td></tr>"
+        f"<div><dt>{escape(name)}</dt><dd>{escape(_said(value))}</dd></div>"
         for name, value in facts.items()
     ]
-    return f"<table>{''.join(rows)}</table>"
+    return f"<dl>{''.join(rows)}</dl>"
 
 
 def _said(value: Any) -> str:
-    if value is None or value == []:
+    if value is None or value in ([], ()):
         return "auto"
     if isinstance(value, list | tuple):
         return " ".join(map(_said, value))
@@ -267,8 +271,7 @@ svg text{font-size:11px;fill:var(--soft)}.grid{stroke:var(--line)}
 .rung{stroke:var(--soft);stroke-dasharray:2 3}
 path{fill:none}polyline{fill:none;stroke:var(--accent);stroke-width:1.75;stroke-linejoin:round}
 .dot{fill:var(--accent)}
-table{border-collapse:collapse;font-size:.9rem}
-th{text-align:left;font-weight:500;color:var(--soft);padding:.15rem 1.5rem .15rem 0;
-vertical-align:top;white-space:nowrap}
-td{overflow-wrap:anywhere}
+dl{font-size:.9rem;columns:380px;column-gap:2.5rem;margin:0}
+dl div{display:flex;gap:1rem;padding:.12rem 0;break-inside:avoid}
+dt{flex:0 0 8.5rem;color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 """

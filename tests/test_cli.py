@@ -142,7 +142,10 @@ BAD = {
     "no output": (["stylize", "content.png", "style.jpg"], "missing -o PATH"),
     "no value": (typed("-o"), "-o/--output needs a value"),
     "no command": ([], "missing command: choose one of stylize, resume, plan, doctor"),
-    "unknown command": (["paint"], "unknown argument 'paint': choose one of stylize, resume, plan, doctor"),
+    "unknown command": (
+        ["paint"],
+        "unknown argument 'paint': choose one of stylize, resume, plan, doctor",
+    ),
     "not a number": (typed("--size", "big"), "--size: 'big' is not a whole number"),
     "not numbers": (typed("--iterations", "9", "x"), "--iterations: 'x' is not a whole number"),
     "empty numbers": (typed("--iterations"), "--iterations: needs at least one number"),
