@@ -128,12 +128,16 @@ class Recorder:
             self._seconds_per_byte = (self._clock() - started) / max(snapshot.num_bytes, 1)
         return True
 
-    def stop(self, progress: Progress) -> bool:
-        """The run ends before its time; returns whether it can be resumed from where it stands."""
-        kept = self.keep(progress)
-        if self._trace is not None and not self._is_out_of_use:
-            self._show(progress, f"Stopped; hires resume {self.path} continues", is_running=False)
-        return kept
+    def stop(self, progress: Progress) -> str | None:
+        """The run ends before its time. Returns how it can be gone on with, None if it cannot."""
+        if self._trace is None or self._is_out_of_use:
+            return None
+        advice = f"hires resume {self.path} goes on"
+        if not self.keep(progress):
+            has_older = bool(self.directory.checkpoints())
+            advice += " from its last checkpoint" if has_older else " from the start"
+        self._show(progress, f"Stopped; {advice}", is_running=False)
+        return advice
 
     def finish(self, progress: Progress) -> None:
         """The painting is saved: bring everything up to date and remove the checkpoints."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir
 from pathlib import Path
@@ -28,6 +32,7 @@ from hires.recorder import Pace
 from hires.rundir import LAYOUT, read_record
 from hires.trace import Step, Trace
 
+ROOT = Path(__file__).parents[1]
 Acts = Mapping[int, Callable[[], object]]
 
 WORDS = (
@@ -502,10 +507,46 @@ class TestFullDisk:
         captured = capsys.readouterr().err
         assert "No space left" in captured
         assert captured.endswith("hires resume out.run goes on\n")
+        full_disk(r"\.png$|\.safetensors$")
+        assert cli.main(["resume", "out.run"]) == 2
         full_disk("nothing")
         assert cli.main(["resume", "out.run"]) == 0
         assert is_whole()
         assert names() == FINISHED
+
+
+def start(*extra: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    argv = [sys.executable, "-m", "hires", *WORDS, *extra]
+    return subprocess.Popen(argv, env=environment)
+
+
+def test_kill_at_any_instant() -> None:
+    options = ("--iterations", "100", "--checkpoint-every", "0.05")
+    process = start("-o", "out.png", *options)
+    while process.poll() is None and not list(Path().glob("out.run/checkpoint*")):
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.2))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert cli.main(["resume", "out.run", "--quiet"]) == 0
+    assert cli.main([*WORDS, "-o", "again.png", *options[:2], "--no-run-dir"]) == 0
+    assert Path("out.png").read_bytes() == Path("again.png").read_bytes()
+
+
+@pytest.mark.slow
+def test_five_kills_and_a_full_disk() -> None:
+    script = ROOT / "scripts" / "kill_test.py"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(
+        [sys.executable, str(script), "--kills", "5"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert found.stdout.count("identical") == 6
 
 
 class TestPace:

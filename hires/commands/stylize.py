@@ -110,9 +110,10 @@ def _save(easel: Easel, recorder: Recorder | None, output: str) -> None:
 
 def _stopped(easel: Easel, recorder: Recorder | None) -> str:
     """Keep where the run stands; returns how to go on from there, to end a message with."""
-    if recorder is None or easel.last is None or not recorder.stop(easel.last):
+    if recorder is None or easel.last is None:
         return ""
-    return f"; hires resume {recorder.path} goes on"
+    advice = recorder.stop(easel.last)
+    return f"; {advice}" if advice else ""
 
 
 def _save_interrupted(easel: Easel, recorder: Recorder | None, output: str) -> int:
