@@ -86,10 +86,52 @@ class Stylize(Plan):
     source: Annotated[str | None, arg(name="from", metavar="FILE")] = None
     """Repeat the run that painted FILE, with its pictures and options but for those given here."""
 
+    run_dir: Annotated[str | None, arg(metavar="DIR")] = None
+    """Folder for checkpoints, losses and previews of the run. auto: beside the output, as .run."""
+
+    no_run_dir: bool = False
+    """Keep no run directory; a run that is cut short cannot be resumed then."""
+
+    checkpoint_every: float | None = None
+    """Seconds between checkpoints. auto: as often as 2% of the time allows."""
+
+    def __post_init__(self) -> None:
+        """Refuse options of a run directory that is not kept."""
+        super(Stylize, self).__post_init__()
+        for name in ("run_dir", "checkpoint_every"):
+            if self.no_run_dir and getattr(self, name) is not None:
+                flag = "--" + name.replace("_", "-")
+                raise ConfigError(f"--no-run-dir keeps no checkpoints: leave {flag} out")
+        if self.checkpoint_every is not None and not self.checkpoint_every >= 0:
+            raise ConfigError(
+                f"--checkpoint-every is {self.checkpoint_every:g}: give seconds, at least 0"
+            )
+
 
 # Options of `Stylize` that do not change the picture: they are not recorded in its file, so that
 # the same run gives the same file wherever it is saved.
-NOT_OF_THE_PICTURE = ("output", "quiet", "source")
+NOT_OF_THE_PICTURE = (
+    "output",
+    "quiet",
+    "source",
+    "run_dir",
+    "no_run_dir",
+    "checkpoint_every",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Go on with a run that was cut short; it ends with the same bytes as if it had not been."""
+
+    directory: Positional[str]
+    """Its run directory, such as painted.run."""
+
+    anyway: bool = False
+    """Continue on another machine or version too; the last bits may differ then."""
+
+    quiet: bool = False
+    """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,9 +201,10 @@ class Bench:
             raise ConfigError("--compare takes two files, BEFORE.json AFTER.json, and nothing else")
 
 
-# What tyro reads; the type checkers' name for it is ``Stylize | Plan | Doctor | Bench``.
+# What tyro reads; the type checkers' name for it is ``Stylize | Resume | Plan | Doctor | Bench``.
 COMMANDS: Any = Union[  # noqa: UP007
     Annotated[Stylize, subcommand("stylize")],
+    Annotated[Resume, subcommand("resume")],
     Annotated[Plan, subcommand("plan")],
     Annotated[Papers, subcommand("papers")],
     Annotated[Inspect, subcommand("inspect")],

@@ -14,6 +14,7 @@ from hires.images import check_output, picture_size, read_picture, resize, save_
 from hires.memory import return_freed_memory
 from hires.provenance import Provenance, hashed, to_xmp
 from hires.settings import settings_of
+from hires.snapshots import Snapshot
 
 
 class Easel:
@@ -90,10 +91,17 @@ class Easel:
         """``(height, width)`` of the finished file in pixels."""
         return self.rungs[-1].size if self.layout is None else self.layout.size
 
-    def steps(self) -> Iterator[Progress]:
-        """Paint, remembering the last step."""
-        content, config = self._content.pixels, self.job.config
-        for progress in iter_stylize(content, self._styles, config, size=self._exact_size):
+    def steps(self, resume: Snapshot | None = None) -> Iterator[Progress]:
+        """Paint, remembering the last step; from a snapshot, if one is given."""
+        run = iter_stylize(
+            self._content.pixels,
+            self._styles,
+            self.job.config,
+            size=self._exact_size,
+            resume=resume,
+        )
+        del resume  # The run has taken its tensors over, and lets go of them.
+        for progress in run:
             self.last = progress
             yield progress
 
