@@ -75,7 +75,7 @@ def _presets_first(kind: type[Made]) -> type[Made]:
         inherited = preset_settings(preset, given, given.get("optimizer"))
         initialise(self, preset=preset, **inherited, **given)
 
-    kind.__init__ = first  # type: ignore[method-assign]
+    kind.__init__ = first  # type: ignore[assignment, method-assign]
     return kind
 
 
@@ -102,7 +102,7 @@ class Config:
     rungs: int | None = None
     """Number of sizes in the ladder. auto: as few as keep each at most twice the one before."""
 
-    side: Literal["long", "short", "height"] = "long"
+    measured_side: Literal["long", "short", "height"] = "long"
     """Which side of the painting --size, --min-size and --sizes measure."""
 
     cpu_size: int | None = None
@@ -169,7 +169,7 @@ class Config:
     """Decay of Adam's second moment. auto: 0.99."""
 
     epsilon: float | None = None
-    """Adam's epsilon. auto: 1e-8 shared out among the canvas's values, as gradients of means are."""
+    """Adam's epsilon. auto: 1e-8 over the number of the canvas's values, as gradients of means."""
 
     optimizer_state: Literal["carry", "fresh"] = "carry"
     """Whether Adam's moments are carried from rung to rung or start afresh."""
@@ -181,7 +181,7 @@ class Config:
     """Evaluations after which lbfgs-wolfe forgets its past: a round. auto: never."""
 
     clamp: Literal["auto", "steps", "result"] = "auto"
-    """Hold the canvas in [0, 1] after steps, or only its result. auto: steps if the optimizer can."""
+    """Hold the canvas in [0, 1] at all steps or its result only. auto: steps, if no line search."""
 
     style_scale: float = 1.0
     """Size of the style picture relative to the painting; smaller gives finer strokes."""

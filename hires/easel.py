@@ -10,6 +10,7 @@ from torch import Tensor
 from hires import ladder
 from hires.arguments import Plan
 from hires.engine import Progress, iter_stylize
+from hires.fitting import fit
 from hires.images import check_output, read_picture, resize, save_image
 from hires.memory import return_freed_memory
 
@@ -21,6 +22,7 @@ class Easel:
         job: what was typed.
 
     Attributes:
+        config: the job's settings as they are on this machine.
         rungs: the ladder.
         warnings: what the user should know before the run.
         content_size: ``(height, width)`` of the content picture.
@@ -35,14 +37,19 @@ class Easel:
         self.job = job
         self.last: Progress | None = None
         self._check_output()
+        fitted = fit(job.config)
+        self.config = fitted.config
         self._content = read_picture(job.content)
         self._styles = [read_picture(style).pixels for style in job.styles]
         size, *style_sizes = (
             (pixels.shape[2], pixels.shape[3]) for pixels in (self._content.pixels, *self._styles)
         )
-        job.config.style_shares(len(style_sizes))
-        self.rungs = ladder.plan(job.config, size, style_sizes)
-        self.warnings = ladder.warnings(job.config, self.rungs, style_sizes)
+        self.config.style_shares(len(style_sizes))
+        self.rungs = ladder.plan(self.config, size, style_sizes)
+        self.warnings = (
+            *fitted.warnings,
+            *ladder.warnings(self.config, self.rungs, style_sizes),
+        )
         self.content_size = size
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
         self._check_output(self.rungs[-1].size)
@@ -62,7 +69,7 @@ class Easel:
 
     def steps(self) -> Iterator[Progress]:
         """Paint, remembering the last step."""
-        for progress in iter_stylize(self._content.pixels, self._styles, self.job.config):
+        for progress in iter_stylize(self._content.pixels, self._styles, self.config):
             self.last = progress
             yield progress
 

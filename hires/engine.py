@@ -16,12 +16,15 @@ from hires import ladder
 from hires.checkpoints import load_features
 from hires.config import Config, ConfigError, parse_layer
 from hires.features import Network
+from hires.fitting import fit
 from hires.images import load_image, resize
 from hires.ladder import Rung
 from hires.losses import STYLE_LOSSES, Moments, blend
 from hires.memory import heap_slack, keep_freed_memory, return_freed_memory
 from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
-from hires.optim import CanvasOptimizer, NonFiniteError, canvas_optimizer
+from hires.optim import CanvasOptimizer, NonFiniteError
+from hires.optimizers import optimizer_of
+from hires.pixels import PIXEL_SCALES
 from hires.precision import Precision, resolve_device, resolve_precision
 from hires.walk import TileMemoryError, TilePlan, plan_tiles
 
@@ -136,18 +139,27 @@ def open_studio(config: Config) -> Studio:
     """
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
-    network = load_features(config.features, pooling=config.pooling)
+    network = load_features(config.features, pooling=config.pooling, pixels=config.pixels)
     network.prepare(device, precision.dtype, precision.memory_format)
-    weights = Weights(
+    weights = weights_of(config)
+    network.check_layers(weights.names)
+    return Studio(network, precision, weights)
+
+
+def weights_of(config: Config) -> Weights:
+    """What a configuration asks of the canvas."""
+    return Weights(
         style_loss=STYLE_LOSSES[config.style_loss],
         style_layers=dict(parse_layer(layer) for layer in config.style_layers),
         content_layers=dict(parse_layer(layer) for layer in config.content_layers),
         style=config.style_weight,
         content=config.content_weight,
         tv=config.tv_weight,
+        content_loss=config.content_loss,
+        tv_loss=config.tv_loss,
+        layer_reduction=config.layer_reduction,
+        pixel_scale=PIXEL_SCALES[config.pixels],
     )
-    network.check_layers(weights.names)
-    return Studio(network, precision, weights)
 
 
 def check_ladder(
@@ -205,13 +217,15 @@ def iter_stylize(
 ) -> Iterator[Progress]:
     """Paint, and yield after every step. See `stylize` for arguments and errors."""
     started = time.perf_counter()
+    fitted = fit(config)
+    config = fitted.config
     content_image = _as_image(content)
     style_images = [_as_image(style) for style in _as_list(styles)]
     shares = config.style_shares(len(style_images))
     studio = open_studio(config)
     style_sizes = [_size(image) for image in style_images]
     rungs = ladder.plan(config, _size(content_image), style_sizes)
-    warnings = ladder.warnings(config, rungs, style_sizes)
+    warnings = (*fitted.warnings, *ladder.warnings(config, rungs, style_sizes))
     check_ladder(studio, config, rungs, _size(content_image))
     work = [rung.num_pixels * rung.num_iterations for rung in rungs]
     canvas: list[CanvasOptimizer] = []
@@ -225,6 +239,7 @@ def iter_stylize(
         return_freed_memory()
         done = sum(work[: rung.index])
         for iteration in range(1, rung.num_iterations + 1):
+            canvas[0].set_learning_rate(rung.learning_rate_at(iteration))
             evaluation = _step(canvas[0], objective, rung, iteration)
             yield Progress(
                 rung=rung,
@@ -298,12 +313,8 @@ def _optimizer(
 ) -> CanvasOptimizer:
     if previous:
         return previous[0].enlarged(partial(_resize_to, rung.size), rung.learning_rate)
-    return canvas_optimizer(
-        config.optimizer,
-        first_canvas(config, rung.size, content).to(studio.device),
-        learning_rate=rung.learning_rate,
-        averaging=config.averaging,
-    )
+    start = first_canvas(config, rung.size, content).to(studio.device)
+    return optimizer_of(config, start, rung.learning_rate)
 
 
 def _resize_to(size: tuple[int, int], image: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hires.config import Config, parse_layer
+from hires.config import Config
 from hires.engine import Studio
 from hires.ladder import Rung
 from hires.walk import TilePlan
@@ -50,7 +50,7 @@ def forecast(
     found = []
     for rung in rungs:
         tiles = studio.plan_tiles(config, rung.size)
-        per_pixel = state_bytes(config, rung.index) + content_bytes(config, studio)
+        per_pixel = state_bytes(config, rung.index) + content_bytes(studio)
         peak = constant + tiles.bytes_needed + round(per_pixel * rung.num_pixels)
         found.append(Forecast(rung, tiles, peak))
     return tuple(found)
@@ -58,14 +58,15 @@ def forecast(
 
 def state_bytes(config: Config, rung: int) -> int:
     """Bytes per pixel of canvas, gradient and what the optimizer keeps."""
+    # Other units than [0, 1] take a copy of the canvas.
+    scaled = int(config.pixels != "unit")
     if config.optimizer == "adam":
-        return _CANVAS_BYTES * (5 if config.averaging else 4)
-    history = max(20 >> rung, 3)
-    return _CANVAS_BYTES * (2 * history + 6)
+        return _CANVAS_BYTES * ((5 if config.averaging else 4) + scaled)
+    return _CANVAS_BYTES * (2 * config.history_at(rung) + 6 + scaled)
 
 
-def content_bytes(config: Config, studio: Studio) -> float:
+def content_bytes(studio: Studio) -> float:
     """Bytes per pixel of the content's features."""
-    layers = [studio.network.layers[parse_layer(text)[0]] for text in config.content_layers]
+    layers = [studio.network.layers[name] for name in studio.weights.content_layers]
     channels = sum(layer.channels / layer.stride**2 for layer in layers)
     return channels * studio.precision.dtype.itemsize

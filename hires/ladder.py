@@ -126,13 +126,15 @@ def plan(config: Config, content: Size, styles: Sequence[Size]) -> tuple[Rung, .
             f" crop it to at most {MAX_ASPECT:.0f}:1"
         )
     # The short side of the first rung must still show something to the deepest layer.
-    measured = {"long": max(content), "short": min(content), "height": content[0]}[config.side]
+    measured = {"long": max(content), "short": min(content), "height": content[0]}[
+        config.measured_side
+    ]
     least = round(config.min_short_side * measured / min(content))
     smallest = min(max(config.min_size, least), config.size)
     sides = config.sizes or long_sides(config.size, smallest, config.rungs)
     steps = iterations(config, len(sides))
     every = _per_rung(config, "decay_every", len(sides))
-    sizes = [scale_side(content, side, config.side) for side in sides]
+    sizes = [scale_side(content, side, config.measured_side) for side in sides]
     return tuple(
         Rung(
             index=i,

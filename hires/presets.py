@@ -48,7 +48,7 @@ PRESETS: dict[str, Preset] = {
         settings={
             **_VGG,
             **_ONE_SIZE,
-            "side": "short",
+            "measured_side": "short",
             "size": 768,
             "cpu_size": 128,
             "iterations": (300,),
@@ -124,7 +124,7 @@ PRESETS: dict[str, Preset] = {
         settings={
             **_VGG,
             **_ONE_SIZE,
-            "side": "height",
+            "measured_side": "height",
             "size": 400,
             "iterations": (400,),
             "content_layers": ("relu5_2",),
