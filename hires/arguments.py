@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Union
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from hires.config import Config, ConfigError
-from hires.parsing import AUTO
+from hires.parsing import AUTO, starting_config
+from hires.presets import PRESETS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Plan:
     quiet: bool = False
     """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
 
-    config: OmitArgPrefixes[Config] = field(default_factory=Config)
+    config: OmitArgPrefixes[Config] = field(default_factory=starting_config)
     """How to paint."""
 
     def __post_init__(self) -> None:
@@ -52,6 +53,31 @@ class Stylize(Plan):
 
     output: Annotated[str, arg(aliases=["-o"], metavar="PATH")]
     """Where to save, as .jpg .png .tif or .webp. Ctrl-C saves what is painted by then."""
+
+    save_every: int | None = None
+    """Also save the picture every so many steps, as out-0020.jpg beside out.jpg. auto: never."""
+
+    def __post_init__(self) -> None:
+        """Refuse a run without a style, and steps that are none."""
+        super(Stylize, self).__post_init__()
+        if self.save_every is not None and self.save_every < 1:
+            raise ConfigError(f"--save-every is {self.save_every}: give a number of steps")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presets:
+    """List the published systems that --preset knows, with their settings."""
+
+    name: Positional[str | None] = None
+    """Tell all about one of them."""
+
+    json: bool = False
+    """Print every setting in effect, as JSON."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no preset."""
+        if self.name is not None and self.name not in PRESETS:
+            raise ConfigError(f"preset '{self.name}': choose one of {', '.join(PRESETS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +128,11 @@ class Bench:
             raise ConfigError("--compare takes two files, BEFORE.json AFTER.json, and nothing else")
 
 
-# What tyro reads; the type checkers' name for it is ``Stylize | Plan | Doctor | Bench``.
+# What tyro reads; the type checkers' name for it is ``Stylize | Plan | Presets | Doctor | Bench``.
 COMMANDS: Any = Union[  # noqa: UP007
     Annotated[Stylize, subcommand("stylize")],
     Annotated[Plan, subcommand("plan")],
+    Annotated[Presets, subcommand("presets")],
     Annotated[Doctor, subcommand("doctor")],
     Annotated[Bench, subcommand("bench")],
 ]

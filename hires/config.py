@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from hires.presets import PRESETS, preset_settings
+from hires.presets import PRESETS, yielding
 
 BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -72,8 +72,10 @@ def _presets_first(kind: type[Made]) -> type[Made]:
     def first(self: Made, *, preset: str = "hires", **given: Any) -> None:
         if preset not in PRESETS:
             raise ConfigError(f"--preset is '{preset}': choose one of {', '.join(PRESETS)}")
-        inherited = preset_settings(preset, given, given.get("optimizer"))
-        initialise(self, preset=preset, **inherited, **given)
+        left_out = yielding(preset, given, given.get("optimizer"))
+        settings = PRESETS[preset].settings
+        inherited = {name: settings[name] for name in settings if name not in left_out}
+        initialise(self, preset=preset, **{**inherited, **given})
 
     kind.__init__ = first  # type: ignore[assignment, method-assign]
     return kind

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from hires import ladder
-from hires.arguments import Plan
+from hires.arguments import Plan, Stylize
 from hires.engine import Progress, iter_stylize
 from hires.fitting import fit
 from hires.images import check_output, read_picture, resize, save_image
@@ -53,6 +53,38 @@ class Easel:
         self.content_size = size
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
         self._check_output(self.rungs[-1].size)
+        for step in (
+            range(self.save_every, self.num_steps + 1, self.save_every) if self.save_every else ()
+        ):
+            check_output(self.step_path(step), bit_depth=job.bit_depth, inputs=self.inputs)
+
+    @property
+    def save_every(self) -> int:
+        """Steps from one saved picture to the next; 0 for none on the way."""
+        return self.job.save_every or 0 if isinstance(self.job, Stylize) else 0
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole ladder."""
+        return sum(rung.num_iterations for rung in self.rungs)
+
+    def step_path(self, step: int) -> Path:
+        """``out-0020.png`` for ``out.png`` after 20 steps of the whole ladder."""
+        assert self.job.output is not None
+        path, digits = Path(self.job.output), max(len(str(self.num_steps)), 4)
+        return path.with_name(f"{path.stem}-{step:0{digits}}{path.suffix}")
+
+    def save_step(self) -> None:
+        """Save the picture so far beside the output if it is time for it.
+
+        Raises:
+            ImageError: if it cannot be saved.
+        """
+        assert self.last is not None, "nothing is painted yet"
+        before = self.rungs[: self.last.rung.index]
+        step = sum(rung.num_iterations for rung in before) + self.last.iteration
+        if self.save_every and step % self.save_every == 0:
+            self.save(self.step_path(step))
 
     def _check_output(self, size: tuple[int, int] | None = None) -> None:
         if self.job.output is not None:

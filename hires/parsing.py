@@ -8,12 +8,15 @@ import re
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from typing import Any, TypeVar, Union, get_args, get_origin
+from contextvars import ContextVar
+from dataclasses import fields
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from hires.config import ConfigError
+from hires.config import Config, ConfigError
+from hires.presets import PRESETS, yielding
 
 Command = TypeVar("Command")
 
@@ -45,7 +48,47 @@ def parse(
         ConfigError: if a setting's value is not allowed.
         SystemExit: with code 0 after ``--help``.
     """
+    start = _starting.set(typed_preset(argv))
+    try:
+        return _parse(command, argv, prog, description)
+    finally:
+        _starting.reset(start)
 
+
+_starting: ContextVar[Config | None] = ContextVar("_starting", default=None)
+
+
+def starting_config() -> Config:
+    """What options start from: the preset of the line being parsed, elsewhere the house's own."""
+    return _starting.get() or Config()
+
+
+def typed_preset(argv: Sequence[str]) -> Config:
+    """The preset that a line names, without what gives way to other options of the line."""
+    typed = dict(_typed_options(argv))
+    preset, optimizer = typed.get("preset", "hires"), typed.get("optimizer")
+    if preset not in PRESETS:
+        return Config()  # tyro names the choices.
+    house = {field.name: field.default for field in fields(Config)}
+    settings: dict[str, Any] = {
+        name: house[name] for name in yielding(preset, typed, optimizer) if name in house
+    }
+    if optimizer in get_args(get_type_hints(Config)["optimizer"]):
+        settings["optimizer"] = optimizer
+    return Config(preset=preset, **settings)  # type: ignore[arg-type]
+
+
+def _typed_options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Every ``--name value`` and ``--name=value``, as a field's name and a text."""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            yield name.replace("-", "_"), value if equals else following
+
+
+def _parse(
+    command: type[Command], argv: Sequence[str], prog: str, description: str | None
+) -> Command:
     def attempt() -> Command:
         return tyro.cli(
             command,

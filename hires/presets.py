@@ -177,19 +177,17 @@ _YIELDING = {
 }
 
 
-def preset_settings(
-    name: str, given: Iterable[str], optimizer: str | None = None
-) -> dict[str, Any]:
-    """The preset's settings that stay in force beside options that were given.
+def yielding(preset: str, given: Iterable[str], optimizer: str | None = None) -> set[str]:
+    """The preset's settings that give way to options that were given.
 
     Args:
-        name: a key of `PRESETS`.
-        given: names of the fields that were given, and so need no value from here.
+        preset: a key of `PRESETS`.
+        given: names of the fields that were given.
         optimizer: the optimizer if one was given: another than the preset's does not inherit the
             preset's step size, schedule or memory.
     """
-    settings, given = dict(PRESETS[name].settings), set(given)
-    yielding = [name for option in given for name in _YIELDING.get(option, ())]
+    settings = PRESETS[preset].settings
+    names = {name for option in given for name in _YIELDING.get(option, ())}
     if optimizer not in (None, settings.get("optimizer", "adam")):
-        yielding.extend(_OF_OPTIMIZER)
-    return {name: value for name, value in settings.items() if name not in {*given, *yielding}}
+        names.update(_OF_OPTIMIZER)
+    return names & set(settings)

@@ -42,6 +42,7 @@ def _paint(easel: Easel, display: Display, output: str) -> None:
     try:
         for progress in easel.steps():
             display.update(progress)
+            easel.save_step()
     except Exception as error:
         picture = error.picture if isinstance(error, StylizeError) else None
         if mendable(error) is None or (picture is None and easel.last is None):
