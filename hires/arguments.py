@@ -128,13 +128,13 @@ class Bench:
             raise ConfigError("--compare takes two files, BEFORE.json AFTER.json, and nothing else")
 
 
-# What tyro reads; the type checkers' name for it is ``Stylize | Plan | Presets | Doctor | Bench``.
+# What tyro reads; the type checkers' name for it is ``Stylize | Plan | Doctor | Bench | Presets``.
 COMMANDS: Any = Union[  # noqa: UP007
     Annotated[Stylize, subcommand("stylize")],
     Annotated[Plan, subcommand("plan")],
-    Annotated[Presets, subcommand("presets")],
     Annotated[Doctor, subcommand("doctor")],
     Annotated[Bench, subcommand("bench")],
+    Annotated[Presets, subcommand("presets")],
 ]
 
 DESCRIPTION = """\

@@ -80,7 +80,7 @@ def typed_preset(argv: Sequence[str]) -> Config:
 
 def _typed_options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Every ``--name value`` and ``--name=value``, as a field's name and a text."""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    for word, following in zip(argv, [*argv[1:], ""], strict=False):
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             yield name.replace("-", "_"), value if equals else following
