@@ -47,10 +47,10 @@ def _with_stand_ins(config: Config, architecture: Architecture) -> Fitted:
     missing = missing | others
     if not missing:
         return Fitted(config, ())
-    pairs = ", ".join(f"{stand_in} for {name}" for name, stand_in in missing.items())
+    pairs = ", ".join(f"{found} in place of {name}" for name, found in missing.items())
     warning = (
-        f"features '{config.features}' lack layers of the preset {config.preset}: {pairs} stand in,"
-        " so the result is no longer that of its document"
+        f"features '{config.features}' lack layers of the preset {config.preset} ({pairs}):"
+        " the result is no longer that of its document"
     )
     fitted = replace(config, content_layers=content, style_layers=style)
     return Fitted(fitted, (warning,))

@@ -257,7 +257,7 @@ def test_a_stand_in_is_told(folder: Path) -> None:
     features = str(folder / "short.safetensors")
     fitted = fit(preset("d2l", features=features))
     (warning,) = fitted.warnings
-    assert "conv4_3 for conv4_4 stand in, so the result is no longer that of" in warning
+    assert "(conv4_3 in place of conv4_4): the result is no longer that of" in warning
     assert fitted.config.content_layers == ("conv4_3",)
     assert fit(fitted.config).warnings == ()
     assert fit(preset("d2l", features=str(folder / "full.safetensors"))).warnings == ()
