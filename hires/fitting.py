@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hires.checkpoints import architecture_of
 from hires.config import Config, parse_layer
-from hires.features import Architecture
+from hires.features import VGG19, Architecture
 from hires.precision import resolve_device
 from hires.presets import PRESETS
 
@@ -42,14 +42,14 @@ def fit(config: Config) -> Fitted:
 
 def _with_stand_ins(config: Config, architecture: Architecture) -> Fitted:
     """Let the nearest layer of a block stand in for a layer of the preset that is missing."""
+    if architecture.blocks == VGG19.blocks:
+        return Fitted(config, ())
     content, missing = _replaced(config.preset, config.content_layers, architecture)
     style, others = _replaced(config.preset, config.style_layers, architecture)
-    missing = missing | others
-    if not missing:
-        return Fitted(config, ())
-    pairs = ", ".join(f"{found} in place of {name}" for name, found in missing.items())
+    pairs = ", ".join(f"{found} in place of {name}" for name, found in (missing | others).items())
+    lacking = f" and lack layers of it ({pairs})" if pairs else ""
     warning = (
-        f"features '{config.features}' lack layers of the preset {config.preset} ({pairs}):"
+        f"features '{config.features}' are not the VGG-19 of the preset {config.preset}{lacking}:"
         " the result is no longer that of its document"
     )
     fitted = replace(config, content_layers=content, style_layers=style)

@@ -259,9 +259,19 @@ def test_a_stand_in_is_told(folder: Path) -> None:
     (warning,) = fitted.warnings
     assert "(conv4_3 in place of conv4_4): the result is no longer that of" in warning
     assert fitted.config.content_layers == ("conv4_3",)
-    assert fit(fitted.config).warnings == ()
-    assert fit(preset("d2l", features=str(folder / "full.safetensors"))).warnings == ()
+    assert fit(fitted.config).config == fitted.config
     open_studio(fitted.config)
+
+
+def test_another_network_is_told_even_if_it_lacks_nothing(folder: Path) -> None:
+    given = preset("d2l", features=str(folder / "full.safetensors"))
+    fitted = fit(given)
+    assert fitted.config == given
+    assert fitted.warnings[0].endswith(
+        "are not the VGG-19 of the preset d2l: the result is no longer that of its document"
+    )
+    assert fit(preset("d2l")).warnings == ()
+    assert fit(Config()).warnings == ()
 
 
 def test_layers_that_share_a_stand_in_count_twice(folder: Path) -> None:

@@ -144,7 +144,7 @@ def test_a_preset_paints_and_tells_what_stands_in(
     assert cli.main([*words, "--save-every", "20", "--quiet"]) == 0
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert "lack layers of the preset keras (relu5_1 in place of relu5_2)" in told
+    assert "preset keras and lack layers of it (relu5_1 in place of relu5_2): the" in told
     assert read_picture("out.png").pixels.shape == (1, 3, 48, 64)
     saved = sorted(path.name for path in work.glob("out*"))
     assert saved == ["out-0020.png", "out-0040.png", "out.png"]
