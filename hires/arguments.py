@@ -7,11 +7,14 @@ and mistakes must not wait for it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from hires.config import Config, ConfigError
+from hires.delivery import Delivery
+from hires.paper import Print
 from hires.parsing import AUTO, starting_config
 from hires.presets import PRESETS
 
@@ -41,10 +44,37 @@ class Plan:
     config: OmitArgPrefixes[Config] = field(default_factory=starting_config)
     """How to paint."""
 
+    print: OmitArgPrefixes[Print] = field(default_factory=Print)
+    """What to paint for."""
+
+    delivery: OmitArgPrefixes[Delivery] = field(default_factory=Delivery)
+    """How to hand it over."""
+
     def __post_init__(self) -> None:
-        """Refuse a run without a style."""
+        """Refuse a run without a style, and options that contradict each other."""
         if not self.styles:
             raise ConfigError("missing STYLE: give at least one style picture after CONTENT")
+        self.delivery.depth(self.bit_depth)
+        for option in ("size", "sizes"):
+            given = not self.config.is_default(option)
+            if given and self.print.paper is not None:
+                raise ConfigError(
+                    f"--print {self.print.paper} and --dpi say how large the painting is:"
+                    f" leave --{option} out"
+                )
+
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """Role and path of every file that the run reads."""
+        optional = (
+            ("init", self.config.init),
+            ("features", self.config.features),
+            ("profile", self.delivery.icc),
+        )
+        return (
+            ("content", self.content),
+            *(("style", style) for style in self.styles),
+            *((role, path) for role, path in optional if Path(path).is_file()),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +82,10 @@ class Stylize(Plan):
     """Paint a photograph in the style of one or more paintings."""
 
     output: Annotated[str, arg(aliases=["-o"], metavar="PATH")]
-    """Where to save, as .jpg .png .tif or .webp. Ctrl-C saves what is painted by then."""
+    """Where to save, as .jpg .png .tif .webp or .pdf. Ctrl-C saves what is painted by then."""
+
+    source: Annotated[str | None, arg(name="from", metavar="FILE")] = None
+    """Repeat the run that painted FILE, with its pictures and options but for those given here."""
 
     save_every: int | None = None
     """Also save the picture every so many steps, as out-0020.jpg beside out.jpg. auto: never."""
@@ -62,6 +95,11 @@ class Stylize(Plan):
         super(Stylize, self).__post_init__()
         if self.save_every is not None and self.save_every < 1:
             raise ConfigError(f"--save-every is {self.save_every}: give a number of steps")
+
+
+# Options of `Stylize` that do not change the picture: they are not recorded in its file, so that
+# the same run gives the same file wherever it is saved.
+NOT_OF_THE_PICTURE = ("output", "quiet", "source", "save_every")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +124,25 @@ class Doctor:
 
     json: bool = False
     """Print JSON instead of a table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Papers:
+    """List the papers that --print knows, in millimetres, inches and pixels."""
+
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspect:
+    """Tell what a finished file is, and how it was painted."""
+
+    file: Positional[str]
+    """A picture or PDF that hires saved."""
+
+    json: bool = False
+    """Print JSON, with every option of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +189,8 @@ class Bench:
 COMMANDS: Any = Union[  # noqa: UP007
     Annotated[Stylize, subcommand("stylize")],
     Annotated[Plan, subcommand("plan")],
+    Annotated[Papers, subcommand("papers")],
+    Annotated[Inspect, subcommand("inspect")],
     Annotated[Doctor, subcommand("doctor")],
     Annotated[Bench, subcommand("bench")],
     Annotated[Presets, subcommand("presets")],

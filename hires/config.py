@@ -239,11 +239,8 @@ class Config:
             given = " ".join(map(str, self.sizes))
             raise ConfigError(f"--sizes is {given}: give sizes that grow, each once")
         defaults = {field.name: field.default for field in fields(self)}
-        for name in ("size", "min_size"):
+        for name in ("size", "min_size", "rungs", "cpu_size"):
             if self.sizes and getattr(self, name) != defaults[name]:
-                raise ConfigError(f"--sizes names every size: leave {_flag(name)} out")
-        for name in ("rungs", "cpu_size"):
-            if self.sizes and getattr(self, name) is not None:
                 raise ConfigError(f"--sizes names every size: leave {_flag(name)} out")
         if self.rungs == 1 and self.min_size != defaults["min_size"]:
             raise ConfigError("--rungs 1 paints at one size: leave --min-size out")
@@ -328,10 +325,10 @@ class Config:
         history = 20 if self.history is None else self.history
         return max(history >> rung, min(history, 3))
 
-    def inherits(self, name: str) -> bool:
-        """Whether a field has the value that its preset gives it."""
-        settings = PRESETS[self.preset].settings
-        return name in settings and bool(settings[name] == getattr(self, name))
+    def is_default(self, name: str) -> bool:
+        """Whether a field has the value that it has when it is not given."""
+        house = {field.name: field.default for field in fields(self)}
+        return getattr(self, name) in (PRESETS[self.preset].settings.get(name), house[name])
 
     def learning_rate_at(self, rung: int) -> float:  # noqa: ARG002
         """Step size at a rung, from 0; so far every rung has the same."""

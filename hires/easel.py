@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from hires import ladder
-from hires.arguments import Plan, Stylize
+from hires.arguments import NOT_OF_THE_PICTURE, Plan, Stylize
 from hires.engine import Progress, iter_stylize
 from hires.fitting import fit
-from hires.images import check_output, read_picture, resize, save_image
+from hires.images import check_output, picture_size, read_picture, resize, save_image
 from hires.memory import return_freed_memory
+from hires.provenance import Provenance, hashed, to_xmp
+from hires.settings import settings_of
 
 
 class Easel:
@@ -23,9 +26,10 @@ class Easel:
 
     Attributes:
         config: the job's settings as they are on this machine.
+        layout: where the painting lies on its paper, None without one.
         rungs: the ladder.
         warnings: what the user should know before the run.
-        content_size: ``(height, width)`` of the content picture.
+        content_size: ``(height, width)`` of what is painted of the content picture.
         num_input_pixels: pixels of all pictures read.
         last: the last step done, None before the first.
 
@@ -37,36 +41,44 @@ class Easel:
         self.job = job
         self.last: Progress | None = None
         self._check_output()
-        fitted = fit(job.config)
+        on_paper = job.print.paper is not None
+        # A paper says how large the painting is, with a GPU or without.
+        fitted = fit(replace(job.config, cpu_size=None) if on_paper else job.config)
         self.config = fitted.config
-        self._content = read_picture(job.content)
+        self.layout = job.print.layout(picture_size(job.content)) if on_paper else None
+        window = None if self.layout is None else self.layout.window
+        self._content = read_picture(job.content, window=window)
         self._styles = [read_picture(style).pixels for style in job.styles]
         size, *style_sizes = (
             (pixels.shape[2], pixels.shape[3]) for pixels in (self._content.pixels, *self._styles)
         )
         self.config.style_shares(len(style_sizes))
-        self.rungs = ladder.plan(self.config, size, style_sizes)
+        self._exact_size = None if self.layout is None else self.layout.painted
+        self.rungs = ladder.plan(self.config, size, style_sizes, size=self._exact_size)
         self.warnings = (
             *fitted.warnings,
             *ladder.warnings(self.config, self.rungs, style_sizes),
         )
         self.content_size = size
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
-        self._check_output(self.rungs[-1].size)
-        for step in (
-            range(self.save_every, self.num_steps + 1, self.save_every) if self.save_every else ()
-        ):
+        self._check_output(self.file_size)
+        for step in self._saved_steps():
             check_output(self.step_path(step), bit_depth=job.bit_depth, inputs=self.inputs)
+        self._xmp = self._provenance()
 
     @property
     def save_every(self) -> int:
         """Steps from one saved picture to the next; 0 for none on the way."""
-        return self.job.save_every or 0 if isinstance(self.job, Stylize) else 0
+        return (self.job.save_every or 0) if isinstance(self.job, Stylize) else 0
 
     @property
     def num_steps(self) -> int:
         """Steps of the whole ladder."""
         return sum(rung.num_iterations for rung in self.rungs)
+
+    def _saved_steps(self) -> range:
+        every = self.save_every
+        return range(every, self.num_steps + 1, every) if every else range(0)
 
     def step_path(self, step: int) -> Path:
         """``out-0020.png`` for ``out.png`` after 20 steps of the whole ladder."""
@@ -87,21 +99,44 @@ class Easel:
             self.save(self.step_path(step))
 
     def _check_output(self, size: tuple[int, int] | None = None) -> None:
-        if self.job.output is not None:
+        job = self.job
+        if job.output is not None:
             check_output(
-                self.job.output, bit_depth=self.job.bit_depth, inputs=self.inputs, size=size
+                job.output,
+                bit_depth=job.bit_depth,
+                inputs=self.inputs,
+                size=size,
+                dpi=job.print.dpi_of_file,
+                delivery=job.delivery,
             )
+
+    def _provenance(self) -> bytes | None:
+        """How the picture is made, as metadata; files are hashed now, before they can change."""
+        job = self.job
+        if not isinstance(job, Stylize) or job.delivery.no_metadata:
+            return None
+        settings = {
+            name: value
+            for name, value in settings_of(replace(job, config=self.config)).items()
+            if name not in NOT_OF_THE_PICTURE
+        }
+        inputs = tuple(hashed(role, path) for role, path in job.files())
+        return to_xmp(Provenance(seed=job.config.seed, settings=settings, inputs=inputs))
 
     @property
     def inputs(self) -> list[str]:
         """Files that nothing may be saved over."""
-        config = self.job.config
-        extra = [name for name in (config.init, config.features) if Path(name).is_file()]
-        return [self.job.content, *self.job.styles, *extra]
+        return [path for _, path in self.job.files()]
+
+    @property
+    def file_size(self) -> tuple[int, int]:
+        """``(height, width)`` of the finished file in pixels."""
+        return self.rungs[-1].size if self.layout is None else self.layout.size
 
     def steps(self) -> Iterator[Progress]:
         """Paint, remembering the last step."""
-        for progress in iter_stylize(self._content.pixels, self._styles, self.config):
+        content, config = self._content.pixels, self.config
+        for progress in iter_stylize(content, self._styles, config, size=self._exact_size):
             self.last = progress
             yield progress
 
@@ -111,7 +146,11 @@ class Easel:
         Raises:
             ImageError: if it cannot be saved; whatever stood at the path is untouched then.
         """
-        check_output(path, bit_depth=self.job.bit_depth, inputs=self.inputs)
+        job = self.job
+        dpi = job.print.dpi_of_file
+        check_output(
+            path, bit_depth=job.bit_depth, inputs=self.inputs, dpi=dpi, delivery=job.delivery
+        )
         return_freed_memory()  # The feature maps' memory is the encoder's now.
         if picture is None:
             assert self.last is not None, "nothing is painted yet"
@@ -119,7 +158,17 @@ class Easel:
         alpha = self._content.alpha
         if alpha is not None:
             alpha = resize(alpha, (picture.shape[2], picture.shape[3]), clamp=True)
-        save_image(picture, path, bit_depth=self.job.bit_depth, alpha=alpha)
+        save_image(
+            picture,
+            path,
+            bit_depth=job.bit_depth,
+            alpha=alpha,
+            dpi=dpi if self.layout is None else None,
+            layout=self.layout,
+            delivery=job.delivery,
+            xmp=self._xmp,
+            seed=job.config.seed,
+        )
 
     def where(self) -> str:
         """``rung 2/4 (512x341), step 17/165``."""

@@ -193,27 +193,40 @@ def check_ladder(
         raise max(failures, key=lambda failure: failure.needed)
 
 
-def stylize(content: Picture, styles: Picture | Sequence[Picture], config: Config) -> Tensor:
+def stylize(
+    content: Picture,
+    styles: Picture | Sequence[Picture],
+    config: Config,
+    *,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
     """Paint a content picture in the style of one or more others.
 
     Args:
         content: a path, or (1, 3, H, W) float, sRGB in [0, 1].
         styles: the same, one or several.
         config: how to paint.
+        size: exact ``(height, width)`` of the painting in pixels, such as `Layout.painted`, in
+            place of ``config.size``; the content must have its shape.
 
     Returns:
-        The painting, (1, 3, H, W) float32 in [0, 1], its long side ``config.size``.
+        The painting, (1, 3, H, W) float32 in [0, 1], its long side ``config.size`` unless there is
+        an exact size.
 
     Raises:
         ValueError: for settings or pictures that cannot be painted.
         StylizeError: if the optimisation breaks down.
     """
-    (last,) = deque(iter_stylize(content, styles, config), maxlen=1)
+    (last,) = deque(iter_stylize(content, styles, config, size=size), maxlen=1)
     return last.picture()
 
 
 def iter_stylize(
-    content: Picture, styles: Picture | Sequence[Picture], config: Config
+    content: Picture,
+    styles: Picture | Sequence[Picture],
+    config: Config,
+    *,
+    size: tuple[int, int] | None = None,
 ) -> Iterator[Progress]:
     """Paint, and yield after every step. See `stylize` for arguments and errors."""
     started = time.perf_counter()
@@ -224,7 +237,7 @@ def iter_stylize(
     shares = config.style_shares(len(style_images))
     studio = open_studio(config)
     style_sizes = [_size(image) for image in style_images]
-    rungs = ladder.plan(config, _size(content_image), style_sizes)
+    rungs = ladder.plan(config, _size(content_image), style_sizes, size=size)
     warnings = (*fitted.warnings, *ladder.warnings(config, rungs, style_sizes))
     check_ladder(studio, config, rungs, _size(content_image))
     work = [rung.num_pixels * rung.num_iterations for rung in rungs]

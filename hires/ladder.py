@@ -105,7 +105,7 @@ def iterations(config: Config, num_rungs: int) -> tuple[int, ...]:
 def _per_rung(config: Config, name: str, num_rungs: int) -> tuple[int, ...]:
     """One number for each rung; what a preset has too many of is left out."""
     given: tuple[int, ...] = getattr(config, name)
-    if len(given) > num_rungs and not config.inherits(name):
+    if len(given) > num_rungs and not config.is_default(name):
         raise ConfigError(
             f"--{name.replace('_', '-')} has {len(given)} numbers for a ladder of {num_rungs}"
             f" rungs: give at most {num_rungs}, from small to large (the last one repeats)"
@@ -113,12 +113,24 @@ def _per_rung(config: Config, name: str, num_rungs: int) -> tuple[int, ...]:
     return tuple(given[min(i, len(given) - 1)] for i in range(num_rungs)) if given else ()
 
 
-def plan(config: Config, content: Size, styles: Sequence[Size]) -> tuple[Rung, ...]:
+def plan(
+    config: Config, content: Size, styles: Sequence[Size], *, size: Size | None = None
+) -> tuple[Rung, ...]:
     """Lay out the whole ladder for a content picture and styles of the given sizes.
 
+    Args:
+        config: how to paint.
+        content: ``(height, width)`` of the content picture.
+        styles: the same of each style.
+        size: exact ``(height, width)`` of the last rung, in place of ``config.size``; the rungs
+            before it have its shape.
+
     Raises:
-        ConfigError: for an absurd aspect ratio or iterations that do not fit the ladder.
+        ConfigError: for an absurd aspect ratio, an exact size of another shape than the content or
+            beside ``config.sizes``, or iterations that do not fit the ladder.
     """
+    if size is not None:
+        _check_shape(config, content, size)
     aspect = max(content) / min(content)
     if aspect > MAX_ASPECT:
         raise ConfigError(
@@ -126,27 +138,45 @@ def plan(config: Config, content: Size, styles: Sequence[Size]) -> tuple[Rung, .
             f" crop it to at most {MAX_ASPECT:.0f}:1"
         )
     # The short side of the first rung must still show something to the deepest layer.
-    measured = {"long": max(content), "short": min(content), "height": content[0]}[
-        config.measured_side
-    ]
-    least = round(config.min_short_side * measured / min(content))
-    smallest = min(max(config.min_size, least), config.size)
-    sides = config.sizes or long_sides(config.size, smallest, config.rungs)
+    shape = content if size is None else size
+    least = round(config.min_short_side * _measured(config, content) / min(content))
+    final = config.size if size is None else _measured(config, size)
+    smallest = min(max(config.min_size, least), final)
+    sides = config.sizes or long_sides(final, smallest, config.rungs)
     steps = iterations(config, len(sides))
     every = _per_rung(config, "decay_every", len(sides))
-    sizes = [scale_side(content, side, config.measured_side) for side in sides]
+    canvases = [scale_side(shape, side, config.measured_side) for side in sides]
     return tuple(
         Rung(
             index=i,
-            size=size,
+            size=canvas,
             num_iterations=steps[i],
             learning_rate=config.learning_rate_at(i),
-            style_sizes=tuple(style_size(config, style, size) for style in styles),
+            style_sizes=tuple(style_size(config, style, canvas) for style in styles),
             decay=config.learning_rate_decay or 1.0,
             decay_every=every[i] if every else 0,
         )
-        for i, size in enumerate(sizes)
+        for i, canvas in enumerate(canvases)
     )
+
+
+def _measured(config: Config, size: Size) -> int:
+    """The side that the configuration's sizes measure."""
+    return {"long": max(size), "short": min(size), "height": size[0]}[config.measured_side]
+
+
+def _check_shape(config: Config, content: Size, size: Size) -> None:
+    if config.sizes:
+        raise ConfigError("the size of the print is exact: leave --sizes out")
+    if min(size) < 32:
+        raise ConfigError(f"a painting of {size[1]}x{size[0]} px is too small: give more dpi")
+    # Cropping to whole pixels of a small photograph may miss the shape by a little.
+    tolerance = 0.01 + 1 / min(content)
+    if abs(math.log(content[0] / content[1] * size[1] / size[0])) > tolerance:
+        raise ConfigError(
+            f"the content is {content[1]}x{content[0]} and the painting {size[1]}x{size[0]}:"
+            " crop the content to the same shape"
+        )
 
 
 def style_size(config: Config, style: Size, canvas: Size) -> Size:

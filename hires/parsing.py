@@ -6,11 +6,11 @@ import io
 import os
 import re
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from contextvars import ContextVar
-from dataclasses import fields
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import fields, replace
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -21,6 +21,7 @@ from hires.presets import PRESETS, yielding
 Command = TypeVar("Command")
 
 AUTO = "auto"
+MISSING: Any = tyro.MISSING
 _HELP = "--help lists what there is"
 
 
@@ -34,6 +35,7 @@ def parse(
     *,
     prog: str = "hires",
     description: str | None = None,
+    default: Command | None = None,
 ) -> Command:
     """Turn arguments into a command.
 
@@ -42,6 +44,7 @@ def parse(
         argv: arguments without the program's name.
         prog: the program's name in help and messages.
         description: heads the help; the dataclass's docstring if not given.
+        default: holds for whatever the arguments leave open; required is what is `MISSING` in it.
 
     Raises:
         UsageError: if the arguments cannot be understood.
@@ -50,7 +53,7 @@ def parse(
     """
     start = _starting.set(typed_preset(argv))
     try:
-        return _parse(command, argv, prog, description)
+        return _parse(command, argv, prog, description, _beside(default, argv))
     finally:
         _starting.reset(start)
 
@@ -66,16 +69,35 @@ def starting_config() -> Config:
 def typed_preset(argv: Sequence[str]) -> Config:
     """The preset that a line names, without what gives way to other options of the line."""
     typed = dict(_typed_options(argv))
-    preset, optimizer = typed.get("preset", "hires"), typed.get("optimizer")
+    preset = typed.get("preset", "hires")
     if preset not in PRESETS:
         return Config()  # tyro names the choices.
+    return Config(preset=preset, **_yielded(preset, typed))  # type: ignore[arg-type]
+
+
+def _beside(default: Command | None, argv: Sequence[str]) -> Command | None:
+    """A recorded command without what gives way to the options of a line."""
+    config = getattr(default, "config", None)
+    if not isinstance(config, Config):
+        return default
+    typed = dict(_typed_options(argv))
+    if typed.get("preset", config.preset) != config.preset:
+        raise ConfigError(
+            f"the recorded run has the preset {config.preset}, and its options with it:"
+            f" leave --preset out, or paint anew with --preset {typed['preset']}"
+        )
+    command: Any = default
+    return cast(Command, replace(command, config=replace(config, **_yielded(config.preset, typed))))
+
+
+def _yielded(preset: str, typed: Mapping[str, str]) -> dict[str, Any]:
+    """The house's own values for those settings of a preset that give way, and the optimizer."""
     house = {field.name: field.default for field in fields(Config)}
-    settings: dict[str, Any] = {
-        name: house[name] for name in yielding(preset, typed, optimizer) if name in house
-    }
+    optimizer = typed.get("optimizer")
+    settings: dict[str, Any] = {name: house[name] for name in yielding(preset, typed, optimizer)}
     if optimizer in get_args(get_type_hints(Config)["optimizer"]):
         settings["optimizer"] = optimizer
-    return Config(preset=preset, **settings)  # type: ignore[arg-type]
+    return settings
 
 
 def _typed_options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -87,21 +109,28 @@ def _typed_options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _parse(
-    command: type[Command], argv: Sequence[str], prog: str, description: str | None
+    command: type[Command],
+    argv: Sequence[str],
+    prog: str,
+    description: str | None,
+    default: Command | None,
 ) -> Command:
-    def attempt() -> Command:
+    given: dict[str, Any] = {} if default is None else {"default": default}
+
+    def attempt() -> Any:
         return tyro.cli(
             command,
             args=list(argv),
             prog=prog,
             description=description,
+            **given,
             registry=_registry(),
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName),
         )
 
     try:
         with redirect_stderr(io.StringIO()):
-            return attempt()
+            return cast(Command, attempt())
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -110,7 +139,7 @@ def _parse(
     # with other characters unless stdout is UTF-8.
     printed, stdout = io.StringIO(), io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     with _columns("10000"), redirect_stdout(stdout), redirect_stderr(printed), suppress(SystemExit):
-        return attempt()
+        return cast(Command, attempt())
     raise UsageError(one_line(printed.getvalue()))
 
 

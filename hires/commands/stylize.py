@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from hires import repeat
 from hires.arguments import Plan, Stylize
 from hires.display import Display, open_display
 from hires.easel import Easel, partial_path
@@ -23,15 +24,18 @@ def run(job: Stylize) -> int:
     except KeyboardInterrupt:
         return _save_interrupted(easel, job.output)
     if not job.quiet:
-        height, width = easel.rungs[-1].size
-        print(f"{job.output}: {width}x{height}, painted in {time.monotonic() - started:.1f} s")
+        height, width = easel.file_size
+        sheet = "" if easel.layout is None else f", {easel.layout.sheet}"
+        seconds = time.monotonic() - started
+        print(f"{job.output}: {width}x{height}{sheet}, painted in {seconds:.1f} s")
     return 0
 
 
 def set_up(job: Plan) -> Easel:
     """Read the pictures and tell what the user should know before the run."""
+    again = repeat.warnings(job) if isinstance(job, Stylize) and job.source is not None else ()
     easel = Easel(job)
-    for warning in easel.warnings:
+    for warning in (*again, *easel.warnings):
         tell("hires", f"warning: {warning}")
     return easel
 
