@@ -90,16 +90,55 @@ class Stylize(Plan):
     save_every: int | None = None
     """Also save the picture every so many steps, as out-0020.jpg beside out.jpg. auto: never."""
 
+    run_dir: Annotated[str | None, arg(metavar="DIR")] = None
+    """Folder for checkpoints, losses and previews of the run. auto: beside the output, as .run."""
+
+    no_run_dir: bool = False
+    """Keep no run directory; a run that is cut short cannot be resumed then."""
+
+    checkpoint_every: float | None = None
+    """Seconds between checkpoints. auto: as often as 2% of the time allows."""
+
     def __post_init__(self) -> None:
-        """Refuse a run without a style, and steps that are none."""
+        """Refuse a run without a style, options of a run directory that is not kept, and such."""
         super(Stylize, self).__post_init__()
         if self.save_every is not None and self.save_every < 1:
             raise ConfigError(f"--save-every is {self.save_every}: give a number of steps")
+        for name in ("run_dir", "checkpoint_every"):
+            if self.no_run_dir and getattr(self, name) is not None:
+                flag = "--" + name.replace("_", "-")
+                raise ConfigError(f"--no-run-dir keeps no checkpoints: leave {flag} out")
+        if self.checkpoint_every is not None and not self.checkpoint_every >= 0:
+            raise ConfigError(
+                f"--checkpoint-every is {self.checkpoint_every:g}: give seconds, at least 0"
+            )
 
 
 # Options of `Stylize` that do not change the picture: they are not recorded in its file, so that
 # the same run gives the same file wherever it is saved.
-NOT_OF_THE_PICTURE = ("output", "quiet", "source", "save_every")
+NOT_OF_THE_PICTURE = (
+    "output",
+    "quiet",
+    "source",
+    "save_every",
+    "run_dir",
+    "no_run_dir",
+    "checkpoint_every",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Go on with a run that was cut short; it ends with the same bytes as if it had not been."""
+
+    directory: Positional[str]
+    """Its run directory, such as painted.run."""
+
+    anyway: bool = False
+    """Continue on another machine or version too; the last bits may differ then."""
+
+    quiet: bool = False
+    """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,9 +224,10 @@ class Bench:
             raise ConfigError("--compare takes two files, BEFORE.json AFTER.json, and nothing else")
 
 
-# What tyro reads; the type checkers' name for it is ``Stylize | Plan | Doctor | Bench | Presets``.
+# What tyro reads; the type checkers' name for it is ``Stylize | Resume | Plan | ... | Presets``.
 COMMANDS: Any = Union[  # noqa: UP007
     Annotated[Stylize, subcommand("stylize")],
+    Annotated[Resume, subcommand("resume")],
     Annotated[Plan, subcommand("plan")],
     Annotated[Papers, subcommand("papers")],
     Annotated[Inspect, subcommand("inspect")],

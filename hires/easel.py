@@ -16,6 +16,7 @@ from hires.images import check_output, picture_size, read_picture, resize, save_
 from hires.memory import return_freed_memory
 from hires.provenance import Provenance, hashed, to_xmp
 from hires.settings import settings_of
+from hires.snapshots import Snapshot
 
 
 class Easel:
@@ -93,6 +94,8 @@ class Easel:
             ImageError: if it cannot be saved.
         """
         assert self.last is not None, "nothing is painted yet"
+        if not self.last.iteration:
+            return  # Resumed before the first step of a rung: the rung below has saved its picture.
         before = self.rungs[: self.last.rung.index]
         step = sum(rung.num_iterations for rung in before) + self.last.iteration
         if self.save_every and step % self.save_every == 0:
@@ -133,10 +136,17 @@ class Easel:
         """``(height, width)`` of the finished file in pixels."""
         return self.rungs[-1].size if self.layout is None else self.layout.size
 
-    def steps(self) -> Iterator[Progress]:
-        """Paint, remembering the last step."""
-        content, config = self._content.pixels, self.config
-        for progress in iter_stylize(content, self._styles, config, size=self._exact_size):
+    def steps(self, resume: Snapshot | None = None) -> Iterator[Progress]:
+        """Paint, remembering the last step; from a snapshot, if one is given."""
+        run = iter_stylize(
+            self._content.pixels,
+            self._styles,
+            self.config,
+            size=self._exact_size,
+            resume=resume,
+        )
+        del resume  # The run has taken its tensors over, and lets go of them.
+        for progress in run:
             self.last = progress
             yield progress
 

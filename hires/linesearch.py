@@ -9,7 +9,9 @@ those of L-BFGS-B 3.0 (Zhu, Byrd, Lu & Nocedal), which SciPy's ``fmin_l_bfgs_b``
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 SUFFICIENT_DECREASE = 1e-3  # of the slope at the start
 CURVATURE = 0.9  # share of that slope at which the step is long enough
@@ -61,6 +63,13 @@ def begin(value: float, slope: float, step: float) -> Search:
     return Search(
         start=start, best=start, other=start, step=step, limits=(0.0, (1 + _REACH[1]) * step)
     )
+
+
+def search_of(values: Mapping[str, Any]) -> Search:
+    """The search that ``dataclasses.asdict`` laid out, also after JSON has made lists of tuples."""
+    points = {name: Point(**values[name]) for name in ("start", "best", "other")}
+    pairs = {name: tuple(values[name]) for name in ("limits", "widths")}
+    return Search(**{**values, **points, **pairs})
 
 
 def advance(search: Search, value: float, slope: float) -> Search:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +22,20 @@ class CanvasOptimizer(Protocol):
     @property
     def canvas(self) -> Tensor:
         """The picture that is evaluated next, (1, 3, H, W)."""
+
+    @property
+    def num_steps(self) -> int:
+        """Steps done at this rung."""
+
+    @property
+    def picture(self) -> Tensor:
+        """The picture so far, (1, 3, H, W) in [0, 1]; the next step may change it."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next steps depend on: tensors (not copies) and numbers by name.
+
+        `optimizers.restored` makes the optimizer from it that goes on bit by bit as this one.
+        """
 
     def step(self, evaluate: Evaluate) -> None:
         """Evaluate and move the canvas once. Raises `NonFiniteError` before touching the canvas."""
@@ -111,14 +125,47 @@ class Adam:
             share = (1 - self.averaging) / (1 - self.averaging**self.num_steps)
             self.average.lerp_(self.canvas, share)
 
+    @property
+    def picture(self) -> Tensor:
+        """The running average if there is one, else the canvas; held in [0, ceiling]."""
+        picture = self.canvas if self.average is None else self.average
+        return picture if self.clamp else hold(picture.clone(), self.ceiling)
+
     def result(self) -> Tensor:
-        """The running average if there is one, else the canvas; a copy."""
-        picture = (self.canvas if self.average is None else self.average).clone()
-        return picture if self.clamp else hold(picture, self.ceiling)
+        """A copy of the picture."""
+        return self.picture.clone() if self.clamp else self.picture
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Change the step size."""
         self._adam.param_groups[0]["lr"] = learning_rate
+
+    def state(self) -> dict[str, Any]:
+        """Canvas, average, moments, and the numbers that go with them; no copies."""
+        return {
+            "kind": "adam",
+            "canvas": self.canvas,
+            "average": self.average,
+            "averaging": self.averaging,
+            "num_steps": self.num_steps,
+            "learning_rate": self._adam.param_groups[0]["lr"],
+            "beta2": self.beta2,
+            "epsilon": self.epsilon,
+            "carry": self.carry,
+            "clamp": self.clamp,
+            "ceiling": self.ceiling,
+            "moments": dict(self._adam.state.get(self.canvas, {})),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Adam:
+        """The optimizer that had this state; it takes the tensors over."""
+        same = ("learning_rate", "beta2", "epsilon", "carry", "clamp", "ceiling")
+        adam = cls(state["canvas"], averaging=0, **{name: state[name] for name in same})
+        adam.averaging, adam.average = state["averaging"], state["average"]
+        adam.num_steps = state["num_steps"]
+        if state["moments"]:
+            adam._adam.state[adam.canvas] = dict(state["moments"])
+        return adam
 
     def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> Adam:
         """Carry canvas and moments to the next rung.
@@ -169,6 +216,7 @@ class LBFGS:
         self.canvas = canvas
         self.history_size = history_size
         self.clamp, self.ceiling = clamp, ceiling
+        self.num_steps = 0
         self._lbfgs = torch.optim.LBFGS(
             [canvas],
             lr=learning_rate,
@@ -193,15 +241,44 @@ class LBFGS:
         self.canvas.grad = None
         if self.clamp:
             hold(self.canvas, self.ceiling)
+        self.num_steps += 1
+
+    @property
+    def picture(self) -> Tensor:
+        """The canvas, held in [0, ceiling]."""
+        return self.canvas if self.clamp else hold(self.canvas.clone(), self.ceiling)
 
     def result(self) -> Tensor:
-        """A copy of the canvas."""
-        picture = self.canvas.clone()
-        return picture if self.clamp else hold(picture, self.ceiling)
+        """A copy of the picture."""
+        return self.picture.clone() if self.clamp else self.picture
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Change the step size."""
         self._lbfgs.param_groups[0]["lr"] = learning_rate
+
+    def state(self) -> dict[str, Any]:
+        """Canvas, curvature pairs, last direction and gradient, and their numbers; no copies."""
+        history = self._lbfgs.state.get(self.canvas, {})
+        return {
+            "kind": "lbfgs",
+            "canvas": self.canvas,
+            "history_size": self.history_size,
+            "num_steps": self.num_steps,
+            "learning_rate": self._lbfgs.param_groups[0]["lr"],
+            "clamp": self.clamp,
+            "ceiling": self.ceiling,
+            # PyTorch overwrites `al` before it reads it.
+            "history": {name: value for name, value in history.items() if name != "al"},
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> LBFGS:
+        """The optimizer that had this state; it takes the tensors over."""
+        same = ("learning_rate", "history_size", "clamp", "ceiling")
+        lbfgs = cls(state["canvas"], **{name: state[name] for name in same})
+        lbfgs.num_steps = state["num_steps"]
+        lbfgs._lbfgs.state[lbfgs.canvas] = dict(state["history"])
+        return lbfgs
 
     def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> LBFGS:
         """Carry the canvas to the next rung; curvature pairs of another size are useless there."""

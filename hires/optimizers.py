@@ -1,6 +1,9 @@
-"""The optimizer that a configuration asks for."""
+"""The optimizer that a configuration asks for, or that had a state."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,3 +53,15 @@ def _build(
         clamp=config.clamps_steps,
         ceiling=ceiling,
     )
+
+
+def restored(state: Mapping[str, Any]) -> CanvasOptimizer:
+    """The optimizer that had this state (`CanvasOptimizer.state`); it takes the tensors over."""
+    if state["kind"] == "scaled":
+        return ScaledOptimizer(restored(state["inner"]), state["scale"])
+    kinds: dict[str, Callable[[Mapping[str, Any]], CanvasOptimizer]] = {
+        "adam": Adam.from_state,
+        "lbfgs": LBFGS.from_state,
+        "lbfgs-wolfe": WolfeLBFGS.from_state,
+    }
+    return kinds[state["kind"]](state)

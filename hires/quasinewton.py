@@ -7,12 +7,14 @@ works on the canvas's own device and number format, and in single evaluations.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hires.linesearch import Search, advance, begin
+from hires.linesearch import Search, advance, begin, search_of
 from hires.optim import CanvasOptimizer, Evaluate, hold, require_finite, shrunk
 
 # Of SciPy's defaults: a largest slope, and a relative fall of the loss, that end a round.
@@ -46,7 +48,7 @@ class WolfeLBFGS:
         self.history_size = history_size
         self.restart = restart
         self.ceiling = ceiling
-        self.num_evaluations = 0
+        self.num_steps = 0
         self._accepted = canvas
         self._forget()
 
@@ -64,13 +66,13 @@ class WolfeLBFGS:
         """Evaluate the trial; move to the next trial of its line, or of a new line."""
         loss, gradient = evaluate(self.canvas)
         require_finite(loss, gradient)
-        self.num_evaluations += 1
+        self.num_steps += 1
         value = float(loss)
         if self._search is None:
             self._begin_round(value, gradient)
         else:
             self._try_on(self._search, value, gradient)
-        if self.restart and self.num_evaluations % self.restart == 0:
+        if self.restart and self.num_steps % self.restart == 0:
             self._forget()
 
     def _begin_round(self, value: float, gradient: Tensor) -> None:
@@ -156,9 +158,48 @@ class WolfeLBFGS:
             direction.add_(step, alpha=scale - dot(change, direction) / dot(step, change))
         return direction
 
-    def result(self) -> Tensor:
-        """A copy of the last accepted point, held in [0, ceiling]."""
+    @property
+    def picture(self) -> Tensor:
+        """The last accepted point, held in [0, ceiling]; a copy."""
         return hold(self._accepted.clone(), self.ceiling)
+
+    def result(self) -> Tensor:
+        """The picture, a copy."""
+        return self.picture
+
+    def state(self) -> dict[str, Any]:
+        """Trial, accepted point, curvature pairs, where the line search stands; no copies."""
+        is_accepted = self._accepted is self.canvas
+        return {
+            "kind": "lbfgs-wolfe",
+            "canvas": self.canvas,
+            "accepted": None if is_accepted else self._accepted,
+            "history_size": self.history_size,
+            "restart": self.restart,
+            "ceiling": self.ceiling,
+            "num_steps": self.num_steps,
+            "pairs": [list(pair) for pair in self._pairs],
+            "gradient": self._gradient,
+            "direction": self._direction,
+            "search": None if self._search is None else asdict(self._search),
+            "num_trials": self._num_trials,
+            "is_first": self._is_first,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> WolfeLBFGS:
+        """The optimizer that had this state; it takes the tensors over."""
+        same = ("history_size", "restart", "ceiling")
+        lbfgs = cls(state["canvas"], **{name: state[name] for name in same})
+        if state["accepted"] is not None:
+            lbfgs._accepted = state["accepted"]
+        lbfgs.num_steps = state["num_steps"]
+        lbfgs._pairs = [(step, change) for step, change in state["pairs"]]
+        lbfgs._gradient, lbfgs._direction = state["gradient"], state["direction"]
+        if state["search"] is not None:
+            lbfgs._search = search_of(state["search"])
+        lbfgs._num_trials, lbfgs._is_first = state["num_trials"], state["is_first"]
+        return lbfgs
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """The line search finds the length of a step: there is none to set."""
@@ -197,6 +238,20 @@ class ScaledOptimizer:
         """(1, 3, H, W), in units of [0, 1]; a copy."""
         return self.inner.canvas / self.scale
 
+    @property
+    def num_steps(self) -> int:
+        """Steps done at this rung."""
+        return self.inner.num_steps
+
+    @property
+    def picture(self) -> Tensor:
+        """The picture so far, in [0, 1]; a copy."""
+        return (self.inner.picture / self.scale).clamp_(0, 1)
+
+    def state(self) -> dict[str, Any]:
+        """The inner optimizer's, with the scale; no copies."""
+        return {"kind": "scaled", "scale": self.scale, "inner": self.inner.state()}
+
     def step(self, evaluate: Evaluate) -> None:
         """Let the inner optimizer evaluate and move."""
 
@@ -208,7 +263,7 @@ class ScaledOptimizer:
 
     def result(self) -> Tensor:
         """The picture so far, in [0, 1]."""
-        return self.inner.result().div_(self.scale).clamp_(0, 1)
+        return self.picture
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Change the step size."""

@@ -351,7 +351,7 @@ def test_the_canvas_of_d2l_leaves_its_box_and_the_picture_does_not(folder: Path)
     config = preset("d2l", features=str(folder / "full.safetensors"), **SHORT["d2l"])
     content = random_image(64, 80, seed=1).float().round()
     (step,) = [s for s in iter_stylize(content, content, config) if s.is_last]
-    canvas = step._canvas[0].canvas
+    canvas = step._standing[0].optimizer.canvas
     assert float(canvas.max()) > 1 or float(canvas.min()) < 0
     assert float(step.picture().max()) <= 1
 

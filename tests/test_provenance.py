@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import hires
 from hires import cli
 from hires.arguments import Stylize
 from hires.checkpoints import write_checkpoint
@@ -168,7 +169,7 @@ def refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def made(folder: Path) -> set[str]:
-    return {file.name for file in folder.iterdir()} - GIVEN
+    return {file.name for file in folder.iterdir() if file.suffix != ".run"} - GIVEN
 
 
 @pytest.mark.parametrize(
@@ -386,3 +387,13 @@ def test_size_beside_paper_is_refused_from_python_as_well() -> None:
             config=Config(size=64),
             print=Print(paper="A4"),
         )
+
+
+def test_a_print_from_python_is_the_same_as_from_the_command_line() -> None:
+    assert cli.main(typed(*PRINT, "--no-metadata")) == 0
+    layout = hires.Print(paper="A6", dpi=20, bleed="3mm").layout(hires.picture_size("content.png"))
+    content = hires.load_image("content.png", window=layout.window)
+    config = Config(features="tiny.safetensors", min_size=64, precision="fp32", iterations=(2,))
+    picture = hires.stylize(content, "style.png", config, size=layout.painted)
+    hires.save_image(picture, "python.tif", layout=layout)
+    assert Path("python.tif").read_bytes() == Path("out.tif").read_bytes()

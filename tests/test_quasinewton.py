@@ -131,7 +131,7 @@ def test_the_result_is_accepted_and_held() -> None:
         assert loss <= best  # Trials may rise, accepted points never do.
         best = loss
         assert 0 <= float(optimizer.result().min()) <= float(optimizer.result().max()) <= 1
-    assert optimizer.num_evaluations == 30
+    assert optimizer.num_steps == 30
 
 
 def test_a_flat_start_stays_where_it_is() -> None:
