@@ -146,7 +146,7 @@ def test_a_preset_paints_and_tells_what_stands_in(
     assert told.count("\n") == 1
     assert "preset keras and lack layers of it (relu5_1 in place of relu5_2): the" in told
     assert read_picture("out.png").pixels.shape == (1, 3, 48, 64)
-    saved = sorted(path.name for path in work.glob("out*"))
+    saved = sorted(path.name for path in work.glob("out*.png"))
     assert saved == ["out-0020.png", "out-0040.png", "out.png"]
     assert (work / "out-0040.png").read_bytes() == (work / "out.png").read_bytes()
     assert (work / "out-0020.png").read_bytes() != (work / "out.png").read_bytes()
