@@ -41,7 +41,7 @@ class Easel:
     def __init__(self, job: Plan) -> None:
         self.job = job
         self.last: Progress | None = None
-        self._check_output()
+        self._check_output(job.output)
         on_paper = job.print.paper is not None
         # A paper says how large the painting is, with a GPU or without.
         fitted = fit(replace(job.config, cpu_size=None) if on_paper else job.config)
@@ -62,9 +62,9 @@ class Easel:
         )
         self.content_size = size
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
-        self._check_output(self.file_size)
+        self._check_output(job.output, self.file_size)
         for step in self._saved_steps():
-            check_output(self.step_path(step), bit_depth=job.bit_depth, inputs=self.inputs)
+            self._check_output(self.step_path(step))
         self._xmp = self._provenance()
 
     @property
@@ -101,11 +101,11 @@ class Easel:
         if self.save_every and step % self.save_every == 0:
             self.save(self.step_path(step))
 
-    def _check_output(self, size: tuple[int, int] | None = None) -> None:
+    def _check_output(self, path: str | Path | None, size: tuple[int, int] | None = None) -> None:
         job = self.job
-        if job.output is not None:
+        if path is not None:
             check_output(
-                job.output,
+                path,
                 bit_depth=job.bit_depth,
                 inputs=self.inputs,
                 size=size,

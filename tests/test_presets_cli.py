@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import pikepdf
 import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
@@ -172,3 +173,14 @@ def test_a_picture_on_the_way_never_replaces_an_input(
     assert "cannot save out-0002.png: it is the input style.png" in capsys.readouterr().err
     assert (work / "style.png").read_bytes() == before
     assert not (work / "out-0001.png").exists()
+
+
+def test_pictures_on_the_way_are_delivered_as_the_painting_is(work: Path) -> None:
+    words = ("--features", "tiny.safetensors", "--print", "A6", "--dpi", "24", "--no-run-dir")
+    argv = [word.replace("out.png", "out.pdf") for word in typed(*words, "--quiet")]
+    assert cli.main([*argv, "--iterations", "2", "--save-every", "1"]) == 0
+    saved = sorted(path.name for path in work.glob("out*"))
+    assert saved == ["out-0001.pdf", "out-0002.pdf", "out.pdf"]
+    for name in saved:
+        with pikepdf.open(work / name) as document:
+            assert len(document.pages) == 1
