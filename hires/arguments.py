@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from hires.config import Config, ConfigError
+from hires.forward_arguments import Train
 from hires.parsing import AUTO
 
 
@@ -108,6 +109,7 @@ COMMANDS: Any = Union[  # noqa: UP007
     Annotated[Plan, subcommand("plan")],
     Annotated[Doctor, subcommand("doctor")],
     Annotated[Bench, subcommand("bench")],
+    Annotated[Train, subcommand("train")],
 ]
 
 DESCRIPTION = """\

@@ -1,0 +1,51 @@
+"""What can be typed to train, apply and export feed-forward networks. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from hires.config import ConfigError
+from hires.forward_config import TrainConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """Train a network once, to paint any photograph in one style in seconds, or to enlarge."""
+
+    style: Positional[str | None] = None
+    """The painting to learn; none for --task super-resolution."""
+
+    images: Annotated[tuple[str, ...], arg(metavar="DIR [DIR ...]")]
+    """Folders of photographs to practise on, of any sizes; unreadable files are skipped."""
+
+    output: Annotated[str, arg(aliases=["-o"], metavar="NAME.safetensors")]
+    """Where the model goes. Beside it: NAME.state, NAME.jsonl (losses) and NAME-samples."""
+
+    resume: bool = False
+    """Go on from NAME.state, where an earlier training stopped."""
+
+    samples: Annotated[tuple[str, ...], arg(metavar="PICTURE [PICTURE ...]")] = ()
+    """Photographs for the sample pictures. Else some of the practice ones."""
+
+    save_every: int = 250
+    """Steps between two saves of the model, the state and the sample pictures."""
+
+    quiet: bool = False
+    """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
+
+    config: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    """How to train."""
+
+    def __post_init__(self) -> None:
+        """Refuse a training without its pictures."""
+        if not self.images:
+            raise ConfigError("--images is empty: give at least one folder of photographs")
+        if self.config.task == "style" and self.style is None:
+            raise ConfigError("missing STYLE: give the painting to learn after train")
+        if self.config.task != "style" and self.style is not None:
+            raise ConfigError(f"--task {self.config.task} learns no style: leave {self.style} out")
+        if self.save_every < 1:
+            raise ConfigError(f"--save-every is {self.save_every}: give a whole number of 1 or more")
