@@ -48,4 +48,6 @@ class Train:
         if self.config.task != "style" and self.style is not None:
             raise ConfigError(f"--task {self.config.task} learns no style: leave {self.style} out")
         if self.save_every < 1:
-            raise ConfigError(f"--save-every is {self.save_every}: give a whole number of 1 or more")
+            raise ConfigError(
+                f"--save-every is {self.save_every}: give a whole number of 1 or more"
+            )

@@ -63,7 +63,7 @@ class TrainConfig:
     """Long side in pixels at which the painting is looked at; smaller gives finer strokes."""
 
     features: str = "compact"
-    """Feature network: compact (built in), vgg16 (the document's), vgg19, or a checkpoint's path."""
+    """Feature network: compact (built in), vgg16 (the document's), vgg19, or a checkpoint."""
 
     learning_rate: float = 1e-3
     """Step size of Adam; falls along a cosine to a fiftieth at the end."""
@@ -159,9 +159,10 @@ class ApplyConfig:
         _check_whole("thumbnail", self.thumbnail, 64)
         if self.tile is not None:
             _check_whole("tile", self.tile, 32)
-        if self.mode == "exact" and self.thumbnail != ApplyConfig.__dataclass_fields__[
-            "thumbnail"
-        ].default:
+        if (
+            self.mode == "exact"
+            and self.thumbnail != ApplyConfig.__dataclass_fields__["thumbnail"].default
+        ):
             raise ConfigError("--thumbnail is for --mode thumbnail: leave it out")
         parse_bytes(self.memory)
 

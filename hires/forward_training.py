@@ -133,7 +133,7 @@ class Judge:
         exact, total = function in CENTRED_LOSSES, sum(self.style_layers.values())
         whole, parts = (slice(None), slice(None)), []
         for name, weight in self.style_layers.items():
-            for picture in found[name].split(1):
+            for picture in torch.split(found[name], 1):
                 moments = measure(picture, whole, self.precision.sum_dtype, exact=exact)
                 parts.append(weight / total * function(moments, self.targets[name]))
         return torch.stack(parts).sum() / len(next(iter(found.values())))
@@ -296,4 +296,3 @@ def open_trainer(
     """
     device = resolve_device(config.device)
     return ForwardTrainer(config, photographs, Judge(config, style, device), device)
-

@@ -92,8 +92,7 @@ class Photographs:
                     return picture
         path, reason = next(iter(self.skipped.items()))
         raise ImageError(
-            f"none of the {len(self.paths)} pictures can be read, {path.name} for example:"
-            f" {reason}"
+            f"none of the {len(self.paths)} pictures can be read, {path.name} for example: {reason}"
         )
 
     def _read(self, index: int, size: int) -> Tensor | None:

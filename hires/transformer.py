@@ -1,4 +1,4 @@
-"""Image-to-image networks of Johnson et al. 2016: what they are, and how a stage of one is computed.
+"""Image-to-image networks of Johnson et al. 2016: what they are, and how a stage is computed.
 
 A network is a chain of stages, each a convolution with what follows it. The same arithmetic serves
 a whole picture in training and a tile of one in application: `Stage.reads` tells which part of its
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -152,15 +153,13 @@ class Design:
         """
         first, wide = self.widths[0], self.widths[-1]
         found = [Stage("first", 3, first, self.kernel, norm=normalised)]
-        for i, (before, after) in enumerate(zip(self.widths, self.widths[1:], strict=False), 1):
+        for i, (before, after) in enumerate(pairwise(self.widths), 1):
             found.append(Stage(f"down{i}", before, after, stride=2, norm=normalised))
         for i in range(1, self.num_blocks + 1):
             found.append(Stage(f"block{i}_1", wide, wide, opens=True, norm=normalised))
-            found.append(
-                Stage(f"block{i}_2", wide, wide, relu=False, closes=True, norm=normalised)
-            )
+            found.append(Stage(f"block{i}_2", wide, wide, relu=False, closes=True, norm=normalised))
         ups = self.widths[::-1] if self.task == "style" else (wide,) * (_doublings(self.factor) + 1)
-        for i, (before, after) in enumerate(zip(ups, ups[1:], strict=False), 1):
+        for i, (before, after) in enumerate(pairwise(ups), 1):
             found.append(Stage(f"up{i}", before, after, enlarge=2, norm=normalised))
         found.append(Stage("last", ups[-1], 3, self.kernel, norm=False, relu=False))
         return tuple(found)
@@ -331,14 +330,15 @@ class Transformer(nn.Module):
 
     def tensor(self, stage: Stage, part: str) -> Tensor:
         """A tensor of a stage: weight, bias, scale or shift."""
-        return self.tensors[f"{stage.name}_{part}"]
+        found: Tensor = self.tensors[f"{stage.name}_{part}"]
+        return found
 
     def forward(self, image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Transform (B, 3, H, W) sRGB in [0, 1] to (B, 3, H·factor, W·factor), not clamped.
 
         Args:
-            image: pictures of at least a few pixels a side, float32.
-            dtype: type of the feature maps; the last stage is computed in float32.
+            image: pictures of at least a few pixels a side, float32 or float64.
+            dtype: type of the feature maps.
         """
         x, remembered = (image - CENTRE).to(dtype), image
         x = x.contiguous(memory_format=torch.channels_last)
@@ -351,17 +351,19 @@ class Transformer(nn.Module):
             y = convolve(stage, weight.to(dtype), bias, x, whole(stage, (x.shape[2], x.shape[3])))
             y = y if last else self._normalised(stage, y)
             x = remembered + y if stage.closes else y
-        x = x.float() + (enlarged(image, self.design.factor) if self.design.shortcut else CENTRE)
-        return x[..., : image.shape[2] * self.design.factor, : image.shape[3] * self.design.factor]
+        factor = self.design.factor
+        x = x[..., : image.shape[2] * factor, : image.shape[3] * factor].to(image.dtype)
+        return x + (enlarged(image, factor) if self.design.shortcut else CENTRE)
 
     def _normalised(self, stage: Stage, x: Tensor) -> Tensor:
         scale, shift = self.tensor(stage, "scale"), self.tensor(stage, "shift")
         if self.design.normalised:
-            y, _, _ = NormRelu.apply(x, scale, shift, stage.relu)
-            return y
+            normalised: Tensor = NormRelu.apply(x, scale, shift, stage.relu)[0]
+            return normalised
         # A batch is normalised as one picture: its pictures on top of each other.
         shape, rows = x.shape, x.permute(0, 2, 3, 1)
         stacked = rows.reshape(1, -1, shape[3], shape[1]).permute(0, 3, 1, 2)
+        y: Tensor
         y, mean, inverse = NormRelu.apply(stacked, scale, shift, stage.relu)
         if self.training:
             self._remember(stage, mean[0], inverse[0])
@@ -369,8 +371,9 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def _remember(self, stage: Stage, mean: Tensor, inverse: Tensor) -> None:
-        variance = inverse.float() ** -2 - EPSILON
-        self.get_buffer(f"{stage.name}_mean").lerp_(mean.float(), _BATCH_MOMENTUM)
+        running = self.get_buffer(f"{stage.name}_mean")
+        running.lerp_(mean.to(running.dtype), _BATCH_MOMENTUM)
+        variance = inverse.to(running.dtype) ** -2 - EPSILON
         self.get_buffer(f"{stage.name}_variance").lerp_(variance, _BATCH_MOMENTUM)
 
     def finished(self) -> dict[str, Tensor]:

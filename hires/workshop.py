@@ -20,7 +20,6 @@ from hires.forward_training import (
     ForwardTrainer,
     StepReport,
     TrainingError,
-
     open_trainer,
     reduced,
 )
@@ -206,5 +205,3 @@ def _centre(picture: Tensor, side: int) -> Tensor:
     image = resize(picture, size, clamp=True)
     top, left = (size[0] - side) // 2, (size[1] - side) // 2
     return image[..., top : top + side, left : left + side]
-
-
