@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from hires.config import Config, ConfigError
-from hires.forward_arguments import Train
+from hires.forward_arguments import Apply, Export, Train
 from hires.parsing import AUTO
 
 
@@ -110,6 +110,8 @@ COMMANDS: Any = Union[  # noqa: UP007
     Annotated[Doctor, subcommand("doctor")],
     Annotated[Bench, subcommand("bench")],
     Annotated[Train, subcommand("train")],
+    Annotated[Apply, subcommand("apply")],
+    Annotated[Export, subcommand("export")],
 ]
 
 DESCRIPTION = """\

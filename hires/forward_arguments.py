@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from hires.config import ConfigError
-from hires.forward_config import TrainConfig
+from hires.forward_config import ApplyConfig, TrainConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +51,48 @@ class Train:
             raise ConfigError(
                 f"--save-every is {self.save_every}: give a whole number of 1 or more"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apply:
+    """Apply a trained model to photographs of any size, in seconds."""
+
+    model: Positional[str]
+    """A model's path, or the name of one that comes with hires: impasto."""
+
+    contents: Annotated[
+        Positional[tuple[str, ...]],
+        arg(metavar="CONTENT [CONTENT ...]", help_behavior_hint="(required)"),
+    ]
+    """Photographs: files, folders of them, or patterns such as 'holiday/*.jpg'."""
+
+    output: Annotated[str, arg(aliases=["-o"], metavar="PATH|DIR")]
+    """Where to save: a file for one photograph, else a folder, made if it is missing."""
+
+    overwrite: bool = False
+    """Make pictures anew that are in the folder already; else they are skipped."""
+
+    bit_depth: Literal[8, 16] = 8
+    """Bits per channel of the saved pictures; 16 for PNG and TIFF only."""
+
+    quiet: bool = False
+    """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
+
+    config: OmitArgPrefixes[ApplyConfig] = field(default_factory=ApplyConfig)
+    """How to apply."""
+
+    def __post_init__(self) -> None:
+        """Refuse a call without a photograph."""
+        if not self.contents:
+            raise ConfigError("missing CONTENT: give at least one photograph after MODEL")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """Write a trained model as ONNX, for pictures of any height and width."""
+
+    model: Positional[str]
+    """A model's path, or the name of one that comes with hires: impasto."""
+
+    output: Positional[str]
+    """Where to save, as .onnx."""

@@ -1,0 +1,115 @@
+"""Which files a command over many pictures reads and writes: folders, patterns, what is there."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hires.config import ConfigError
+from hires.encoding import FORMATS
+from hires.images import ImageError, check_output
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A picture to read and the place for what is made of it."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Errands:
+    """What there is to do.
+
+    Attributes:
+        todo: in the order in which it was asked for.
+        skipped: targets that exist already.
+    """
+
+    todo: tuple[Errand, ...]
+    skipped: tuple[Path, ...]
+
+
+def plan_errands(
+    contents: Sequence[str], output: str, *, overwrite: bool, bit_depth: int, model: str
+) -> Errands:
+    """Find the pictures, and a place for each.
+
+    A single file goes to the file ``output``, if that has a picture's ending; everything else into
+    the folder ``output``, under its own name, with .png in place of an ending that does not hold
+    ``bit_depth``. The folder is made if it is missing.
+
+    Raises:
+        ValueError: if there is nothing to read, two pictures have one name, or a place cannot be
+            written to.
+    """
+    sources = [path for content in contents for path in _expanded(content)]
+    target = Path(output)
+    to_file = target.suffix.lower() in FORMATS and not target.is_dir()
+    if to_file and (len(sources) > 1 or Path(contents[0]).is_dir()):
+        raise ConfigError(f"--output {output} is one file for several pictures: give a folder")
+    if to_file and overwrite:
+        raise ConfigError("--overwrite is for folders: a single file is always made anew")
+    if to_file:
+        check_output(target, bit_depth=bit_depth, inputs=_files([*sources, Path(model)]))
+        return Errands((Errand(sources[0], target),), ())
+    _make_folder(target)
+    return _into_folder(sources, target, overwrite=overwrite, bit_depth=bit_depth, model=model)
+
+
+def _into_folder(
+    sources: Sequence[Path], folder: Path, *, overwrite: bool, bit_depth: int, model: str
+) -> Errands:
+    taken: dict[Path, Path] = {}
+    todo, skipped = [], []
+    for source in sources:
+        target = folder / _name(source, bit_depth)
+        if target in taken:
+            raise ConfigError(
+                f"{taken[target]} and {source} would both become {target}: rename one of them"
+            )
+        taken[target] = source
+        if target.exists() and not overwrite and not os.path.samefile(target, source):
+            skipped.append(target)
+            continue
+        check_output(target, bit_depth=bit_depth, inputs=_files([source, Path(model)]))
+        todo.append(Errand(source, target))
+    return Errands(tuple(todo), tuple(skipped))
+
+
+def _name(source: Path, bit_depth: int) -> str:
+    kind = FORMATS.get(source.suffix.lower())
+    return source.name if kind and bit_depth in kind.depths else f"{source.stem}.png"
+
+
+def _expanded(content: str) -> list[Path]:
+    path = Path(content)
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in FORMATS)
+        if not found:
+            raise ImageError(f"{content}: no pictures in this folder ({' '.join(FORMATS)})")
+        return found
+    if path.exists() or not glob.has_magic(content):
+        return [path]
+    matches = sorted(Path(match) for match in glob.glob(content, recursive=True))
+    pictures = [match for match in matches if match.suffix.lower() in FORMATS]
+    if not pictures:
+        raise ImageError(f"{content}: no picture matches this pattern")
+    return pictures
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    return [path for path in paths if path.is_file()]
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--output {folder} is no folder: give a folder, or a picture's name")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"cannot make the folder {folder}: {error.strerror}") from error
