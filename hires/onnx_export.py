@@ -106,7 +106,8 @@ class _Graph:
         return self._node("InstanceNormalization", x, scale, shift, epsilon=EPSILON)
 
     def _resized(self, x: str, factor: int, **attributes: Any) -> str:
-        scales = self._add_tensor(f"times{factor}", np.array([1, 1, factor, factor], dtype=np.float32))
+        values = np.array([1, 1, factor, factor], dtype=np.float32)
+        scales = self._add_tensor(f"times{factor}", values)
         return self._node("Resize", x, "", scales, **{**_RESIZE[attributes["mode"]], **attributes})
 
     def _base(self, factor: int) -> str:

@@ -29,6 +29,8 @@ EPSILON = 1e-5
 # Pictures are in [0, 1]; networks see them around zero, where half precision is finest.
 CENTRE = 0.5
 _BATCH_MOMENTUM = 0.1
+# Fewer output channels than this are computed for several positions at once.
+_FEW_CHANNELS = 8
 
 
 class ModelError(ValueError):
@@ -242,7 +244,29 @@ def convolve(
         ]
     if any(rows.pads + columns.pads):
         x = F.pad(x, (*columns.pads, *rows.pads), mode="reflect")
+    if stage.after < _FEW_CHANNELS and stage.stride == 1:
+        return _convolve_to_few(x, weight, bias)
     return F.conv2d(x, weight, bias, stride=stage.stride)
+
+
+def _convolve_to_few(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution to few channels, two rows and two columns of the output at once.
+
+    Processors compute at least 16 channels together, so three cost as much as sixteen. A kernel one
+    larger, in four positions and at every other place, gives twelve: less than half of the time.
+    """
+    channels, before, side, _ = weight.shape
+    height, width = (length - side + 1 for length in x.shape[2:])
+    wide = weight.new_zeros(channels, 2, 2, before, side + 1, side + 1)
+    for y in range(2):
+        for z in range(2):
+            wide[:, y, z, :, y : y + side, z : z + side] = weight
+    kernels = wide.flatten(0, 2).contiguous(memory_format=torch.channels_last)
+    if height % 2 or width % 2:
+        x = F.pad(x, (0, width % 2, 0, height % 2))
+    biases = None if bias is None else bias.repeat_interleave(4)
+    found = F.pixel_shuffle(F.conv2d(x, kernels, biases, stride=2), 2)
+    return found[..., :height, :width]
 
 
 def whole(stage: Stage, size: tuple[int, int]) -> tuple[Reach, Reach]:
