@@ -10,7 +10,7 @@ choice. `plan_walks` finds the cheapest walks that fit. Arithmetic only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -148,16 +148,34 @@ def plan_walks(
         known: whether all statistics are known, so that one walk does it.
 
     Raises:
-        ConfigError: if the memory does not hold one tile.
+        ConfigError: if the memory does not hold one tile; the message names an amount that does.
     """
+    walks = _walks(course, itemsize, memory, tile, known)
+    if walks is not None:
+        return walks
+    enough = memory
+    while _walks(course, itemsize, enough, tile, known) is None:
+        enough = int(enough * 1.2) + 2**20
+    raise ConfigError(
+        f"--memory {format_bytes(memory)} is too small for a tile of this picture:"
+        f" give at least {-(-enough // 2**20)}MiB" + (" or a smaller --tile" if tile else "")
+    )
+
+
+def _walks(
+    course: Course, itemsize: int, memory: int, tile: int | None, known: bool
+) -> tuple[Walk, ...] | None:
+    """The walks, or None if the memory does not hold a tile of one of them."""
     normalised = [i for i, stage in enumerate(course.stages) if stage.norm and not known]
     kept = _cheapest(course, normalised, itemsize, int(memory * (1 - _TILE_SHARE)))
     walks, start = [], PICTURE
     for index in [*normalised, course.last]:
-        keep = index in kept
-        core = _core(course, start, index, keep, itemsize, int(memory * _TILE_SHARE), tile)
-        walks.append(Walk(start, index, keep, core))
-        start = index if keep else start
+        walk = Walk(start, index, index in kept, course.walked_size(index))
+        core = _core(course, walk, itemsize, int(memory * _TILE_SHARE), tile)
+        if core is None:
+            return None
+        walks.append(replace(walk, core=core))
+        start = index if walk.keep else start
     return tuple(walks)
 
 
@@ -185,52 +203,45 @@ def _bytes(course: Course, old: int, new: int, itemsize: int) -> int:
     return itemsize * (max(before, after) if course.replaces(old, new) else before + after)
 
 
-def _core(
-    course: Course, start: int, stop: int, keep: bool, itemsize: int, memory: int, tile: int | None
-) -> Size:
-    """The largest tile that fits: halved along its longer side until it does."""
-    height, width = course.walked_size(stop)
-    waits = keep and course.replaces(start, stop)
+def _core(course: Course, walk: Walk, itemsize: int, memory: int, tile: int | None) -> Size | None:
+    """The largest tile that fits, found by halving a side until it does; None if none does."""
+    height, width = walk.core
     rows, columns = height, width
     if tile is not None:
-        scale = width / course.size[1]
-        limit = max(round(tile * scale), 1)
+        limit = max(round(tile * width / course.size[1]), 1)
         rows, columns = min(rows, limit), min(columns, limit)
+    least = MIN_CORE if tile is None else min(rows, columns, MIN_CORE)
     while True:
-        needed = _tile_bytes(course, start, stop, (rows, columns), itemsize)
         # What replaces its own source waits until two rows of tiles later.
-        waiting = 2 * rows / height * course.values(stop) * itemsize if waits else 0
-        if rows == height and columns == width:
-            waiting = 0
-        if needed + waiting <= memory:
+        waits = walk.keep and course.replaces(walk.start, walk.stop) and rows < height
+        waiting = 2 * rows / height * course.values(walk.stop) * itemsize if waits else 0
+        if _tile_bytes(course, walk, (rows, columns), itemsize) + waiting <= memory:
             return rows, columns
-        if max(rows, columns) <= MIN_CORE or (tile is not None and max(rows, columns) < 2):
-            total = int((needed + waiting) / _TILE_SHARE)
-            raise ConfigError(
-                f"--memory {format_bytes(memory / _TILE_SHARE)} is too small for a tile:"
-                f" give at least {total // 2**20 + 1}MiB"
-            )
-        if rows > MIN_CORE and (rows >= columns or waiting > memory / 2):
-            rows = max(-(-rows // 2), MIN_CORE)
+        if max(rows, columns) <= least:
+            return None
+        if rows > least and (rows >= columns or waiting > memory / 2):
+            rows = max(-(-rows // 2), least)
+        elif columns > least:
+            columns = max(-(-columns // 2), least)
         else:
-            columns = max(-(-columns // 2), MIN_CORE)
+            rows = least
 
 
-def _tile_bytes(course: Course, start: int, stop: int, core: Size, itemsize: int) -> int:
+def _tile_bytes(course: Course, walk: Walk, core: Size, itemsize: int) -> int:
     """Bytes at the fullest moment of a tile's way, for a tile in the middle of the picture."""
-    height, width = course.walked_size(stop)
+    height, width = course.walked_size(walk.stop)
     top, left = (height - core[0]) // 2, (width - core[1]) // 2
     region = Region(Span(top, top + core[0]), Span(left, left + core[1]))
-    regions = course.regions(region, start, stop)
+    regions = course.regions(region, walk.start, walk.stop)
     fullest = 0
-    for i, (before, after) in enumerate(pairwise(regions), start + 1):
+    for i, (before, after) in enumerate(pairwise(regions), walk.start + 1):
         stage = course.stages[i]
         # The input twice (as loaded or normalised, and enlarged or padded), the output three
         # times (as computed, normalised, and widened where it is summed), an open residual.
         enlarged = before.num_pixels * stage.before * (1 + stage.enlarge**2)
         residual = before.num_pixels * stage.before if course.opener(i) is not None else 0
         fullest = max(fullest, enlarged + residual + 3 * after.num_pixels * stage.after)
-    return fullest * max(itemsize, 4 if stop == course.last else itemsize)
+    return fullest * max(itemsize, 4 if walk.stop == course.last else itemsize)
 
 
 def tiles(size: Size, core: Size) -> tuple[tuple[Region, ...], ...]:
