@@ -35,6 +35,9 @@ class Plan:
     bit_depth: Literal[8, 16] = 8
     """Bits per channel of the saved picture; 16 for PNG and TIFF only."""
 
+    finish: Annotated[str | None, arg(metavar="MODEL")] = None
+    """A super-resolution model for the last rung: paint at a fraction of --size, then enlarge."""
+
     quiet: bool = False
     """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from hires import ladder
 from hires.arguments import Plan
 from hires.engine import Progress, iter_stylize
+from hires.finish import Finish
 from hires.images import check_output, read_picture, resize, save_image
 from hires.memory import return_freed_memory
 
@@ -21,7 +22,9 @@ class Easel:
         job: what was typed.
 
     Attributes:
+        config: how to paint; with a finish, before it.
         rungs: the ladder.
+        size: ``(height, width)`` of the finished picture.
         warnings: what the user should know before the run.
         content_size: ``(height, width)`` of the content picture.
         num_input_pixels: pixels of all pictures read.
@@ -41,11 +44,14 @@ class Easel:
             (pixels.shape[2], pixels.shape[3]) for pixels in (self._content.pixels, *self._styles)
         )
         job.config.style_shares(len(style_sizes))
-        self.rungs = ladder.plan(job.config, size, style_sizes)
-        self.warnings = ladder.warnings(job.config, self.rungs, style_sizes)
+        self._finish = None if job.finish is None else Finish(job.finish, job.config, size)
+        self.config = job.config if self._finish is None else self._finish.config
+        self.rungs = ladder.plan(self.config, size, style_sizes)
+        self.size = self.rungs[-1].size if self._finish is None else self._finish.size
+        self.warnings = ladder.warnings(self.config, self.rungs, style_sizes)
         self.content_size = size
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
-        self._check_output(self.rungs[-1].size)
+        self._check_output(self.size)
 
     def _check_output(self, size: tuple[int, int] | None = None) -> None:
         if self.job.output is not None:
@@ -57,12 +63,13 @@ class Easel:
     def inputs(self) -> list[str]:
         """Files that nothing may be saved over."""
         config = self.job.config
-        extra = [name for name in (config.init, config.features) if Path(name).is_file()]
+        named = (config.init, config.features, self.job.finish or "")
+        extra = [name for name in named if Path(name).is_file()]
         return [self.job.content, *self.job.styles, *extra]
 
     def steps(self) -> Iterator[Progress]:
         """Paint, remembering the last step."""
-        for progress in iter_stylize(self._content.pixels, self._styles, self.job.config):
+        for progress in iter_stylize(self._content.pixels, self._styles, self.config):
             self.last = progress
             yield progress
 
@@ -77,6 +84,9 @@ class Easel:
         if picture is None:
             assert self.last is not None, "nothing is painted yet"
             picture = self.last.picture()
+            # A painting that was interrupted is saved at the size that it has.
+            if self._finish is not None and self.last.is_last:
+                picture = self._finish(picture)
         alpha = self._content.alpha
         if alpha is not None:
             alpha = resize(alpha, (picture.shape[2], picture.shape[3]), clamp=True)

@@ -17,9 +17,9 @@ from hires.forecast import Forecast, forecast
 def run(job: Plan) -> int:
     """Print the ladder with its tiles and memory."""
     easel = set_up(job)
-    studio = open_studio(job.config)
-    check_ladder(studio, job.config, easel.rungs, easel.content_size)
-    found = forecast(job.config, studio, easel.rungs, num_input_pixels=easel.num_input_pixels)
+    studio = open_studio(easel.config)
+    check_ladder(studio, easel.config, easel.rungs, easel.content_size)
+    found = forecast(easel.config, studio, easel.rungs, num_input_pixels=easel.num_input_pixels)
     if not job.quiet:
         console = Console(highlight=False)
         console.print(_ladder_table(found))

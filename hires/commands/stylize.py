@@ -23,7 +23,7 @@ def run(job: Stylize) -> int:
     except KeyboardInterrupt:
         return _save_interrupted(easel, job.output)
     if not job.quiet:
-        height, width = easel.rungs[-1].size
+        height, width = easel.size
         print(f"{job.output}: {width}x{height}, painted in {time.monotonic() - started:.1f} s")
     return 0
 
