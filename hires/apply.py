@@ -21,6 +21,7 @@ from hires.forward_config import ApplyConfig
 from hires.images import resize
 from hires.kernels import column_sums
 from hires.ladder import scale_to
+from hires.memory import keep_freed_memory
 from hires.precision import Precision, resolve_device, resolve_precision
 from hires.streaming import PICTURE, Course, Walk, plan_walks, tiles
 from hires.tiling import Region, Span
@@ -196,6 +197,11 @@ class _Passage:
 
     def run(self, report: Report) -> Tensor:
         """The whole way."""
+        # Kept memory fragments: only pictures of one tile get the speed of it.
+        sizes = (self.course.walked_size(walk.stop) for walk in self.walks)
+        keep_freed_memory(
+            all(walk.core == size for walk, size in zip(self.walks, sizes, strict=True))
+        )
         for walk in self.walks[:-1]:
             self._measure(walk, report)
         return self._finish(self.walks[-1], report)

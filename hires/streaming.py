@@ -22,8 +22,9 @@ Size = tuple[int, int]
 
 # Index of the picture itself, before the first stage.
 PICTURE = -1
-# Share of the memory that tiles may take while they are computed; the rest holds what is kept.
-_TILE_SHARE = 0.25
+# Shares of the memory for what is kept, and for a tile while it is computed. The rest is for the
+# program itself and for what its libraries take besides.
+_KEPT_SHARE, _TILE_SHARE = 0.75, 0.125
 # Below this side, in positions of the stage's output, the halo is most of the work.
 MIN_CORE = 32
 
@@ -167,7 +168,7 @@ def _walks(
 ) -> tuple[Walk, ...] | None:
     """The walks, or None if the memory does not hold a tile of one of them."""
     normalised = [i for i, stage in enumerate(course.stages) if stage.norm and not known]
-    kept = _cheapest(course, normalised, itemsize, int(memory * (1 - _TILE_SHARE)))
+    kept = _cheapest(course, normalised, itemsize, int(memory * _KEPT_SHARE))
     walks, start = [], PICTURE
     for index in [*normalised, course.last]:
         walk = Walk(start, index, index in kept, course.walked_size(index))
