@@ -9,26 +9,36 @@ from hires.config import Config
 from hires.version import __version__
 
 if TYPE_CHECKING:
+    from hires.delivery import Delivery
     from hires.engine import Progress, StylizeError, iter_stylize, stylize
-    from hires.images import load_image, save_image
+    from hires.images import load_image, picture_size, save_image
+    from hires.paper import Layout, Print
 
 __all__ = [
     "Config",
+    "Delivery",
+    "Layout",
+    "Print",
     "Progress",
     "StylizeError",
     "__version__",
     "iter_stylize",
     "load_image",
+    "picture_size",
     "save_image",
     "stylize",
 ]
 
 # Loaded when first asked for: `hires --help` must not wait for torch.
 _HOMES = {
+    "Delivery": "delivery",
+    "Layout": "paper",
+    "Print": "paper",
     "Progress": "engine",
     "StylizeError": "engine",
     "iter_stylize": "engine",
     "load_image": "images",
+    "picture_size": "images",
     "save_image": "images",
     "stylize": "engine",
 }

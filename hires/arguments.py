@@ -7,12 +7,15 @@ and mistakes must not wait for it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from hires.config import Config, ConfigError
+from hires.delivery import Delivery
 from hires.forward_arguments import Apply, Export, Train
+from hires.paper import Print
 from hires.parsing import AUTO
 
 
@@ -44,10 +47,38 @@ class Plan:
     config: OmitArgPrefixes[Config] = field(default_factory=Config)
     """How to paint."""
 
+    print: OmitArgPrefixes[Print] = field(default_factory=Print)
+    """What to paint for."""
+
+    delivery: OmitArgPrefixes[Delivery] = field(default_factory=Delivery)
+    """How to hand it over."""
+
     def __post_init__(self) -> None:
-        """Refuse a run without a style."""
+        """Refuse a run without a style, and options that contradict each other."""
         if not self.styles:
             raise ConfigError("missing STYLE: give at least one style picture after CONTENT")
+        self.delivery.depth(self.bit_depth)
+        for option in ("size", "sizes"):
+            given = getattr(self.config, option) != getattr(Config(), option)
+            if given and self.print.paper is not None:
+                raise ConfigError(
+                    f"--print {self.print.paper} and --dpi say how large the painting is:"
+                    f" leave --{option} out"
+                )
+
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """Role and path of every file that the run reads."""
+        optional = (
+            ("init", self.config.init),
+            ("features", self.config.features),
+            ("finish", self.finish or ""),
+            ("profile", self.delivery.icc),
+        )
+        return (
+            ("content", self.content),
+            *(("style", style) for style in self.styles),
+            *((role, path) for role, path in optional if Path(path).is_file()),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +86,57 @@ class Stylize(Plan):
     """Paint a photograph in the style of one or more paintings."""
 
     output: Annotated[str, arg(aliases=["-o"], metavar="PATH")]
-    """Where to save, as .jpg .png .tif or .webp. Ctrl-C saves what is painted by then."""
+    """Where to save, as .jpg .png .tif .webp or .pdf. Ctrl-C saves what is painted by then."""
+
+    source: Annotated[str | None, arg(name="from", metavar="FILE")] = None
+    """Repeat the run that painted FILE, with its pictures and options but for those given here."""
+
+    run_dir: Annotated[str | None, arg(metavar="DIR")] = None
+    """Folder for checkpoints, losses and previews of the run. auto: beside the output, as .run."""
+
+    no_run_dir: bool = False
+    """Keep no run directory; a run that is cut short cannot be resumed then."""
+
+    checkpoint_every: float | None = None
+    """Seconds between checkpoints. auto: as often as 2% of the time allows."""
+
+    def __post_init__(self) -> None:
+        """Refuse options of a run directory that is not kept."""
+        super(Stylize, self).__post_init__()
+        for name in ("run_dir", "checkpoint_every"):
+            if self.no_run_dir and getattr(self, name) is not None:
+                flag = "--" + name.replace("_", "-")
+                raise ConfigError(f"--no-run-dir keeps no checkpoints: leave {flag} out")
+        if self.checkpoint_every is not None and not self.checkpoint_every >= 0:
+            raise ConfigError(
+                f"--checkpoint-every is {self.checkpoint_every:g}: give seconds, at least 0"
+            )
+
+
+# Options of `Stylize` that do not change the picture: they are not recorded in its file, so that
+# the same run gives the same file wherever it is saved.
+NOT_OF_THE_PICTURE = (
+    "output",
+    "quiet",
+    "source",
+    "run_dir",
+    "no_run_dir",
+    "checkpoint_every",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Go on with a run that was cut short; it ends with the same bytes as if it had not been."""
+
+    directory: Positional[str]
+    """Its run directory, such as painted.run."""
+
+    anyway: bool = False
+    """Continue on another machine or version too; the last bits may differ then."""
+
+    quiet: bool = False
+    """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +145,25 @@ class Doctor:
 
     json: bool = False
     """Print JSON instead of a table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Papers:
+    """List the papers that --print knows, in millimetres, inches and pixels."""
+
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspect:
+    """Tell what a finished file is, and how it was painted."""
+
+    file: Positional[str]
+    """A picture or PDF that hires saved."""
+
+    json: bool = False
+    """Print JSON, with every option of the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +206,13 @@ class Bench:
             raise ConfigError("--compare takes two files, BEFORE.json AFTER.json, and nothing else")
 
 
-# What tyro reads; the type checkers' name for it is ``Stylize | Plan | Doctor | Bench``.
+# What tyro reads; the type checkers' name for it is ``Stylize | Resume | Plan | Doctor | Bench``.
 COMMANDS: Any = Union[  # noqa: UP007
     Annotated[Stylize, subcommand("stylize")],
+    Annotated[Resume, subcommand("resume")],
     Annotated[Plan, subcommand("plan")],
+    Annotated[Papers, subcommand("papers")],
+    Annotated[Inspect, subcommand("inspect")],
     Annotated[Doctor, subcommand("doctor")],
     Annotated[Bench, subcommand("bench")],
     Annotated[Train, subcommand("train")],

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-from hires.arguments import COMMANDS, DESCRIPTION
+from hires.arguments import COMMANDS, DESCRIPTION, Stylize
 from hires.exits import guarded
 from hires.memory import manage_heap
-from hires.parsing import parse
+from hires.parsing import MISSING, parse
 from hires.version import __version__
 
 
@@ -37,10 +38,33 @@ def _run(argv: Sequence[str]) -> int:
         print(f"hires {__version__}")
         return 0
     try:
-        command: Any = parse(COMMANDS, argv, description=DESCRIPTION)
+        command = _parsed(argv)
     except SystemExit:  # --help
         return 0
     # A command's class is called like its module: Stylize lives in commands/stylize.py.
     module = import_module(f"hires.commands.{type(command).__name__.lower()}")
     run: Callable[[Any], int] = module.run
     return run(command)
+
+
+def _parsed(argv: Sequence[str]) -> Any:
+    source = _source_in(argv)
+    if source is None:
+        return parse(COMMANDS, argv, description=DESCRIPTION)
+    from hires.repeat import recorded_job
+
+    # The recorded run takes the place of the defaults; only where to save is asked for anew.
+    before = replace(recorded_job(source), output=MISSING)
+    return parse(Stylize, argv[1:], prog="hires stylize", default=before)
+
+
+def _source_in(argv: Sequence[str]) -> str | None:
+    """The file after ``--from`` of a ``stylize``; None if there is none, or help is asked for."""
+    if list(argv[:1]) != ["stylize"] or {"-h", "--help"} & set(argv):
+        return None
+    for word, following in zip(argv, [*argv[1:], None], strict=True):
+        if word == "--from":
+            return following
+        if word.startswith("--from="):
+            return word.removeprefix("--from=")
+    return None

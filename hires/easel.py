@@ -8,11 +8,14 @@ from pathlib import Path
 from torch import Tensor
 
 from hires import ladder
-from hires.arguments import Plan
+from hires.arguments import NOT_OF_THE_PICTURE, Plan, Stylize
 from hires.engine import Progress, iter_stylize
 from hires.finish import Finish
-from hires.images import check_output, read_picture, resize, save_image
+from hires.images import check_output, picture_size, read_picture, resize, save_image
 from hires.memory import return_freed_memory
+from hires.provenance import Provenance, hashed, to_xmp
+from hires.settings import settings_of
+from hires.snapshots import Snapshot
 
 
 class Easel:
@@ -23,10 +26,11 @@ class Easel:
 
     Attributes:
         config: how to paint; with a finish, before it.
+        layout: where the painting lies on its paper, None without one.
         rungs: the ladder.
-        size: ``(height, width)`` of the finished picture.
+        size: ``(height, width)`` of the finished painting, without the margins of a paper.
         warnings: what the user should know before the run.
-        content_size: ``(height, width)`` of the content picture.
+        content_size: ``(height, width)`` of what is painted of the content picture.
         num_input_pixels: pixels of all pictures read.
         last: the last step done, None before the first.
 
@@ -38,38 +42,74 @@ class Easel:
         self.job = job
         self.last: Progress | None = None
         self._check_output()
-        self._content = read_picture(job.content)
+        on_paper = job.print.paper is not None
+        self.layout = job.print.layout(picture_size(job.content)) if on_paper else None
+        window = None if self.layout is None else self.layout.window
+        self._content = read_picture(job.content, window=window)
         self._styles = [read_picture(style).pixels for style in job.styles]
         size, *style_sizes = (
             (pixels.shape[2], pixels.shape[3]) for pixels in (self._content.pixels, *self._styles)
         )
         job.config.style_shares(len(style_sizes))
-        self._finish = None if job.finish is None else Finish(job.finish, job.config, size)
-        self.config = job.config if self._finish is None else self._finish.config
-        self.rungs = ladder.plan(self.config, size, style_sizes)
+        self._exact_size = None if self.layout is None else self.layout.painted
+        self.config, self._finish = job.config, None
+        if job.finish is not None:
+            self._finish = Finish(job.finish, job.config, size, exact=self._exact_size)
+            self.config, self._exact_size = self._finish.config, self._finish.painted
+        self.rungs = ladder.plan(self.config, size, style_sizes, size=self._exact_size)
         self.size = self.rungs[-1].size if self._finish is None else self._finish.size
         self.warnings = ladder.warnings(self.config, self.rungs, style_sizes)
         self.content_size = size
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
-        self._check_output(self.size)
+        self._check_output(self.file_size)
+        self._xmp = self._provenance()
 
     def _check_output(self, size: tuple[int, int] | None = None) -> None:
-        if self.job.output is not None:
+        job = self.job
+        if job.output is not None:
             check_output(
-                self.job.output, bit_depth=self.job.bit_depth, inputs=self.inputs, size=size
+                job.output,
+                bit_depth=job.bit_depth,
+                inputs=self.inputs,
+                size=size,
+                dpi=job.print.dpi_of_file,
+                delivery=job.delivery,
             )
+
+    def _provenance(self) -> bytes | None:
+        """How the picture is made, as metadata; files are hashed now, before they can change."""
+        job = self.job
+        if not isinstance(job, Stylize) or job.delivery.no_metadata:
+            return None
+        settings = {
+            name: value
+            for name, value in settings_of(job).items()
+            if name not in NOT_OF_THE_PICTURE
+        }
+        inputs = tuple(hashed(role, path) for role, path in job.files())
+        return to_xmp(Provenance(seed=job.config.seed, settings=settings, inputs=inputs))
 
     @property
     def inputs(self) -> list[str]:
         """Files that nothing may be saved over."""
-        config = self.job.config
-        named = (config.init, config.features, self.job.finish or "")
-        extra = [name for name in named if Path(name).is_file()]
-        return [self.job.content, *self.job.styles, *extra]
+        return [path for _, path in self.job.files()]
 
-    def steps(self) -> Iterator[Progress]:
-        """Paint, remembering the last step."""
-        for progress in iter_stylize(self._content.pixels, self._styles, self.config):
+    @property
+    def file_size(self) -> tuple[int, int]:
+        """``(height, width)`` of the finished file in pixels."""
+        return self.size if self.layout is None else self.layout.size
+
+    def steps(self, resume: Snapshot | None = None) -> Iterator[Progress]:
+        """Paint, remembering the last step; from a snapshot, if one is given."""
+        run = iter_stylize(
+            self._content.pixels,
+            self._styles,
+            self.config,
+            size=self._exact_size,
+            resume=resume,
+        )
+        del resume  # The run has taken its tensors over, and lets go of them.
+        for progress in run:
             self.last = progress
             yield progress
 
@@ -79,7 +119,11 @@ class Easel:
         Raises:
             ImageError: if it cannot be saved; whatever stood at the path is untouched then.
         """
-        check_output(path, bit_depth=self.job.bit_depth, inputs=self.inputs)
+        job = self.job
+        dpi = job.print.dpi_of_file
+        check_output(
+            path, bit_depth=job.bit_depth, inputs=self.inputs, dpi=dpi, delivery=job.delivery
+        )
         return_freed_memory()  # The feature maps' memory is the encoder's now.
         if picture is None:
             assert self.last is not None, "nothing is painted yet"
@@ -90,7 +134,17 @@ class Easel:
         alpha = self._content.alpha
         if alpha is not None:
             alpha = resize(alpha, (picture.shape[2], picture.shape[3]), clamp=True)
-        save_image(picture, path, bit_depth=self.job.bit_depth, alpha=alpha)
+        save_image(
+            picture,
+            path,
+            bit_depth=job.bit_depth,
+            alpha=alpha,
+            dpi=dpi if self.layout is None else None,
+            layout=self.layout,
+            delivery=job.delivery,
+            xmp=self._xmp,
+            seed=job.config.seed,
+        )
 
     def where(self) -> str:
         """``rung 2/4 (512x341), step 17/165``."""

@@ -1,144 +1,113 @@
-"""What the picture formats can hold, and how a picture becomes a file.
-
-The writing half of `images`: quantise in bands, hand to libvips' encoder, put in place atomically.
-"""
+"""How a picture becomes a file: streamed to libvips' encoders, and put in place atomically."""
 
 import os
 import secrets
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping
+import struct
+import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-BAND_ROWS = 256  # rows converted at a time: the float copies stay below 50 MB at A0
+from hires.formats import Format, SaveError
+from hires.raster import Raster, Source
+
 _CLASSIC_TIFF_BYTES = 2**32 - 2**26  # offsets are 32 bit; the margin covers tables and metadata
 _SCREEN_DPI = 72.0  # what readers assume of a file that does not tell
 
-Raster = NDArray[np.unsignedinteger[Any]]
 
+def encode(
+    source: Source, path: Path, file_format: Format, dpi: float | None, xmp: bytes | None
+) -> None:
+    """Write a picture through libvips' streaming encoder, tagged with its colour space.
 
-class ImageError(ValueError):
-    """A problem with a picture file that the user can mend; one line: file, problem, remedy."""
-
-
-class SaveError(ImageError, OSError):
-    """The system refused to write a picture; whatever stood at the target is untouched."""
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """What one file format can hold, and how libvips is told to write it."""
-
-    name: str
-    saver: str
-    depths: tuple[int, ...] = (8,)
-    max_side: int | None = None
-    has_alpha: bool = True
-    dpi_in_exif: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-_JPEG = Format(
-    "JPEG",
-    "jpegsave",
-    max_side=65_500,
-    has_alpha=False,
-    dpi_in_exif=True,
-    options={"Q": 95, "subsample_mode": "off"},
-)
-_PNG = Format("PNG", "pngsave", depths=(8, 16), options={"filter": "up"})
-_TIFF = Format(
-    "TIFF",
-    "tiffsave",
-    depths=(8, 16),
-    options={"compression": "deflate", "predictor": "horizontal", "resunit": "inch"},
-)
-_WEBP = Format(
-    "WebP",
-    "webpsave",
-    max_side=16_383,
-    dpi_in_exif=True,
-    options={"Q": 95, "smart_subsample": True},
-)
-FORMATS = {
-    ".jpg": _JPEG,
-    ".jpeg": _JPEG,
-    ".png": _PNG,
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
-    ".webp": _WEBP,
-}
-
-
-def format_for(path: Path, bit_depth: int, size: tuple[int, int] | None) -> Format:
-    """The format of a path's ending, if it can hold such a picture."""
-    file_format = FORMATS.get(path.suffix.lower())
-    if file_format is None:
-        problem = f"unknown format {path.suffix}" if path.suffix else "no ending"
-        raise ImageError(f"cannot save {path}: {problem}; use one of {' '.join(FORMATS)}")
-    if bit_depth not in (8, 16):
-        raise ImageError(f"cannot save {path}: bit depth {bit_depth}; use 8 or 16")
-    if bit_depth not in file_format.depths:
-        deep = [ending for ending, known in FORMATS.items() if bit_depth in known.depths]
-        raise ImageError(
-            f"cannot save {path}: {file_format.name} has no {bit_depth} bit; use one of "
-            f"{' '.join(deep)}, or bit depth 8"
+    Neither the floats nor the integers are copied as a whole: the encoder asks for bands of rows.
+    """
+    stream = _Stream(_png_chunks(source))
+    with stream.errors():
+        image = pyvips.Image.new_from_source(
+            stream.source, "", access="sequential", fail_on="error"
         )
-    limit = file_format.max_side
-    if size is not None and limit is not None and max(size) > limit:
-        raise ImageError(
-            f"cannot save {path}: {size[1]}x{size[0]} px, but {file_format.name} ends at {limit} "
-            "px a side; use .tif or .png"
-        )
-    return file_format
+        deep = source.bit_depth == 16
+        per_mm = (dpi or _SCREEN_DPI) / 25.4
+        image = image.copy(interpretation="rgb16" if deep else "srgb", xres=per_mm, yres=per_mm)
+        options = dict(file_format.options)
+        if file_format.saver == "tiffsave":
+            options["bigtiff"] = source.num_bytes * file_format.growth > _CLASSIC_TIFF_BYTES
+        if source.profile.data is None:
+            options["profile"] = "srgb"
+        else:
+            image.set_type(pyvips.GValue.blob_type, "icc-profile-data", source.profile.data)
+        keep = ["icc"]
+        if file_format.dpi_in_exif and dpi is not None:
+            keep.append("exif")
+        if xmp is not None:
+            image.set_type(pyvips.GValue.blob_type, "xmp-data", xmp)
+            keep.append("xmp")
+        getattr(image, file_format.saver)(os.fsencode(path), keep="|".join(keep), **options)
 
 
-def quantised(
-    image: Tensor, alpha: Tensor | None, bit_depth: int, file_format: Format, path: Path
-) -> Raster:
-    """Round to (H, W, 3 or 4) integers, band by band: no float copy of the whole."""
-    height, width = image.shape[-2:]
-    flatten = alpha is not None and not file_format.has_alpha
-    if flatten and alpha is not None and bool((alpha < 1).any()):
-        warnings.warn(f"{path}: {file_format.name} has no alpha; laid on white", stacklevel=3)
-    num_channels = 3 if alpha is None or flatten else 4
-    array = np.empty((height, width, num_channels), np.uint8 if bit_depth == 8 else np.uint16)
-    for top in range(0, height, BAND_ROWS):
-        rows = slice(top, top + BAND_ROWS)
-        planes = [image[0, :, rows]] if alpha is None else [image[0, :, rows], alpha[0, :, rows]]
-        band = torch.cat([plane.detach().to("cpu", torch.float32) for plane in planes])
-        if bool(band.isnan().any()):
-            raise ImageError(f"cannot save {path}: the image holds NaN; lower the learning rate")
-        band.clamp_(0, 1)
-        if flatten:
-            band = band[:3] * band[3:] + (1 - band[3:])
-        array[rows] = band.mul_(2**bit_depth - 1).round_().permute(1, 2, 0).numpy()
-    return array
+def _png_chunks(source: Source) -> Iterator[bytes]:
+    """The picture as a PNG without compression: the simplest stream that libvips reads in order."""
+    (height, width), num_channels = source.size, source.num_channels
+    kind = 2 if num_channels == 3 else 6
+    header = struct.pack(">2I5B", width, height, source.bit_depth, kind, 0, 0, 0)
+    yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
+    packer = zlib.compressobj(level=0)
+    for band in source.bands():
+        yield _chunk(b"IDAT", packer.compress(_png_rows(band)))
+    yield _chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b"")
 
 
-def encode(array: Raster, path: Path, file_format: Format, dpi: float | None) -> None:
-    """Write (H, W, 3 or 4) integers through libvips' streaming encoder, tagged sRGB."""
-    height, width, num_channels = array.shape
-    deep = array.dtype == np.uint16
-    image = pyvips.Image.new_from_memory(
-        array, width, height, num_channels, "ushort" if deep else "uchar"
-    )
-    per_mm = (dpi or _SCREEN_DPI) / 25.4
-    image = image.copy(interpretation="rgb16" if deep else "srgb", xres=per_mm, yres=per_mm)
-    options = dict(file_format.options)
-    if file_format is _TIFF:
-        options["bigtiff"] = array.nbytes > _CLASSIC_TIFF_BYTES
-    keep = "exif|icc" if file_format.dpi_in_exif and dpi is not None else "icc"
-    getattr(image, file_format.saver)(os.fsencode(path), profile="srgb", keep=keep, **options)
+def _png_rows(band: Raster) -> bytes:
+    """Rows in network byte order, each behind a zero: no filter."""
+    big = band.astype(band.dtype.newbyteorder(">"), copy=False)
+    plain = big.reshape(len(big), -1).view(np.uint8)
+    rows = np.zeros((len(big), 1 + plain.shape[1]), np.uint8)
+    rows[:, 1:] = plain
+    return rows.tobytes()
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    check = zlib.crc32(data, zlib.crc32(name))
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
+
+
+class _Stream:
+    """Chunks of bytes as a source for libvips, which calls from C: nothing may be raised there."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = memoryview(b"")
+        self._error: BaseException | None = None
+        self.source = pyvips.SourceCustom()
+        self.source.on_read(self._read)
+
+    def _read(self, num_bytes: int) -> bytes:
+        try:
+            while not self._rest:
+                self._rest = memoryview(next(self._chunks))
+        except StopIteration:
+            return b""
+        except BaseException as error:
+            self._error = error
+            self._chunks = iter(())
+            return b""  # libvips finds the picture cut off and gives up
+        part, self._rest = self._rest[:num_bytes], self._rest[num_bytes:]
+        return bytes(part)
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise what went wrong while the chunks were made in place of what libvips made of it."""
+        try:
+            yield
+        except pyvips.Error as error:
+            if self._error is None:
+                raise
+            raise self._error from error
 
 
 @contextmanager
@@ -159,6 +128,16 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(target.parent)
+
+
+@contextmanager
+def scratch(target: Path, ending: str) -> Iterator[Path]:
+    """Yield another temporary file beside a temporary target; it is gone afterwards."""
+    temporary = _temporary_beside(target.with_suffix(ending))
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def is_writable(target: Path) -> bool:

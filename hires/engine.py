@@ -17,13 +17,15 @@ from hires.checkpoints import load_features
 from hires.config import Config, ConfigError, parse_layer
 from hires.features import Network
 from hires.images import load_image, resize
+from hires.interrupts import held_back
 from hires.ladder import Rung
 from hires.losses import STYLE_LOSSES, Moments, blend
 from hires.memory import heap_slack, keep_freed_memory, return_freed_memory
 from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
-from hires.optim import CanvasOptimizer, NonFiniteError, canvas_optimizer
+from hires.optim import CanvasOptimizer, NonFiniteError, canvas_optimizer, restored
 from hires.precision import Precision, resolve_device, resolve_precision
-from hires.walk import TileMemoryError, TilePlan, plan_tiles
+from hires.snapshots import Snapshot, SnapshotError, mapped
+from hires.walk import TileMemoryError, TilePlan, plan_tiles, replan
 
 PathLike = str | os.PathLike[str]
 Picture = PathLike | Tensor
@@ -41,6 +43,17 @@ class StylizeError(RuntimeError):
         self.picture = picture
 
 
+@dataclass(slots=True)
+class _Standing:
+    """What a run has at the moment; one for all of its `Progress`."""
+
+    rung: Rung
+    optimizer: CanvasOptimizer
+    plan: TilePlan
+    loss: Tensor
+    terms: dict[str, Tensor]
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Where a run stands after a step. Nothing is copied from the device until somebody asks.
@@ -48,7 +61,7 @@ class Progress:
     Attributes:
         rung: the rung being painted.
         num_rungs: number of rungs in the ladder.
-        iteration: steps done at this rung, from 1.
+        iteration: steps done at this rung, from 1; 0 where a run resumes before the first.
         fraction: share of the whole run's work that is done, 0 to 1.
         seconds: time since the run began.
         warnings: what the user should know; the same at every step.
@@ -62,7 +75,7 @@ class Progress:
     warnings: tuple[str, ...]
     _loss: Tensor = field(repr=False)
     _terms: dict[str, Tensor] = field(repr=False)
-    _canvas: list[CanvasOptimizer] = field(repr=False)
+    _standing: list[_Standing] = field(repr=False)
 
     @property
     def loss(self) -> float:
@@ -89,7 +102,30 @@ class Progress:
 
         That of the run, not of this step: an old `Progress` does not keep an old canvas in memory.
         """
-        return self._canvas[0].result()
+        return self._standing[0].optimizer.result()
+
+    def thumbnail(self, long_side: int) -> Tensor:
+        """The picture so far, made smaller if its long side is longer than that; a copy."""
+        picture = self._standing[0].optimizer.picture
+        size = _size(picture)
+        return resize(picture, ladder.scale_to(size, min(long_side, max(size))), clamp=True)
+
+    def snapshot(self) -> Snapshot:
+        """Everything that `iter_stylize` needs to go on from here, bit by bit as this run does.
+
+        Like `picture`, that of the run as it stands now; but no copy: write it, or copy it, before
+        the next step.
+        """
+        now = self._standing[0]
+        return Snapshot(
+            rung=now.rung.index,
+            iteration=now.optimizer.num_steps,
+            seconds=self.seconds,
+            loss=float(now.loss),
+            terms={name: float(value) for name, value in now.terms.items()},
+            tiles=(now.plan.core, now.plan.num_kept),
+            state=now.optimizer.state(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,82 +217,172 @@ def check_ladder(
         raise max(failures, key=lambda failure: failure.needed)
 
 
-def stylize(content: Picture, styles: Picture | Sequence[Picture], config: Config) -> Tensor:
+def stylize(
+    content: Picture,
+    styles: Picture | Sequence[Picture],
+    config: Config,
+    *,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
     """Paint a content picture in the style of one or more others.
 
     Args:
         content: a path, or (1, 3, H, W) float, sRGB in [0, 1].
         styles: the same, one or several.
         config: how to paint.
+        size: exact ``(height, width)`` of the painting in pixels, such as `Layout.painted`, in
+            place of ``config.size``; the content must have its shape.
 
     Returns:
-        The painting, (1, 3, H, W) float32 in [0, 1], its long side ``config.size``.
+        The painting, (1, 3, H, W) float32 in [0, 1], its long side ``config.size`` unless there is
+        an exact size.
 
     Raises:
         ValueError: for settings or pictures that cannot be painted.
         StylizeError: if the optimisation breaks down.
     """
-    (last,) = deque(iter_stylize(content, styles, config), maxlen=1)
+    (last,) = deque(iter_stylize(content, styles, config, size=size), maxlen=1)
     return last.picture()
 
 
 def iter_stylize(
-    content: Picture, styles: Picture | Sequence[Picture], config: Config
+    content: Picture,
+    styles: Picture | Sequence[Picture],
+    config: Config,
+    *,
+    size: tuple[int, int] | None = None,
+    resume: Snapshot | None = None,
 ) -> Iterator[Progress]:
-    """Paint, and yield after every step. See `stylize` for arguments and errors."""
-    started = time.perf_counter()
+    """Paint, and yield after every step. See `stylize` for arguments and errors.
+
+    Args:
+        content: see `stylize`.
+        styles: see `stylize`.
+        config: how to paint.
+        size: see `stylize`.
+        resume: where an earlier run with the same pictures and settings stood. The run takes its
+            tensors over and goes on from there; first it yields the step that the other had done.
+
+    Raises:
+        SnapshotError: if the snapshot is that of a run with another ladder.
+    """
+    started = time.perf_counter() - (resume.seconds if resume else 0)
     content_image = _as_image(content)
     style_images = [_as_image(style) for style in _as_list(styles)]
     shares = config.style_shares(len(style_images))
     studio = open_studio(config)
     style_sizes = [_size(image) for image in style_images]
-    rungs = ladder.plan(config, _size(content_image), style_sizes)
+    rungs = ladder.plan(config, _size(content_image), style_sizes, size=size)
     warnings = ladder.warnings(config, rungs, style_sizes)
     check_ladder(studio, config, rungs, _size(content_image))
     work = [rung.num_pixels * rung.num_iterations for rung in rungs]
-    canvas: list[CanvasOptimizer] = []
+    standing: list[_Standing] = []
+
+    def progress() -> Progress:
+        (now,) = standing
+        done = sum(work[: now.rung.index]) + now.rung.num_pixels * now.optimizer.num_steps
+        return Progress(
+            rung=now.rung,
+            num_rungs=len(rungs),
+            iteration=now.optimizer.num_steps,
+            fraction=done / sum(work),
+            seconds=time.perf_counter() - started,
+            warnings=warnings,
+            _loss=now.loss,
+            _terms=now.terms,
+            _standing=standing,
+        )
+
+    if resume is not None:
+        standing[:] = [_stand(studio, config, rungs, resume)]
+        resume = None  # Its tensors are the optimizer's now, and go with it.
+        yield progress()
     objective: Objective | None = None
-    for rung in rungs:
+    for rung in rungs[standing[0].rung.index if standing else 0 :]:
+        if _is_done(standing, rung):
+            continue
         objective = None  # The last rung's buffers make room for this one's.
         keep_freed_memory(studio.may_keep_memory(config, rung.size))
         return_freed_memory()
         objective = _objective(studio, config, rung, content_image, style_images, shares)
-        canvas[:] = [_optimizer(config, rung, canvas, content_image, studio)]
+        _begin(standing, studio, config, rung, content_image, objective)
         return_freed_memory()
-        done = sum(work[: rung.index])
-        for iteration in range(1, rung.num_iterations + 1):
-            evaluation = _step(canvas[0], objective, rung, iteration)
-            yield Progress(
-                rung=rung,
-                num_rungs=len(rungs),
-                iteration=iteration,
-                fraction=(done + rung.num_pixels * iteration) / sum(work),
-                seconds=time.perf_counter() - started,
-                warnings=warnings,
-                _loss=evaluation.loss,
-                _terms=evaluation.terms,
-                _canvas=canvas,
-            )
+        for _ in range(standing[0].optimizer.num_steps, rung.num_iterations):
+            _step(standing[0], objective)
+            yield progress()
 
 
-def _step(
-    optimizer: CanvasOptimizer, objective: Objective, rung: Rung, iteration: int
-) -> Evaluation:
+def _stand(studio: Studio, config: Config, rungs: Sequence[Rung], snapshot: Snapshot) -> _Standing:
+    """Where a snapshot was taken."""
+    if snapshot.rung >= len(rungs):
+        raise SnapshotError("the snapshot is that of a longer ladder")
+    rung = rungs[snapshot.rung]
+    optimizer = restored(mapped(snapshot.state, lambda tensor: tensor.to(studio.device)))
+    if _size(optimizer.canvas) != rung.size or snapshot.iteration > rung.num_iterations:
+        raise SnapshotError("the snapshot is that of another ladder")
+    core, num_kept = snapshot.tiles
+    plan = replan(
+        studio.network,
+        studio.weights.names,
+        rung.size,
+        studio.plan_tiles(config, rung.size),
+        core=core,
+        num_kept=num_kept,
+    )
+    number = partial(torch.tensor, dtype=torch.float64)
+    terms = {name: number(value) for name, value in snapshot.terms.items()}
+    return _Standing(rung, optimizer, plan, number(snapshot.loss), terms)
+
+
+def _is_done(standing: Sequence[_Standing], rung: Rung) -> bool:
+    """Whether a resumed run has nothing left to do at a rung."""
+    return bool(standing) and (standing[0].rung, standing[0].optimizer.num_steps) == (
+        rung,
+        rung.num_iterations,
+    )
+
+
+def _begin(
+    standing: list[_Standing],
+    studio: Studio,
+    config: Config,
+    rung: Rung,
+    content: Tensor,
+    objective: Objective,
+) -> None:
+    """Bring the canvas to a rung, unless a resumed run stands there already."""
+    if standing and standing[0].rung == rung:
+        objective.plan = standing[0].plan
+        return
+    before = standing[0] if standing else None
+    optimizer = _optimizer(config, rung, before.optimizer if before else None, content, studio)
+    loss, terms = (before.loss, before.terms) if before else (torch.zeros(()), {})
+    # In one piece: whoever interrupts the run finds the old rung or the new one.
+    standing[:] = [_Standing(rung, optimizer, objective.plan, loss, terms)]
+
+
+def _step(now: _Standing, objective: Objective) -> None:
+    """Move the canvas once. An interrupt finds it as it was before, or as it is after."""
     evaluations: list[Evaluation] = []
 
     def evaluate(canvas: Tensor) -> tuple[Tensor, Tensor]:
-        evaluations.append(objective(canvas))
+        with shield.lifted():
+            evaluations.append(objective(canvas))
         return evaluations[-1].loss, evaluations[-1].gradient
 
-    try:
-        optimizer.step(evaluate)
-    except NonFiniteError as error:
-        raise StylizeError(
-            f"{error} at rung {rung.index + 1} ({rung.size[1]}x{rung.size[0]}),"
-            f" iteration {iteration}: try --precision fp32 or a smaller --learning-rate",
-            optimizer.result(),
-        ) from None
-    return evaluations[-1]
+    with held_back() as shield:
+        try:
+            now.optimizer.step(evaluate)
+        except NonFiniteError as error:
+            height, width = now.rung.size
+            raise StylizeError(
+                f"{error} at rung {now.rung.index + 1} ({width}x{height}),"
+                f" iteration {now.optimizer.num_steps + 1}:"
+                " try --precision fp32 or a smaller --learning-rate",
+                now.optimizer.result(),
+            ) from None
+        now.plan = objective.plan
+        now.loss, now.terms = evaluations[-1].loss, evaluations[-1].terms
 
 
 def _objective(
@@ -292,12 +418,12 @@ def _objective(
 def _optimizer(
     config: Config,
     rung: Rung,
-    previous: Sequence[CanvasOptimizer],
+    previous: CanvasOptimizer | None,
     content: Tensor,
     studio: Studio,
 ) -> CanvasOptimizer:
-    if previous:
-        return previous[0].enlarged(partial(_resize_to, rung.size), rung.learning_rate)
+    if previous is not None:
+        return previous.enlarged(partial(_resize_to, rung.size), rung.learning_rate)
     return canvas_optimizer(
         config.optimizer,
         first_canvas(config, rung.size, content).to(studio.device),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hires.config import ConfigError
-from hires.encoding import FORMATS
+from hires.formats import FORMATS, READABLE
 from hires.images import ImageError, check_output
 
 
@@ -49,7 +49,7 @@ def plan_errands(
     """
     sources = [path for content in contents for path in _expanded(content)]
     target = Path(output)
-    to_file = target.suffix.lower() in FORMATS and not target.is_dir()
+    to_file = target.suffix.lower() in FORMATS["plain"] and not target.is_dir()
     if to_file and (len(sources) > 1 or Path(contents[0]).is_dir()):
         raise ConfigError(f"--output {output} is one file for several pictures: give a folder")
     if to_file and overwrite:
@@ -82,21 +82,21 @@ def _into_folder(
 
 
 def _name(source: Path, bit_depth: int) -> str:
-    kind = FORMATS.get(source.suffix.lower())
+    kind = FORMATS["plain"].get(source.suffix.lower())
     return source.name if kind and bit_depth in kind.depths else f"{source.stem}.png"
 
 
 def _expanded(content: str) -> list[Path]:
     path = Path(content)
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in FORMATS)
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in READABLE)
         if not found:
-            raise ImageError(f"{content}: no pictures in this folder ({' '.join(FORMATS)})")
+            raise ImageError(f"{content}: no pictures in this folder ({' '.join(READABLE)})")
         return found
     if path.exists() or not glob.has_magic(content):
         return [path]
     matches = sorted(Path(match) for match in glob.glob(content, recursive=True))
-    pictures = [match for match in matches if match.suffix.lower() in FORMATS]
+    pictures = [match for match in matches if match.suffix.lower() in READABLE]
     if not pictures:
         raise ImageError(f"{content}: no picture matches this pattern")
     return pictures

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hires.kernels import conv_relu, max_pool
+from hires.kernels import Borders, border_kernels, conv_relu, max_pool, quad_kernel
 
 PaddingMode = Literal["zeros", "reflect", "replicate"]
 Pooling = Literal["max", "average", "l2"]
@@ -154,6 +155,10 @@ class Network(nn.Module):
             # Backward of a convolution is a convolution with the kernel turned round.
             self.register_buffer(f"turned{key}", weight.flip(2, 3).transpose(0, 1))
             self.register_buffer(f"bias{key}", bias)
+            if self._padding_mode(key) == "replicate":
+                for name, part in border_kernels(weight)._asdict().items():
+                    self.register_buffer(f"{name}{key}", part)
+        self.register_buffer("quads", quad_kernel(self.get_buffer("turned1_1")))
         # Folded into weights: A·x + b = A·(x - origin). Zero padding then pads with the origin.
         self.register_buffer("origin", self._origin())
 
@@ -164,6 +169,10 @@ class Network(nn.Module):
         shift = torch.tensor(self.architecture.shift, dtype=torch.float64)
         origin: Tensor = -torch.linalg.solve(self._matrix(), shift)
         return origin.view(1, 3, 1, 1)
+
+    def _padding_mode(self, key: str) -> PaddingMode:
+        first = key == "1_1"
+        return self.architecture.input_padding if first else self.architecture.padding
 
     @property
     def dtype(self) -> torch.dtype:
@@ -240,30 +249,35 @@ class Network(nn.Module):
         self, wanted: set[str], padded: tuple[bool, bool]
     ) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
         for b, block in enumerate(self.architecture.blocks, start=1):
+            # What nobody looks at between a convolution and a max pooling needs no ReLU of its own.
+            merged = self.pooling == "max" and f"relu{b}_{len(block)}" not in wanted
             for i in range(1, len(block) + 1):
                 key = f"{b}_{i}"
-                fused = f"conv{key}" not in wanted
+                pooled_next = merged and i == len(block)
+                fused = f"conv{key}" not in wanted and not pooled_next
                 operation = self._convolution(key, padded, fused)
                 yield (f"relu{key}" if fused else f"conv{key}"), operation
-                if not fused:
+                if not (fused or pooled_next):
                     yield f"relu{key}", F.relu
-            yield f"pool{b}", self._pool
+            yield f"pool{b}", partial(max_pool, relu=True) if merged else self._pool
 
     def _convolution(
         self, key: str, padded: tuple[bool, bool], relu: bool
     ) -> Callable[[Tensor], Tensor]:
         weight, bias = self.get_buffer(f"weight{key}"), self.get_buffer(f"bias{key}")
         turned = self.get_buffer(f"turned{key}")
-        first = key == "1_1"
-        mode = self.architecture.input_padding if first else self.architecture.padding
-        rows, columns = int(padded[0]), int(padded[1])
+        quads = self.get_buffer("quads") if key == "1_1" and bias.is_cpu else None
+        mode, (rows, columns) = self._padding_mode(key), map(int, padded)
+        borders = None
+        if mode == "replicate":
+            borders = Borders(*(self.get_buffer(f"{name}{key}") for name in Borders._fields))
 
         def apply(x: Tensor) -> Tensor:
             if mode == "reflect":
                 x = F.pad(x, [columns, columns, rows, rows], mode=mode)
-                return conv_relu(x, weight, bias, turned, (0, 0), relu)
-            replicate = mode == "replicate"
-            return conv_relu(x, weight, bias, turned, (rows, columns), relu, replicate=replicate)
+                return conv_relu(x, weight, bias, turned, (0, 0), relu, quads=quads)
+            sizes = (rows, columns)
+            return conv_relu(x, weight, bias, turned, sizes, relu, borders=borders, quads=quads)
 
         return apply
 

@@ -1,35 +1,27 @@
 """Files to tensors and back.
 
 A tensor holds sRGB-encoded values in [0, 1], float32, shaped (1, 3, height, width). libvips reads
-and writes: no pixel limits, 16 bit everywhere, streaming encoders. This module, with its halves
-`icc` and `encoding`, is the only one that knows imaging libraries.
+and writes: no pixel limits, 16 bit everywhere, streaming encoders. This module and those of its
+row in the table of layers are the only ones that know imaging libraries.
 """
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-import pyvips  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hires.encoding import (
-    BAND_ROWS,
-    ImageError,
-    SaveError,
-    encode,
-    first_line,
-    forget_messages,
-    format_for,
-    is_writable,
-    quantised,
-    replacing,
-)
-from hires.icc import to_srgb
+from hires.delivery import Delivery
+from hires.encoding import encode, is_writable, replacing, scratch
+from hires.formats import Format, ImageError, SaveError, format_for
+from hires.paper import MM_PER_INCH, Layout
+from hires.pdf import Page, write_pdf
+from hires.profiles import PLAIN_SRGB, Profile, output_profile
+from hires.raster import Source
+from hires.reading import Picture, StrPath, load_image, picture_size, read_picture
 
 __all__ = [
     "ImageError",
@@ -37,69 +29,14 @@ __all__ = [
     "SaveError",
     "check_output",
     "load_image",
+    "picture_size",
     "read_picture",
     "resize",
     "save_image",
 ]
 
-_LOADERS = ("jpegload", "pngload", "tiffload", "webpload")
-_NUM_COLOURS = {
-    **dict.fromkeys(("b-w", "grey16"), 1),
-    **dict.fromkeys(("srgb", "rgb", "rgb16", "scrgb"), 3),
-    "cmyk": 4,
-}
-
-StrPath = str | os.PathLike[str]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """A picture as read from a file.
-
-    Attributes:
-        pixels: (1, 3, H, W) float32, sRGB-encoded, in [0, 1]; upright.
-        alpha: (1, 1, H, W) float32 in [0, 1], straight (colours are not multiplied by it), or None.
-        bit_depth: 8, or 16 for a file of more than 8 bit per channel.
-        path: where it was read from.
-    """
-
-    pixels: Tensor
-    alpha: Tensor | None
-    bit_depth: int
-    path: Path
-
-
-def load_image(path: StrPath) -> Tensor:
-    """Read a picture's colours: (1, 3, H, W) float32 sRGB in [0, 1]. See `read_picture`."""
-    return read_picture(path).pixels
-
-
-def read_picture(path: StrPath, *, max_long_side: int | None = None) -> Picture:
-    """Read a JPEG, PNG, TIFF or WebP file, told by its content; of several pages the first.
-
-    The EXIF orientation is applied, an embedded ICC profile is converted to sRGB (relative
-    colorimetric with black point compensation) and a broken one is ignored with a warning. CMYK
-    without a profile is taken for a generic press. Floating-point TIFFs count as sRGB-encoded.
-
-    Args:
-        path: the file.
-        max_long_side: in pixels. A picture at least twice as long is reduced while it is read
-            (antialiased), to this or up to twice as much; a smaller one comes whole.
-
-    Raises:
-        ImageError: missing, empty, truncated, damaged or no picture, an unsupported compression,
-            pixel type or colour space, or too large for the memory.
-    """
-    path = Path(path)
-    if max_long_side is not None and max_long_side < 1:
-        raise ValueError(f"max_long_side must be at least 1, got {max_long_side}")
-    with _reading(path):
-        image = _shrunk(_integers(_opened(path, max_long_side), path), max_long_side)
-        image = _upright(image)
-        bit_depth = 8 if image.format == "uchar" else 16
-        colour, alpha = _separated(image, path)
-        pixels, alpha_plane = _decoded(to_srgb(colour, path), alpha, path)
-    return Picture(pixels, alpha_plane, bit_depth, path)
+_PLAIN = Delivery()
+_LARGE_FILE = 500e6  # bytes: what print labs take at most
 
 
 def save_image(
@@ -109,34 +46,99 @@ def save_image(
     bit_depth: int = 8,
     alpha: Tensor | None = None,
     dpi: float | None = None,
+    layout: Layout | None = None,
+    delivery: Delivery = _PLAIN,
+    xmp: bytes | None = None,
+    seed: int = 0,
 ) -> None:
-    """Write a picture with an sRGB profile; the format follows from the ending of the path.
+    """Write a picture with its colour profile; the format follows from the ending of the path.
 
     The file appears whole or not at all: it is written beside the target under a temporary name,
-    flushed to the disk and renamed. Values are clamped to [0, 1] and rounded to nearest.
+    flushed to the disk and renamed. Values are clamped to [0, 1] and rounded to nearest, or with a
+    dither for a lab. The encoder takes bands of rows; beyond the image, memory stays small.
 
     Args:
         image: (1, 3, H, W), any float dtype and device, sRGB-encoded in [0, 1].
-        path: ends in .jpg, .jpeg, .png, .tif, .tiff or .webp, in either case.
+        path: ends in .jpg, .jpeg, .png, .tif, .tiff, .webp or .pdf, in either case.
         bit_depth: 8, or 16 for PNG and TIFF.
-        alpha: (1, 1, H, W), straight. JPEG cannot hold it: the picture is laid on white, with a
-            warning unless it is opaque.
-        dpi: print resolution to record, in pixels per inch.
+        alpha: (1, 1, H, W), straight. JPEG, PDF and labs take none: the picture is laid on white,
+            with a warning unless it is opaque.
+        dpi: print resolution to record, in pixels per inch. A PDF needs it, or a layout.
+        layout: the sheet that the image is for; it has a dpi of its own.
+        delivery: what the file is for, and its colour profile.
+        xmp: a packet of metadata to embed.
+        seed: of the dither.
 
     Raises:
-        ImageError: a path, depth or size that the format cannot hold, or NaN in the image.
+        ImageError: a path, depth or size that the format cannot hold, a colour profile that cannot
+            be used, or NaN in the image.
         SaveError: the disk is full or the folder refuses; also an OSError.
         ValueError: wrong shapes or a dpi that is not a positive number.
     """
     path = Path(path)
     _require_canvas(image, alpha)
+    _require_dpi(dpi, layout)
     height, width = image.shape[-2:]
-    file_format = format_for(path, bit_depth, (height, width))
-    if dpi is not None and not 0 < dpi < float("inf"):
-        raise ValueError(f"dpi must be a positive number, got {dpi}")
-    array = quantised(image, alpha, bit_depth, file_format, path)
+    if layout is not None:
+        layout = layout.at((height, width))
+        dpi = layout.dpi
+    bit_depth = delivery.depth(bit_depth)
+    size = (height, width) if layout is None else layout.size
+    file_format = format_for(path, bit_depth, size, delivery)
+    _require_page(path, file_format, dpi)
+    flatten = alpha is not None and not file_format.has_alpha
+    if flatten and alpha is not None and bool((alpha < 1).any()):
+        warnings.warn(f"{path}: {file_format.name} has no alpha; laid on white", stacklevel=2)
+    source = Source(
+        image=image,
+        alpha=alpha,
+        layout=layout,
+        profile=_profile(delivery),
+        bit_depth=bit_depth,
+        flatten=flatten,
+        seed=seed if delivery.deliver == "lab" else None,
+        path=path,
+    )
     with replacing(path) as temporary:
-        encode(array, temporary, file_format, dpi)
+        _write(source, temporary, file_format, dpi, xmp)
+        num_bytes = temporary.stat().st_size
+    if delivery.deliver == "lab" and num_bytes > _LARGE_FILE:
+        warnings.warn(
+            f"{path} has {num_bytes / 1e6:.0f} MB; many labs take {_LARGE_FILE / 1e6:.0f} MB at"
+            " most: save a .jpg, or give a smaller dpi",
+            stacklevel=2,
+        )
+
+
+def _write(
+    source: Source, target: Path, file_format: Format, dpi: float | None, xmp: bytes | None
+) -> None:
+    if file_format.page_of is None:
+        encode(source, target, file_format, dpi, xmp)
+        return
+    layout = source.layout
+    assert dpi is not None
+    page = (
+        (source.size[0] / dpi * MM_PER_INCH, source.size[1] / dpi * MM_PER_INCH)
+        if layout is None
+        else layout.page
+    )
+    with scratch(target, file_format.page_of) as picture:
+        encode(source, picture, file_format, dpi, None)
+        profile = source.profile.data or output_profile("srgb").data
+        assert profile is not None
+        bleed = 0.0 if layout is None else layout.bleed
+        write_pdf(
+            picture,
+            target,
+            Page(size=page, bleed=bleed, pixels=source.size, profile=profile, xmp=xmp),
+        )
+
+
+def _profile(delivery: Delivery) -> Profile:
+    # Plain files carry libvips' own sRGB, as they always did.
+    plain = delivery.deliver == "plain" and delivery.icc == "srgb"
+    return PLAIN_SRGB if plain else output_profile(delivery.icc)
 
 
 def check_output(
@@ -145,6 +147,8 @@ def check_output(
     bit_depth: int = 8,
     inputs: Iterable[StrPath] = (),
     size: tuple[int, int] | None = None,
+    dpi: float | None = None,
+    delivery: Delivery = _PLAIN,
 ) -> None:
     """Refuse before a run what `save_image` would refuse after it.
 
@@ -152,14 +156,18 @@ def check_output(
         path: where the picture is to be saved.
         bit_depth: 8 or 16.
         inputs: files that must not be overwritten.
-        size: (height, width) of the picture in pixels, if known.
+        size: (height, width) of the file in pixels, if known.
+        dpi: pixels per inch, None if the file will not tell.
+        delivery: what the file is for, and its colour profile.
 
     Raises:
         ImageError: unknown ending, depth or size that the format cannot hold, a folder that is
-            missing or not writable, a target that is no regular file, or one of the inputs.
+            missing or not writable, a target that is no regular file, or one of the inputs; a
+            colour profile that cannot be used.
     """
     path = Path(path)
-    format_for(path, bit_depth, size)
+    _require_page(path, format_for(path, delivery.depth(bit_depth), size, delivery), dpi)
+    _profile(delivery)
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise ImageError(f"cannot save {path}: there is no folder {target.parent}; create it first")
@@ -204,155 +212,19 @@ def resize(image: Tensor, size: tuple[int, int], *, clamp: bool = False) -> Tens
     return result.clamp_(0, 1) if clamp else result
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what libvips says while it opens or decodes a file into one line for the user."""
-    forget_messages()
-    try:
-        yield
-    except pyvips.Error as error:
-        raise ImageError(f"cannot read {path}: {_reading_problem(error)}") from error
+def _require_dpi(dpi: float | None, layout: Layout | None) -> None:
+    if dpi is not None and not 0 < dpi < float("inf"):
+        raise ValueError(f"dpi must be a positive number, got {dpi}")
+    if dpi is not None and layout is not None:
+        raise ValueError(f"a layout has a dpi of its own: leave dpi={dpi} out")
 
 
-def _reading_problem(error: pyvips.Error) -> str:
-    detail = first_line(error)
-    if "known format" in detail:
-        return "it is not a JPEG, PNG, TIFF or WebP picture, or cut off; choose another file"
-    if "compression support" in detail:  # ZSTD, LZMA: without fail_on these would come out black
-        method = detail.split(" compression")[0].split()[-1]
-        return f"its {method} compression is not supported; save it with LZW or Deflate"
-    return f"it is truncated, damaged or of a rare kind ({detail}); save or fetch it anew"
-
-
-def _opened(path: Path, max_long_side: int | None) -> pyvips.Image:
-    """Open a file; only its header is read. JPEGs may come at 1/2, 1/4 or 1/8 of their size."""
-    _require_file(path)
-    image = _lazy(path)
-    loader = image.get("vips-loader").removesuffix("_source")
-    if loader not in _LOADERS:
-        kind = loader.split("load")[0].upper()
+def _require_page(path: Path, file_format: Format, dpi: float | None) -> None:
+    if file_format.page_of is not None and dpi is None:
         raise ImageError(
-            f"cannot read {path}: {kind} is not supported; use JPEG, PNG, TIFF or WebP"
+            f"cannot save {path}: a PDF must know how large its page is; give --print, such as"
+            " --print A2, or --dpi 300"
         )
-    if loader != "jpegload" or max_long_side is None:
-        return image
-    ratio = max(image.width, image.height) // max_long_side
-    shrink = next(factor for factor in (8, 4, 2, 1) if factor <= max(ratio, 1))
-    return _lazy(path, shrink=shrink)
-
-
-def _lazy(path: Path, **options: int) -> pyvips.Image:
-    # A source, not a file name: libvips would take "[...]" in a name for options, and hand out the
-    # old pixels of a file that was overwritten. fail_on="error": "truncated" misses cut TIFFs.
-    source = pyvips.Source.new_from_file(os.fsencode(path))
-    return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error", **options)
-
-
-def _require_file(path: Path) -> None:
-    problem = _file_problem(path)
-    if problem is not None:
-        raise ImageError(f"cannot read {path}: {problem}")
-
-
-def _file_problem(path: Path) -> str | None:
-    try:
-        if path.is_dir():
-            return "it is a folder; give a picture file"
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            return "it is not a regular file; give a picture file"
-        with path.open("rb") as file:
-            return None if file.read(1) else "the file is empty; choose another file"
-    except FileNotFoundError:
-        return "there is no such file; check the path"
-    except (OSError, ValueError) as error:
-        return f"{error}; check the path and its permissions"
-
-
-def _integers(image: pyvips.Image, path: Path) -> pyvips.Image:
-    """Bring every pixel type to 8 or 16 bit unsigned."""
-    if image.format in ("uchar", "ushort"):
-        return image
-    deep = {1: "grey16", 3: "rgb16"}.get(_num_colours(image, path), image.interpretation)
-    if image.format == "uint":
-        return (image >> 16).cast("ushort").copy(interpretation=deep)
-    if image.format != "float":
-        raise ImageError(
-            f"cannot read {path}: pixels of type {image.format} are not supported; "
-            "save it with 8 or 16 bit or 32-bit floats"
-        )
-    image = image.copy_memory()
-    values = image.numpy()
-    low, high = float(values.min()), float(values.max())  # NaN passes through both
-    tolerance = 1 / 255
-    if not (low >= -tolerance and high <= 1 + tolerance):
-        raise ImageError(
-            f"cannot read {path}: its values go from {low:g} to {high:g}; scale them to [0, 1]"
-        )
-    return (image * 65535).rint().cast("ushort").copy(interpretation=deep)
-
-
-def _shrunk(image: pyvips.Image, max_long_side: int | None) -> pyvips.Image:
-    long_side = max(image.width, image.height)
-    if max_long_side is None or long_side < 2 * max_long_side:
-        return image
-    width = max(1, round(image.width * max_long_side / long_side))
-    height = max(1, round(image.height * max_long_side / long_side))
-    return image.resize(width / image.width, vscale=height / image.height)
-
-
-def _upright(image: pyvips.Image) -> pyvips.Image:
-    if "orientation" not in image.get_fields() or image.get("orientation") == 1:
-        return image
-    return image.copy_memory().autorot()  # a streamed image cannot be read out of order
-
-
-def _num_colours(image: pyvips.Image, path: Path) -> int:
-    try:
-        return _NUM_COLOURS[image.interpretation]
-    except KeyError:
-        raise ImageError(
-            f"cannot read {path}: colour space {image.interpretation} is not supported; "
-            "convert it to RGB"
-        ) from None
-
-
-def _separated(image: pyvips.Image, path: Path) -> tuple[pyvips.Image, pyvips.Image | None]:
-    """Colour bands and the first extra band, which is straight alpha (libvips divides it out)."""
-    count = _num_colours(image, path)
-    if image.bands < count:
-        raise ImageError(f"cannot read {path}: {image.bands} channels; convert it to RGB")
-    if image.bands == count:
-        return image, None
-    return image.extract_band(0, n=count), image.extract_band(count)
-
-
-def _decoded(
-    colour: pyvips.Image, alpha: pyvips.Image | None, path: Path
-) -> tuple[Tensor, Tensor | None]:
-    """Run the decoder once, into (1, 3, H, W) and (1, 1, H, W) or None."""
-    shape = (colour.height, colour.width)
-    try:  # the largest piece first, so that an impossible size fails before any work
-        pixels = torch.empty((1, 3, *shape))
-        plane = None if alpha is None else torch.empty((1, 1, *shape))
-    except RuntimeError as error:
-        megapixels = colour.width * colour.height / 1e6
-        raise ImageError(
-            f"cannot read {path}: {megapixels:.0f} megapixels do not fit the memory; shrink it"
-        ) from error
-    if alpha is not None:
-        if colour.format != alpha.format:
-            alpha = (alpha * 257).cast("ushort")
-        colour = colour.bandjoin(alpha)
-    array = colour.numpy().reshape(*shape, colour.bands)
-    peak = float(np.iinfo(array.dtype).max)
-    num_colours = colour.bands - (alpha is not None)
-    for top in range(0, shape[0], BAND_ROWS):
-        rows = slice(top, top + BAND_ROWS)
-        band = torch.from_numpy(array[rows].astype(np.float32) / peak).permute(2, 0, 1)  # (C, h, W)
-        pixels[0, :, rows] = band[:num_colours]
-        if plane is not None:
-            plane[0, :, rows] = band[num_colours:]
-    return pixels, plane
 
 
 def _require_canvas(image: Tensor, alpha: Tensor | None) -> None:

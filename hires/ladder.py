@@ -76,12 +76,24 @@ def iterations(config: Config, num_rungs: int) -> tuple[int, ...]:
     return tuple(max(round(first * decay**i), least) for i in range(num_rungs))
 
 
-def plan(config: Config, content: Size, styles: Sequence[Size]) -> tuple[Rung, ...]:
+def plan(
+    config: Config, content: Size, styles: Sequence[Size], *, size: Size | None = None
+) -> tuple[Rung, ...]:
     """Lay out the whole ladder for a content picture and styles of the given sizes.
 
+    Args:
+        config: how to paint.
+        content: ``(height, width)`` of the content picture.
+        styles: the same of each style.
+        size: exact ``(height, width)`` of the last rung, in place of ``config.size``; the rungs
+            before it have its shape.
+
     Raises:
-        ConfigError: for an absurd aspect ratio or iterations that do not fit the ladder.
+        ConfigError: for an absurd aspect ratio, an exact size of another shape than the content or
+            beside ``config.sizes``, or iterations that do not fit the ladder.
     """
+    if size is not None:
+        _check_shape(config, content, size)
     aspect = max(content) / min(content)
     if aspect > MAX_ASPECT:
         raise ConfigError(
@@ -90,18 +102,33 @@ def plan(config: Config, content: Size, styles: Sequence[Size]) -> tuple[Rung, .
         )
     # The short side of the first rung must still show something to the deepest layer.
     smallest = max(config.min_size, round(config.min_short_side * aspect))
-    sides = config.sizes or long_sides(config.size, min(smallest, config.size))
+    final = config.size if size is None else max(size)
+    sides = config.sizes or long_sides(final, min(smallest, final))
     steps = iterations(config, len(sides))
     return tuple(
         Rung(
             index=i,
-            size=scale_to(content, side),
+            size=scale_to(size or content, side),
             num_iterations=steps[i],
             learning_rate=config.learning_rate_at(i),
             style_sizes=tuple(style_size(config, style, side) for style in styles),
         )
         for i, side in enumerate(sides)
     )
+
+
+def _check_shape(config: Config, content: Size, size: Size) -> None:
+    if config.sizes:
+        raise ConfigError("the size of the print is exact: leave --sizes out")
+    if min(size) < 32:
+        raise ConfigError(f"a painting of {size[1]}x{size[0]} px is too small: give more dpi")
+    # Cropping to whole pixels of a small photograph may miss the shape by a little.
+    tolerance = 0.01 + 1 / min(content)
+    if abs(math.log(content[0] / content[1] * size[1] / size[0])) > tolerance:
+        raise ConfigError(
+            f"the content is {content[1]}x{content[0]} and the painting {size[1]}x{size[0]}:"
+            " crop the content to the same shape"
+        )
 
 
 def style_size(config: Config, style: Size, long_side: int) -> Size:

@@ -6,6 +6,7 @@ that statistic. A weight therefore means the same for every layer, network and p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -201,15 +202,17 @@ def newton_schulz(
     identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
     scale = torch.linalg.matrix_norm(matrix)
     y, z = matrix / scale, identity
+    constant = _LIFT[0] * identity
     for _ in range(_NUM_LIFTS):
         x = z @ y
-        step = _LIFT[0] * identity + _LIFT[1] * x + _LIFT[2] * (x @ x)
+        step = torch.addmm(constant, x, torch.add(_LIFT[1] * identity, x, alpha=_LIFT[2]))
         y, z = y @ step, step @ z
+    constant = 1.5 * identity
     tolerance = max(tolerance, 4 * torch.finfo(matrix.dtype).eps)
     for _ in range(max_steps):
-        step = 1.5 * identity - 0.5 * (z @ y)
+        step = torch.addmm(constant, z, y, alpha=-0.5)
         y, z = y @ step, step @ z
-        if (step - identity).abs().max() < tolerance:
+        if torch.dist(step, identity, p=math.inf) < tolerance:
             break
     y, z = (y + y.T) / 2, (z + z.T) / 2
     return y * scale.sqrt(), z / scale.sqrt()

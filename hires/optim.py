@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +20,17 @@ class CanvasOptimizer(Protocol):
     """What the optimisation loop needs of an optimizer."""
 
     canvas: Tensor
+    num_steps: int
+
+    @property
+    def picture(self) -> Tensor:
+        """The picture so far, (1, 3, H, W) in [0, 1]: not a copy, the next step changes it."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next steps depend on: tensors (not copies) and numbers by name.
+
+        `restored` makes the optimizer from it that goes on bit by bit as this one.
+        """
 
     def step(self, evaluate: Evaluate) -> None:
         """Evaluate and move the canvas once. Raises `NonFiniteError` before touching the canvas."""
@@ -77,9 +88,36 @@ class Adam:
             share = (1 - self.averaging) / (1 - self.averaging**self.num_steps)
             self.average.lerp_(self.canvas, share)
 
+    @property
+    def picture(self) -> Tensor:
+        """The running average if there is one, else the canvas."""
+        return self.canvas if self.average is None else self.average
+
     def result(self) -> Tensor:
-        """The running average if there is one, else the canvas; a copy."""
-        return (self.canvas if self.average is None else self.average).clone()
+        """A copy of the picture."""
+        return self.picture.clone()
+
+    def state(self) -> dict[str, Any]:
+        """Canvas, average, moments, and the numbers that go with them; no copies."""
+        return {
+            "kind": "adam",
+            "canvas": self.canvas,
+            "average": self.average,
+            "averaging": self.averaging,
+            "num_steps": self.num_steps,
+            "learning_rate": self._adam.param_groups[0]["lr"],
+            "moments": dict(self._adam.state.get(self.canvas, {})),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Adam:
+        """The optimizer that had this state; it takes the tensors over."""
+        adam = cls(state["canvas"], learning_rate=state["learning_rate"], averaging=0)
+        adam.averaging, adam.average = state["averaging"], state["average"]
+        adam.num_steps = state["num_steps"]
+        if state["moments"]:
+            adam._adam.state[adam.canvas] = dict(state["moments"])
+        return adam
 
     def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> Adam:
         """Carry canvas and moments to the next rung.
@@ -114,6 +152,7 @@ class LBFGS:
     def __init__(self, canvas: Tensor, *, learning_rate: float, history_size: int) -> None:
         self.canvas = canvas
         self.history_size = history_size
+        self.num_steps = 0
         self._lbfgs = torch.optim.LBFGS(
             [canvas],
             lr=learning_rate,
@@ -137,10 +176,41 @@ class LBFGS:
         step(closure)
         self.canvas.grad = None
         self.canvas.clamp_(0, 1)
+        self.num_steps += 1
+
+    @property
+    def picture(self) -> Tensor:
+        """The canvas."""
+        return self.canvas
 
     def result(self) -> Tensor:
         """A copy of the canvas."""
         return self.canvas.clone()
+
+    def state(self) -> dict[str, Any]:
+        """Canvas, curvature pairs, last direction and gradient, and their numbers; no copies."""
+        history = self._lbfgs.state.get(self.canvas, {})
+        return {
+            "kind": "lbfgs",
+            "canvas": self.canvas,
+            "history_size": self.history_size,
+            "num_steps": self.num_steps,
+            "learning_rate": self._lbfgs.param_groups[0]["lr"],
+            # PyTorch overwrites `al` before it reads it.
+            "history": {name: value for name, value in history.items() if name != "al"},
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> LBFGS:
+        """The optimizer that had this state; it takes the tensors over."""
+        lbfgs = cls(
+            state["canvas"],
+            learning_rate=state["learning_rate"],
+            history_size=state["history_size"],
+        )
+        lbfgs.num_steps = state["num_steps"]
+        lbfgs._lbfgs.state[lbfgs.canvas] = dict(state["history"])
+        return lbfgs
 
     def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> LBFGS:
         """Carry the canvas to the next rung; curvature pairs of another size are useless there."""
@@ -157,3 +227,9 @@ def canvas_optimizer(
         return Adam(canvas, learning_rate=learning_rate, averaging=averaging)
     assert kind == "lbfgs", kind
     return LBFGS(canvas, learning_rate=learning_rate, history_size=history_size)
+
+
+def restored(state: Mapping[str, Any]) -> CanvasOptimizer:
+    """The optimizer that had this state (`CanvasOptimizer.state`); it takes the tensors over."""
+    kinds: dict[str, type[Adam] | type[LBFGS]] = {"adam": Adam, "lbfgs": LBFGS}
+    return kinds[state["kind"]].from_state(state)

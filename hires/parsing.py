@@ -8,7 +8,7 @@ import re
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -18,6 +18,7 @@ from hires.config import ConfigError
 Command = TypeVar("Command")
 
 AUTO = "auto"
+MISSING: Any = tyro.MISSING
 _HELP = "--help lists what there is"
 
 
@@ -31,6 +32,7 @@ def parse(
     *,
     prog: str = "hires",
     description: str | None = None,
+    default: Command | None = None,
 ) -> Command:
     """Turn arguments into a command.
 
@@ -39,26 +41,29 @@ def parse(
         argv: arguments without the program's name.
         prog: the program's name in help and messages.
         description: heads the help; the dataclass's docstring if not given.
+        default: holds for whatever the arguments leave open; required is what is `MISSING` in it.
 
     Raises:
         UsageError: if the arguments cannot be understood.
         ConfigError: if a setting's value is not allowed.
         SystemExit: with code 0 after ``--help``.
     """
+    given: dict[str, Any] = {} if default is None else {"default": default}
 
-    def attempt() -> Command:
+    def attempt() -> Any:
         return tyro.cli(
             command,
             args=list(argv),
             prog=prog,
             description=description,
+            **given,
             registry=_registry(),
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.PositionalMetavarFromFieldName),
         )
 
     try:
         with redirect_stderr(io.StringIO()):
-            return attempt()
+            return cast(Command, attempt())
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -67,7 +72,7 @@ def parse(
     # with other characters unless stdout is UTF-8.
     printed, stdout = io.StringIO(), io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     with _columns("10000"), redirect_stdout(stdout), redirect_stderr(printed), suppress(SystemExit):
-        return attempt()
+        return cast(Command, attempt())
     raise UsageError(one_line(printed.getvalue()))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hires.encoding import FORMATS
+from hires.formats import READABLE
 from hires.images import ImageError, read_picture, resize
 
 # Decoded pictures are kept up to this many bytes, as 8 bit: reading again takes longer than a crop.
@@ -118,7 +118,7 @@ def _span(start: int, size: int, length: int, source: int) -> tuple[int, int]:
 def _pictures_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise ImageError(f"{folder}: no such folder; give folders of photographs to train on")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in FORMATS)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in READABLE)
     if not paths:
-        raise ImageError(f"{folder}: no pictures in this folder ({' '.join(FORMATS)})")
+        raise ImageError(f"{folder}: no pictures in this folder ({' '.join(READABLE)})")
     return paths

@@ -131,6 +131,23 @@ def plan_tiles(
     return TilePlan(tiles, core, num_kept, pixels * (besides + kept * num_kept))
 
 
+def replan(
+    network: Network,
+    names: Sequence[str],
+    size: tuple[int, int],
+    plan: TilePlan,
+    *,
+    core: int,
+    num_kept: int,
+) -> TilePlan:
+    """The tiles of an earlier run instead of those of a plan, which are returned if they agree."""
+    if (plan.core, plan.num_kept) == (core, num_kept):
+        return plan
+    halo, alignment = network.reach(names)
+    tiles = grid(size, core=core, halo=halo, alignment=alignment)
+    return TilePlan(tiles, core, num_kept, plan.bytes_needed)
+
+
 def _smaller(core: int, alignment: int) -> int:
     """The next core to try: about 6% less."""
     return min(round_up(int(core * 0.94), alignment), core - alignment)

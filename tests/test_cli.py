@@ -60,7 +60,11 @@ def work(studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def typed(*extra: str, command: str = "stylize") -> list[str]:
     words = [command, "content.png", "style.jpg", "--features", "tiny.safetensors", *TINY]
-    return [*words, "-o", "out.png", *extra] if command == "stylize" else [*words, *extra]
+    return (
+        [*words, "-o", "out.png", "--no-run-dir", *extra]
+        if command == "stylize"
+        else [*words, *extra]
+    )
 
 
 def made(folder: Path) -> set[str]:
@@ -136,9 +140,12 @@ BAD = {
     "no argument": (["stylize"], "missing CONTENT, -o PATH"),
     "no style": (["stylize", "content.png", "-o", "out.png"], "missing STYLE"),
     "no output": (["stylize", "content.png", "style.jpg"], "missing -o PATH"),
-    "no value": (typed()[:-1], "-o/--output needs a value"),
-    "no command": ([], "missing command: choose one of stylize, plan, doctor"),
-    "unknown command": (["paint"], "unknown argument 'paint': choose one of stylize, plan, doctor"),
+    "no value": (typed("-o"), "-o/--output needs a value"),
+    "no command": ([], "missing command: choose one of stylize, resume, plan, "),
+    "unknown command": (
+        ["paint"],
+        "unknown argument 'paint': choose one of stylize, resume, plan, ",
+    ),
     "not a number": (typed("--size", "big"), "--size: 'big' is not a whole number"),
     "not numbers": (typed("--iterations", "9", "x"), "--iterations: 'x' is not a whole number"),
     "empty numbers": (typed("--iterations"), "--iterations: needs at least one number"),
@@ -203,7 +210,7 @@ class TestBadInput:
     def test_an_error_that_only_a_bug_can_cause_is_not_hidden(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hires.easel.read_picture", lambda _: 1 / 0)
+        monkeypatch.setattr("hires.easel.read_picture", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             cli.main(typed())
 
@@ -216,8 +223,8 @@ def cut_short(error: BaseException, monkeypatch: pytest.MonkeyPatch, num_steps: 
     """Let every run end with an error after some steps."""
     real = engine.iter_stylize
 
-    def run(*arguments: Any) -> Iterator[Any]:
-        yield from itertools.islice(real(*arguments), num_steps)
+    def run(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield from itertools.islice(real(*arguments, **options), num_steps)
         raise error
 
     monkeypatch.setattr("hires.easel.iter_stylize", run)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
-from hires import encoding
+from hires import encoding, raster
 from hires.images import (
     ImageError,
     SaveError,
@@ -933,4 +933,4 @@ def test_quantising_makes_no_float_copy(
 
     monkeypatch.setattr(torch, "cat", watched)
     save_image(noise(1000, 50), tmp_path / "out.tif", bit_depth=bit_depth)
-    assert 0 < largest <= encoding.BAND_ROWS * 50 * 3
+    assert 0 < largest <= raster.BAND_ROWS * 50 * 3

@@ -10,7 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hires import kernels
-from hires.kernels import conv_relu, max_pool, moment_sums, row_sums, squared_error
+from hires.kernels import (
+    border_kernels,
+    conv_relu,
+    max_pool,
+    moment_sums,
+    quad_kernel,
+    row_sums,
+    squared_error,
+)
 
 WINDOW = (slice(1, 4), slice(0, 3))
 
@@ -54,7 +62,7 @@ def test_a_replicated_border_equals_a_padded_copy(
     x, weight, bias = random(2, 3, *size), random(4, 3, 3, 3, seed=1), random(4, seed=2)
     turned = weight.flip(2, 3).transpose(0, 1)
     mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    y = conv_relu(mine, weight, bias, turned, padding, True, replicate=True)
+    y = conv_relu(mine, weight, bias, turned, padding, True, borders=border_kernels(weight))
     rows, columns = padding
     copy = F.pad(theirs, (columns, columns, rows, rows), mode="replicate")
     wanted = F.relu(F.conv2d(copy, weight, bias))
@@ -62,6 +70,22 @@ def test_a_replicated_border_equals_a_padded_copy(
     slope = random(*y.shape, seed=3)
     (found,) = torch.autograd.grad(y, mine, slope)
     (expected,) = torch.autograd.grad(wanted, theirs, slope)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(8, 6), (7, 6), (8, 5), (7, 5), (4, 4)])
+@pytest.mark.parametrize("padding", list(itertools.product((0, 1), (0, 1))))
+def test_four_pixels_at_a_time_are_the_same_pixels(
+    padding: tuple[int, int], size: tuple[int, int]
+) -> None:
+    x, weight, bias = random(2, 3, *size), random(8, 3, 3, 3, seed=1), random(8, seed=2)
+    turned = weight.flip(2, 3).transpose(0, 1)
+    x.requires_grad_()
+    plain = conv_relu(x, weight, bias, turned, padding, True)
+    quick = conv_relu(x, weight, bias, turned, padding, True, quads=quad_kernel(turned))
+    slope = random(*plain.shape, seed=3)
+    found, expected = (torch.autograd.grad(y, x, slope)[0] for y in (quick, plain))
+    assert found.shape == expected.shape
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -81,6 +105,18 @@ def test_max_pool_equals_torch(size: tuple[int, int]) -> None:
     x = random(2, 3, *size).contiguous(memory_format=torch.channels_last)
     mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
     y, wanted = max_pool(mine), F.max_pool2d(theirs, 2)
+    assert torch.equal(y, wanted)
+    slope = random(*y.shape, seed=3)
+    (found,) = torch.autograd.grad(y, mine, slope)
+    (expected,) = torch.autograd.grad(wanted, theirs, slope)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 7)])
+def test_max_pool_takes_the_relu_along(size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, wanted = max_pool(mine, relu=True), F.max_pool2d(F.relu(theirs), 2)
     assert torch.equal(y, wanted)
     slope = random(*y.shape, seed=3)
     (found,) = torch.autograd.grad(y, mine, slope)

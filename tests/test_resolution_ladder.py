@@ -65,8 +65,8 @@ def test_interrupted_keeps_what_is_painted(
 ) -> None:
     real = engine.iter_stylize
 
-    def cut(*arguments: Any) -> Iterator[Any]:
-        yield from itertools.islice(real(*arguments), 3)
+    def cut(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield from itertools.islice(real(*arguments, **options), 3)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("hires.easel.iter_stylize", cut)

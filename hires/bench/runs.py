@@ -109,9 +109,17 @@ def new_report(
 
 
 def alternate(
-    workers: Mapping[str, Worker], rounds: int, *, warmup: int = 1
+    workers: Mapping[str, Worker], rounds: int, *, warmup: int = 1, burst: int = 1
 ) -> dict[str, list[dict[str, Any]]]:
-    """Ask each worker for a step in turn, so that a machine's moods fall on all of them alike.
+    """Ask each worker for steps in turn, so that a machine's moods fall on all of them alike.
+
+    Args:
+        workers: by name.
+        rounds: timed turns of each.
+        warmup: turns before them.
+        burst: steps in a turn. A short step beside a long one finds its data pushed out of the
+            caches and its threads asleep, which within a run happens once; several steps in a row
+            are what a run is made of.
 
     Returns:
         What each worker said of its steps. The warm-up steps come first in each list; they are not
@@ -120,5 +128,5 @@ def alternate(
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
     for _ in range(warmup + rounds):
         for name, worker in workers.items():
-            answers[name].append(worker.ask("step"))
+            answers[name] += [worker.ask("step") for _ in range(burst)]
     return answers

@@ -3,67 +3,136 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
+from hires import repeat
 from hires.arguments import Plan, Stylize
 from hires.display import Display, open_display
 from hires.easel import Easel, partial_path
-from hires.engine import StylizeError
+from hires.engine import Progress, StylizeError
 from hires.exits import EXIT_INTERRUPTED, mendable, tell
 from hires.images import ImageError
+from hires.recorder import Recorder
+from hires.rundir import RunDirectory, claim
+from hires.snapshots import Snapshot
 
 
 def run(job: Stylize) -> int:
     """Paint a picture and save it."""
     easel = set_up(job)
-    started = time.monotonic()
-    try:
-        with open_display(quiet=job.quiet) as display:
-            _paint(easel, display, job.output)
-        easel.save(job.output)
-    except KeyboardInterrupt:
-        return _save_interrupted(easel, job.output)
-    if not job.quiet:
-        height, width = easel.size
-        print(f"{job.output}: {width}x{height}, painted in {time.monotonic() - started:.1f} s")
-    return 0
+    directory = None if job.no_run_dir else claim(job, easel.inputs)
+    return paint(easel, job, directory, quiet=job.quiet)
 
 
 def set_up(job: Plan) -> Easel:
     """Read the pictures and tell what the user should know before the run."""
+    again = repeat.warnings(job) if isinstance(job, Stylize) and job.source is not None else ()
     easel = Easel(job)
-    for warning in easel.warnings:
+    for warning in (*again, *easel.warnings):
         tell("hires", f"warning: {warning}")
     return easel
 
 
-def _paint(easel: Easel, display: Display, output: str) -> None:
+def paint(easel: Easel, job: Stylize, directory: RunDirectory | None, *, quiet: bool) -> int:
+    """Paint from where a run directory says, or from the start, and save the picture."""
+    started = time.monotonic()
+    recorder = None
+    if directory is not None:
+        recorder = Recorder(directory, easel.rungs, checkpoint_every=job.checkpoint_every)
+    try:
+        with open_display(quiet=quiet) as display:
+            _paint(easel, display, recorder, job.output)
+        _save(easel, recorder, job.output)
+    except KeyboardInterrupt:
+        return _save_interrupted(easel, recorder, job.output)
+    finally:
+        if directory is not None:
+            directory.release()
+    if not quiet:
+        height, width = easel.file_size
+        sheet = "" if easel.layout is None else f", {easel.layout.sheet}"
+        seconds = time.monotonic() - started
+        print(f"{job.output}: {width}x{height}{sheet}, painted in {seconds:.1f} s")
+    return 0
+
+
+def _paint(easel: Easel, display: Display, recorder: Recorder | None, output: str) -> None:
     """Paint to the end. Whatever ends the painting early, the picture so far is saved beside it."""
     display.begin(easel.rungs)
     try:
-        for progress in easel.steps():
+        for progress in _steps(easel, recorder):
+            if recorder is not None:
+                recorder.observe(progress)
             display.update(progress)
     except Exception as error:
         picture = error.picture if isinstance(error, StylizeError) else None
         if mendable(error) is None or (picture is None and easel.last is None):
             raise
+        hint = "" if picture is not None else _stopped(easel, recorder)
         path = partial_path(output)
         try:
             easel.save(path, picture)
         except ImageError as failure:
-            raise ValueError(f"{mendable(error)}; nothing is saved: {failure}") from error
-        raise ValueError(f"{mendable(error)}; the last good picture is saved as {path}") from error
+            raise ValueError(f"{mendable(error)}; nothing is saved: {failure}{hint}") from error
+        raise ValueError(
+            f"{mendable(error)}; the last good picture is saved as {path}{hint}"
+        ) from error
 
 
-def _save_interrupted(easel: Easel, output: str) -> int:
+def _steps(easel: Easel, recorder: Recorder | None) -> Iterator[Progress]:
+    """All steps, or those that an unfinished run has left to do."""
+    snapshot = None
+    if recorder is not None and recorder.directory.is_begun:
+        snapshot = recorder.directory.snapshot()
+        tell("hires", f"{recorder.path}: going on with its run {_where(easel, snapshot)}")
+    return easel.steps(snapshot)
+
+
+def _where(easel: Easel, snapshot: Snapshot | None) -> str:
+    if snapshot is None or snapshot.rung >= len(easel.rungs):
+        return "from the start"
+    rung = easel.rungs[snapshot.rung]
+    return (
+        f"after rung {rung.index + 1}/{len(easel.rungs)} ({rung.size[1]}x{rung.size[0]}),"
+        f" step {snapshot.iteration}/{rung.num_iterations}"
+    )
+
+
+def _save(easel: Easel, recorder: Recorder | None, output: str) -> None:
+    """Save the finished painting; if that fails, nothing that was painted is lost."""
+    assert easel.last is not None
+    try:
+        easel.save(output)
+    except ImageError as error:
+        hint = _stopped(easel, recorder)
+        if not hint:
+            raise
+        raise ImageError(f"{error}{hint}") from error
+    if recorder is not None:
+        recorder.finish(easel.last)
+
+
+def _stopped(easel: Easel, recorder: Recorder | None) -> str:
+    """Keep where the run stands; returns how to go on from there, to end a message with."""
+    if recorder is None or easel.last is None:
+        return ""
+    advice = recorder.stop(easel.last)
+    return f"; {advice}" if advice else ""
+
+
+def _save_interrupted(easel: Easel, recorder: Recorder | None, output: str) -> int:
     if easel.last is None:
         tell("hires", "interrupted before the first step: nothing is saved")
         return EXIT_INTERRUPTED
     tell("hires", f"interrupted at {easel.where()}: saving {output} (Ctrl-C again gives that up)")
+    hint = ""
     try:
+        # First what nobody can paint again, in case that there is little time.
+        hint = _stopped(easel, recorder)
         easel.save(output)
     except KeyboardInterrupt:
-        tell("hires", "interrupted again: nothing is saved")
+        tell("hires", f"interrupted again: nothing is saved{hint}")
         return EXIT_INTERRUPTED
     height, width = easel.last.rung.size
-    tell("hires", f"{output} holds the picture so far, {width}x{height}")
+    tell("hires", f"{output} holds the picture so far, {width}x{height}{hint}")
     return EXIT_INTERRUPTED

@@ -1,0 +1,26 @@
+"""``hires resume``: go on with a run that was cut short."""
+
+from __future__ import annotations
+
+from contextlib import chdir
+from pathlib import Path
+
+from hires.arguments import Resume
+from hires.commands.stylize import paint, set_up
+from hires.machine import use_threads
+from hires.rundir import folder_of, reopen
+from hires.settings import job_of
+
+
+def run(command: Resume) -> int:
+    """Check that the result will be the same, and paint what is left."""
+    directory = reopen(Path(command.directory), anyway=command.anyway)
+    try:
+        directory.path = directory.path.absolute()
+        # Sums are cut among the threads: another number would round them differently.
+        use_threads(directory.record.threads)
+        job = job_of(directory.record.settings)
+        with chdir(folder_of(directory.path, directory.record)):
+            return paint(set_up(job), job, directory, quiet=command.quiet)
+    finally:
+        directory.release()

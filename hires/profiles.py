@@ -1,0 +1,192 @@
+"""Colour profiles of finished files: the two that are made here, and any RGB profile from a file.
+
+Made profiles are ICC version 2 matrix profiles, which every print shop's software reads. Their
+numbers are the published ones: IEC 61966-2-1 for sRGB; for Adobe RGB (1998) its primaries, white
+and gamma.
+"""
+
+import struct
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyvips  # type: ignore[import-untyped]
+import torch
+from numpy.typing import NDArray
+from PIL import ImageCms
+from torch import Tensor
+
+from hires.formats import ImageError
+
+_D50 = (0.9642, 1.0, 0.8249)
+_D65 = (0.3127, 0.3290)  # x, y
+_BRADFORD = np.array(
+    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+)
+_SRGB_PRIMARIES = (0.64, 0.33), (0.30, 0.60), (0.15, 0.06)
+_ADOBE_PRIMARIES = (0.64, 0.33), (0.21, 0.71), (0.15, 0.06)
+_ADOBE_GAMMA = 563 / 256  # 2.19921875: what 2.2 became in eight binary digits
+_NUM_CURVE_POINTS = 1024
+_RENDERING = {"intent": "relative", "black_point_compensation": True}
+_MOST_BYTES = 32 * 2**20  # the largest printer tables stay far below it
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Profile:
+    """The colour space of a finished file.
+
+    Attributes:
+        name: the description inside the profile, which other programs show.
+        data: the profile itself, or None for the one that libvips carries for sRGB.
+        kind: how colours get there: unchanged, by Adobe RGB's formula, or by the profile's tables.
+    """
+
+    name: str
+    data: bytes | None
+    kind: str
+
+    def converted(self, band: Tensor) -> Tensor:
+        """Bring colours from sRGB into this space.
+
+        Args:
+            band: (3, H, W) float32 in [0, 1], sRGB-encoded.
+
+        Returns:
+            The same shape, float32 in [0, 1], encoded as the profile says.
+        """
+        if self.kind == "srgb":
+            return band
+        return _to_adobe_rgb(band) if self.kind == "adobe-rgb" else _by_tables(band, self.data)
+
+
+PLAIN_SRGB = Profile("sRGB", None, "srgb")
+
+
+def output_profile(choice: str) -> Profile:
+    """The profile that ``--icc`` asks for: ``srgb``, ``adobe-rgb`` or the path of an RGB profile.
+
+    Raises:
+        ImageError: for a file that is missing, no profile, or not one to convert RGB pictures to.
+    """
+    if choice == "srgb":
+        name = "sRGB IEC61966-2.1"
+        return Profile(name, matrix_profile(name, _SRGB_PRIMARIES, _srgb_curve()), "srgb")
+    if choice == "adobe-rgb":
+        name = "Compatible with Adobe RGB (1998)"
+        curve = struct.pack(">IH", 1, round(_ADOBE_GAMMA * 256))
+        return Profile(name, matrix_profile(name, _ADOBE_PRIMARIES, curve), "adobe-rgb")
+    return _from_file(Path(choice))
+
+
+def _from_file(path: Path) -> Profile:
+    problem = f"cannot use the profile {path}: "
+    hint = "; give srgb, adobe-rgb or the path of an RGB profile (.icc)"
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES)
+    except OSError as error:
+        raise ImageError(problem + (error.strerror or str(error)) + hint) from error
+    try:
+        opened = ImageCms.ImageCmsProfile(BytesIO(data))
+    except (OSError, ImageCms.PyCMSError):
+        raise ImageError(f"{problem}it is no colour profile{hint}") from None
+    space = opened.profile.xcolor_space.strip()
+    if space != "RGB":
+        raise ImageError(f"{problem}it is for {space}, not for RGB{hint}")
+    source = ImageCms.createProfile("sRGB")
+    try:
+        ImageCms.buildTransform(source, opened, "RGB", "RGB")
+    except ImageCms.PyCMSError:
+        raise ImageError(f"{problem}colours cannot be converted to it{hint}") from None
+    return Profile(ImageCms.getProfileDescription(opened).strip(), data, "tables")
+
+
+def _to_adobe_rgb(band: Tensor) -> Tensor:
+    linear = torch.where(band <= 0.04045, band / 12.92, ((band + 0.055) / 1.055) ** 2.4)
+    matrix = np.linalg.inv(_to_xyz(_ADOBE_PRIMARIES)) @ _to_xyz(_SRGB_PRIMARIES)
+    mixed = torch.einsum("ij,jhw->ihw", torch.from_numpy(matrix).to(band), linear)
+    return mixed.clamp_(0, 1).pow_(1 / _ADOBE_GAMMA)
+
+
+def _by_tables(band: Tensor, profile: bytes | None) -> Tensor:
+    """Through lcms: relative colorimetric, black points matched, from 16 bit to 16 bit by Lab."""
+    levels = band.mul(65535).round_().permute(1, 2, 0).numpy().astype(np.uint16)
+    height, width = levels.shape[:2]
+    image = pyvips.Image.new_from_memory(np.ascontiguousarray(levels), width, height, 3, "ushort")
+    image = image.copy(interpretation="rgb16")
+    lab = image.icc_import(pcs="lab", input_profile="srgb", **_RENDERING).copy()
+    # icc_export takes a profile from the picture itself, which saves a temporary file.
+    lab.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    result = lab.icc_export(pcs="lab", depth=16, **_RENDERING).numpy()
+    return torch.from_numpy(result.astype(np.float32) / 65535).permute(2, 0, 1)
+
+
+def matrix_profile(name: str, primaries: tuple[tuple[float, float], ...], curve: bytes) -> bytes:
+    """Write an ICC version 2.4 display profile (ICC.1:2001-04) with a white of D65.
+
+    Args:
+        name: its description, ASCII.
+        primaries: x and y of red, green and blue.
+        curve: the body of a ``curv`` tag, for all three.
+    """
+    white = _xyz(*_D65)
+    columns = (_adaptation(white) @ _to_xyz(primaries)).T
+    text = name.encode("ascii") + b"\0"
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", len(text)) + text + bytes(78),
+        b"cprt": b"text" + bytes(4) + b"No copyright; use freely\0",
+        b"wtpt": _point(white),
+        b"rXYZ": _point(columns[0]),
+        b"gXYZ": _point(columns[1]),
+        b"bXYZ": _point(columns[2]),
+    }
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), b"curv" + bytes(4) + curve)
+    return _assembled(tags)
+
+
+def _assembled(tags: dict[bytes, bytes]) -> bytes:
+    """Header, table of tags and their data, each aligned to four bytes; equal data stands once."""
+    start = 128 + 4 + 12 * len(tags)
+    body = b""
+    places: dict[bytes, int] = {}
+    for data in dict.fromkeys(tags.values()):
+        places[data] = start + len(body)
+        body += data + bytes(-len(data) % 4)
+    table = b"".join(
+        name + struct.pack(">2I", places[data], len(data)) for name, data in tags.items()
+    )
+    header = struct.pack(">I4xI4s4s4s", start + len(body), 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
+    header += struct.pack(">3i", *(round(value * 65536) for value in _D50))
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def _point(xyz: Matrix) -> bytes:
+    return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65536) for value in xyz))
+
+
+def _srgb_curve() -> bytes:
+    levels = np.linspace(0, 1, _NUM_CURVE_POINTS)
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    points = np.rint(linear * 65535).astype(int).tolist()
+    return struct.pack(f">I{len(points)}H", len(points), *points)
+
+
+def _xyz(x: float, y: float) -> Matrix:
+    return np.array([x / y, 1.0, (1 - x - y) / y])
+
+
+def _to_xyz(primaries: tuple[tuple[float, float], ...]) -> Matrix:
+    """Linear RGB to XYZ under D65: columns are the primaries, scaled so that white is white."""
+    columns = np.stack([_xyz(x, y) for x, y in primaries], axis=1)
+    return columns * np.linalg.solve(columns, _xyz(*_D65))
+
+
+def _adaptation(white: Matrix) -> Matrix:
+    """Bradford's linear adaptation from a white to D50, the white of all ICC profiles."""
+    gains = (_BRADFORD @ np.array(_D50)) / (_BRADFORD @ white)
+    result: Matrix = np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD
+    return result

@@ -1,0 +1,281 @@
+"""Files to tensors: orientation, colour profiles, alpha, 8 and 16 bit, and nothing read in vain.
+
+The reading half of `images`.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyvips  # type: ignore[import-untyped]
+import torch
+from torch import Tensor
+
+from hires.encoding import first_line, forget_messages
+from hires.formats import ImageError
+from hires.icc import to_srgb
+from hires.paper import Window
+from hires.raster import BAND_ROWS
+
+_LOADERS = ("jpegload", "pngload", "tiffload", "webpload")
+_NUM_COLOURS = {
+    **dict.fromkeys(("b-w", "grey16"), 1),
+    **dict.fromkeys(("srgb", "rgb", "rgb16", "scrgb"), 3),
+    "cmyk": 4,
+}
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A picture as read from a file.
+
+    Attributes:
+        pixels: (1, 3, H, W) float32, sRGB-encoded, in [0, 1]; upright.
+        alpha: (1, 1, H, W) float32 in [0, 1], straight (colours are not multiplied by it), or None.
+        bit_depth: 8, or 16 for a file of more than 8 bit per channel.
+        path: where it was read from.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None
+    bit_depth: int
+    path: Path
+
+
+def load_image(path: StrPath, *, window: Window | None = None) -> Tensor:
+    """Read a picture's colours: (1, 3, H, W) float32 sRGB in [0, 1]. See `read_picture`."""
+    return read_picture(path, window=window).pixels
+
+
+def picture_size(path: StrPath) -> tuple[int, int]:
+    """``(height, width)`` in pixels of a picture held upright. Only its header is read.
+
+    Raises:
+        ImageError: missing, empty or no picture of a supported kind.
+    """
+    path = Path(path)
+    with reading(path):
+        image = opened(path)
+        size = image.height, image.width
+        return size[::-1] if _orientation(image) > 4 else size
+
+
+def read_picture(
+    path: StrPath, *, max_long_side: int | None = None, window: Window | None = None
+) -> Picture:
+    """Read a JPEG, PNG, TIFF or WebP file, told by its content; of several pages the first.
+
+    The EXIF orientation is applied, an embedded ICC profile is converted to sRGB (relative
+    colorimetric with black point compensation) and a broken one is ignored with a warning. CMYK
+    without a profile is taken for a generic press. Floating-point TIFFs count as sRGB-encoded.
+
+    Args:
+        path: the file.
+        max_long_side: in pixels. A picture at least twice as long is reduced while it is read
+            (antialiased), to this or up to twice as much; a smaller one comes whole.
+        window: read only this part of the upright picture. The rest is passed over by the decoder
+            and never held in memory; a tiled TIFF is not even read there.
+
+    Raises:
+        ImageError: missing, empty, truncated, damaged or no picture, an unsupported compression,
+            pixel type or colour space, or too large for the memory.
+        ValueError: for a window beyond the picture, or together with a max_long_side.
+    """
+    path = Path(path)
+    if max_long_side is not None and (max_long_side < 1 or window is not None):
+        raise ValueError(
+            f"max_long_side must be at least 1 and alone, got {max_long_side} and {window}"
+        )
+    with reading(path):
+        image = _cropped(opened(path, max_long_side), window)
+        image = _upright(_shrunk(_integers(image, path), max_long_side))
+        bit_depth = 8 if image.format == "uchar" else 16
+        colour, alpha = _separated(image, path)
+        pixels, alpha_plane = _decoded(to_srgb(colour, path), alpha, path)
+    return Picture(pixels, alpha_plane, bit_depth, path)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what libvips says while it opens or decodes a file into one line for the user."""
+    forget_messages()
+    try:
+        yield
+    except pyvips.Error as error:
+        raise ImageError(f"cannot read {path}: {_reading_problem(error)}") from error
+
+
+def _reading_problem(error: pyvips.Error) -> str:
+    detail = first_line(error)
+    if "known format" in detail:
+        return "it is not a JPEG, PNG, TIFF or WebP picture, or cut off; choose another file"
+    if "compression support" in detail:  # ZSTD, LZMA: without fail_on these would come out black
+        method = detail.split(" compression")[0].split()[-1]
+        return f"its {method} compression is not supported; save it with LZW or Deflate"
+    return f"it is truncated, damaged or of a rare kind ({detail}); save or fetch it anew"
+
+
+def opened(path: Path, max_long_side: int | None = None) -> pyvips.Image:
+    """Open a file; only its header is read. JPEGs may come at 1/2, 1/4 or 1/8 of their size."""
+    _require_file(path)
+    image = _lazy(path)
+    loader = image.get("vips-loader").removesuffix("_source")
+    if loader not in _LOADERS:
+        kind = loader.split("load")[0].upper()
+        raise ImageError(
+            f"cannot read {path}: {kind} is not supported; use JPEG, PNG, TIFF or WebP"
+        )
+    if loader != "jpegload" or max_long_side is None:
+        return image
+    ratio = max(image.width, image.height) // max_long_side
+    shrink = next(factor for factor in (8, 4, 2, 1) if factor <= max(ratio, 1))
+    return _lazy(path, shrink=shrink)
+
+
+def _lazy(path: Path, **options: int) -> pyvips.Image:
+    # A source, not a file name: libvips would take "[...]" in a name for options, and hand out the
+    # old pixels of a file that was overwritten. fail_on="error": "truncated" misses cut TIFFs.
+    source = pyvips.Source.new_from_file(os.fsencode(path))
+    return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error", **options)
+
+
+def _require_file(path: Path) -> None:
+    problem = _file_problem(path)
+    if problem is not None:
+        raise ImageError(f"cannot read {path}: {problem}")
+
+
+def _file_problem(path: Path) -> str | None:
+    try:
+        if path.is_dir():
+            return "it is a folder; give a picture file"
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            return "it is not a regular file; give a picture file"
+        with path.open("rb") as file:
+            return None if file.read(1) else "the file is empty; choose another file"
+    except FileNotFoundError:
+        return "there is no such file; check the path"
+    except (OSError, ValueError) as error:
+        return f"{error}; check the path and its permissions"
+
+
+def _integers(image: pyvips.Image, path: Path) -> pyvips.Image:
+    """Bring every pixel type to 8 or 16 bit unsigned."""
+    if image.format in ("uchar", "ushort"):
+        return image
+    deep = {1: "grey16", 3: "rgb16"}.get(_num_colours(image, path), image.interpretation)
+    if image.format == "uint":
+        return (image >> 16).cast("ushort").copy(interpretation=deep)
+    if image.format != "float":
+        raise ImageError(
+            f"cannot read {path}: pixels of type {image.format} are not supported; "
+            "save it with 8 or 16 bit or 32-bit floats"
+        )
+    image = image.copy_memory()
+    values = image.numpy()
+    low, high = float(values.min()), float(values.max())  # NaN passes through both
+    tolerance = 1 / 255
+    if not (low >= -tolerance and high <= 1 + tolerance):
+        raise ImageError(
+            f"cannot read {path}: its values go from {low:g} to {high:g}; scale them to [0, 1]"
+        )
+    return (image * 65535).rint().cast("ushort").copy(interpretation=deep)
+
+
+def _shrunk(image: pyvips.Image, max_long_side: int | None) -> pyvips.Image:
+    long_side = max(image.width, image.height)
+    if max_long_side is None or long_side < 2 * max_long_side:
+        return image
+    width = max(1, round(image.width * max_long_side / long_side))
+    height = max(1, round(image.height * max_long_side / long_side))
+    return image.resize(width / image.width, vscale=height / image.height)
+
+
+def _cropped(image: pyvips.Image, window: Window | None) -> pyvips.Image:
+    if window is None:
+        return image
+    orientation = _orientation(image)
+    size = image.height, image.width
+    top, left, height, width = _as_stored(window, size, orientation)
+    if top < 0 or left < 0 or top + height > size[0] or left + width > size[1]:
+        raise ValueError(f"{window} reaches beyond a picture of {size[1]}x{size[0]} px")
+    return image.crop(left, top, width, height)
+
+
+def _as_stored(
+    window: Window, stored: tuple[int, int], orientation: int
+) -> tuple[int, int, int, int]:
+    """Where a window of the upright picture lies in the file: top, left, height, width."""
+    top, left, height, width = window.top, window.left, window.height, window.width
+    if orientation > 4:  # rows of the file are columns of the picture
+        top, left, height, width = left, top, width, height
+    if orientation in (3, 4, 6, 7):  # the file's first row is the last row or column
+        top = stored[0] - top - height
+    if orientation in (2, 3, 7, 8):
+        left = stored[1] - left - width
+    return top, left, height, width
+
+
+def _orientation(image: pyvips.Image) -> int:
+    """EXIF's number for how the picture is held, 1 to 8; from 5 on it lies on its side."""
+    return int(image.get("orientation")) if "orientation" in image.get_fields() else 1
+
+
+def _upright(image: pyvips.Image) -> pyvips.Image:
+    if _orientation(image) == 1:
+        return image
+    return image.copy_memory().autorot()  # a streamed image cannot be read out of order
+
+
+def _num_colours(image: pyvips.Image, path: Path) -> int:
+    try:
+        return _NUM_COLOURS[image.interpretation]
+    except KeyError:
+        raise ImageError(
+            f"cannot read {path}: colour space {image.interpretation} is not supported; "
+            "convert it to RGB"
+        ) from None
+
+
+def _separated(image: pyvips.Image, path: Path) -> tuple[pyvips.Image, pyvips.Image | None]:
+    """Colour bands and the first extra band, which is straight alpha (libvips divides it out)."""
+    count = _num_colours(image, path)
+    if image.bands < count:
+        raise ImageError(f"cannot read {path}: {image.bands} channels; convert it to RGB")
+    if image.bands == count:
+        return image, None
+    return image.extract_band(0, n=count), image.extract_band(count)
+
+
+def _decoded(
+    colour: pyvips.Image, alpha: pyvips.Image | None, path: Path
+) -> tuple[Tensor, Tensor | None]:
+    """Run the decoder once, into (1, 3, H, W) and (1, 1, H, W) or None."""
+    shape = (colour.height, colour.width)
+    try:  # the largest piece first, so that an impossible size fails before any work
+        pixels = torch.empty((1, 3, *shape))
+        plane = None if alpha is None else torch.empty((1, 1, *shape))
+    except RuntimeError as error:
+        megapixels = colour.width * colour.height / 1e6
+        raise ImageError(
+            f"cannot read {path}: {megapixels:.0f} megapixels do not fit the memory; shrink it"
+        ) from error
+    if alpha is not None:
+        if colour.format != alpha.format:
+            alpha = (alpha * 257).cast("ushort")
+        colour = colour.bandjoin(alpha)
+    array = colour.numpy().reshape(*shape, colour.bands)
+    peak = float(np.iinfo(array.dtype).max)
+    num_colours = colour.bands - (alpha is not None)
+    for top in range(0, shape[0], BAND_ROWS):
+        rows = slice(top, top + BAND_ROWS)
+        band = torch.from_numpy(array[rows].astype(np.float32) / peak).permute(2, 0, 1)  # (C, h, W)
+        pixels[0, :, rows] = band[:num_colours]
+        if plane is not None:
+            plane[0, :, rows] = band[num_colours:]
+    return pixels, plane
