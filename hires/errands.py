@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hires.config import ConfigError
+from hires.delivery import Delivery
 from hires.formats import FORMATS, READABLE
 from hires.images import ImageError, check_output
 
@@ -34,14 +35,50 @@ class Errands:
     skipped: tuple[Path, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What every picture is saved as.
+
+    Attributes:
+        bit_depth: 8 or 16.
+        dpi: pixels per inch, None if the file will not tell.
+        delivery: what the files are for.
+    """
+
+    bit_depth: int
+    dpi: float | None
+    delivery: Delivery
+
+    def check(
+        self, target: Path, *, inputs: Sequence[Path] = (), size: tuple[int, int] | None = None
+    ) -> None:
+        """Refuse what cannot be saved there; see `check_output`."""
+        check_output(
+            target,
+            bit_depth=self.bit_depth,
+            inputs=inputs,
+            size=size,
+            dpi=self.dpi,
+            delivery=self.delivery,
+        )
+
+    def name_for(self, source: Path) -> str:
+        """The source's name, with an ending that holds this."""
+        purpose = self.delivery.deliver
+        kind = FORMATS[purpose].get(source.suffix.lower())
+        if kind and self.delivery.depth(self.bit_depth) in kind.depths:
+            return source.name
+        return f"{source.stem}{'.tif' if purpose == 'lab' else '.png'}"
+
+
 def plan_errands(
-    contents: Sequence[str], output: str, *, overwrite: bool, bit_depth: int, model: str
+    contents: Sequence[str], output: str, *, overwrite: bool, model: str, outcome: Outcome
 ) -> Errands:
     """Find the pictures, and a place for each.
 
     A single file goes to the file ``output``, if that has a picture's ending; everything else into
-    the folder ``output``, under its own name, with .png in place of an ending that does not hold
-    ``bit_depth``. The folder is made if it is missing.
+    the folder ``output``, under its own name, with .png (.tif for a lab) in place of an ending that
+    does not hold the outcome. The folder is made if it is missing.
 
     Raises:
         ValueError: if there is nothing to read, two pictures have one name, or a place cannot be
@@ -55,19 +92,19 @@ def plan_errands(
     if to_file and overwrite:
         raise ConfigError("--overwrite is for folders: a single file is always made anew")
     if to_file:
-        check_output(target, bit_depth=bit_depth, inputs=_files([*sources, Path(model)]))
+        outcome.check(target, inputs=_files([*sources, Path(model)]))
         return Errands((Errand(sources[0], target),), ())
     _make_folder(target)
-    return _into_folder(sources, target, overwrite=overwrite, bit_depth=bit_depth, model=model)
+    return _into_folder(sources, target, overwrite=overwrite, model=model, outcome=outcome)
 
 
 def _into_folder(
-    sources: Sequence[Path], folder: Path, *, overwrite: bool, bit_depth: int, model: str
+    sources: Sequence[Path], folder: Path, *, overwrite: bool, model: str, outcome: Outcome
 ) -> Errands:
     taken: dict[Path, Path] = {}
     todo, skipped = [], []
     for source in sources:
-        target = folder / _name(source, bit_depth)
+        target = folder / outcome.name_for(source)
         if target in taken:
             raise ConfigError(
                 f"{taken[target]} and {source} would both become {target}: rename one of them"
@@ -76,14 +113,9 @@ def _into_folder(
         if target.exists() and not overwrite and not os.path.samefile(target, source):
             skipped.append(target)
             continue
-        check_output(target, bit_depth=bit_depth, inputs=_files([source, Path(model)]))
+        outcome.check(target, inputs=_files([source, Path(model)]))
         todo.append(Errand(source, target))
     return Errands(tuple(todo), tuple(skipped))
-
-
-def _name(source: Path, bit_depth: int) -> str:
-    kind = FORMATS["plain"].get(source.suffix.lower())
-    return source.name if kind and bit_depth in kind.depths else f"{source.stem}.png"
 
 
 def _expanded(content: str) -> list[Path]:

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from hires.config import ConfigError
+from hires.delivery import Delivery
 from hires.forward_config import ApplyConfig, TrainConfig
+from hires.paper import check_dpi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +77,28 @@ class Apply:
     bit_depth: Literal[8, 16] = 8
     """Bits per channel of the saved pictures; 16 for PNG and TIFF only."""
 
+    dpi: float | None = None
+    """Pixels per inch, recorded in the file; a PDF needs it."""
+
     quiet: bool = False
     """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
 
     config: OmitArgPrefixes[ApplyConfig] = field(default_factory=ApplyConfig)
     """How to apply."""
 
+    delivery: OmitArgPrefixes[Delivery] = field(default_factory=Delivery)
+    """How to hand it over."""
+
     def __post_init__(self) -> None:
-        """Refuse a call without a photograph."""
+        """Refuse a call without a photograph, and options that contradict each other."""
         if not self.contents:
             raise ConfigError("missing CONTENT: give at least one photograph after MODEL")
+        check_dpi(self.dpi)
+        self.delivery.depth(self.bit_depth)
+
+
+# Options of `Apply` that do not change a picture: they are not recorded in its file.
+NOT_OF_THE_APPLIED = ("contents", "output", "overwrite", "quiet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

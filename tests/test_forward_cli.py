@@ -115,6 +115,37 @@ class TestApply:
         assert float(found.alpha[..., :180].min()) > 0.99
         assert float(found.alpha[..., 204:].max()) < 0.01
 
+    def test_delivered_for_a_lab(self, capsys: pytest.CaptureFixture[str]) -> None:
+        save_image(random_image(72, 96), "photos/three.webp")
+        argv = ["apply", "style.safetensors", "photos", "-o", "made", "--quiet", *FP32]
+        argv += ["--deliver", "lab", "--icc", "adobe-rgb", "--dpi", "150"]
+        assert cli.main(argv) == 0
+        # Labs take no WebP and no PNG.
+        assert sorted(file.name for file in Path("made").iterdir()) == [
+            "one.tif",
+            "three.tif",
+            "two.jpg",
+        ]
+        assert cli.main(["inspect", "made/one.tif"]) == 0
+        told = capsys.readouterr().out
+        assert "96x72 px, 8 bit, 150 dpi" in told
+        assert "with the model style.safetensors" in told
+        assert re.search(r"^content +photos/one\.png \(SHA-256 ", told, re.MULTILINE)
+        assert re.search(r"^model +style\.safetensors \(SHA-256 ", told, re.MULTILINE)
+        options = "--precision fp32 --deliver lab --icc adobe-rgb --dpi 150"
+        assert re.search(rf"^options +{options}$", told, re.MULTILINE)
+        error = refusal(["stylize", "--from", "made/one.tif", "-o", "again.tif"], capsys)
+        assert "repeat it with hires apply style.safetensors" in error
+
+    def test_a_page(self, capsys: pytest.CaptureFixture[str]) -> None:
+        argv = ["apply", "style.safetensors", "photos/one.png", "-o", "page.pdf", *FP32, "--quiet"]
+        assert "--dpi" in refusal(argv, capsys)
+        assert cli.main([*argv, "--dpi", "72", "--no-metadata"]) == 0
+        assert cli.main(["inspect", "page.pdf"]) == 0
+        told = capsys.readouterr().out
+        assert "PDF, 96x72 px" in told
+        assert "unknown" in told
+
     def test_one_bad_picture_does_not_stop_the_others(
         self, work: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -144,6 +175,9 @@ class TestApply:
             ("style.safetensors photos/one.png -o out.png --thumbnail 99", "--mode thumbnail"),
             ("style.safetensors photos/one.png -o out.png --tile 3", "--tile is 3"),
             ("style.safetensors photos/one.png -o out.png --memory 10K", "at least"),
+            ("style.safetensors photos/one.png -o out.png --dpi 1", "--dpi is 1"),
+            ("style.safetensors photos/one.png -o out.png --deliver lab", "labs do not take"),
+            ("style.safetensors photos/one.png -o out.png --print A4", "--print"),
             ("style.safetensors -o out.png", "missing CONTENT"),
         ],
     )
@@ -203,6 +237,13 @@ class TestTrain:
         assert capsys.readouterr().out.startswith("out.png: 250x188, painted in")
         # 63 px are painted, enlarged to 252 and resampled to what was asked for.
         assert load_image("out.png").shape == (1, 3, 188, 250)
+        sheet = [*argv[: argv.index("--size")], *argv[argv.index("--size") + 2 :]]
+        sheet += ["--print", "10x8cm", "--dpi", "60", "--finish", "up.safetensors", "--quiet"]
+        sheet[sheet.index("out.png")] = "sheet.png"
+        assert cli.main(sheet) == 0
+        assert load_image("sheet.png").shape == (1, 3, 189, 236)
+        assert cli.main(["stylize", "--from", "sheet.png", "-o", "again.png", "--quiet"]) == 0
+        assert torch.equal(load_image("again.png"), load_image("sheet.png"))
         error = refusal([*argv, "--finish", "style.safetensors"], capsys)
         assert "is for style: give one that was trained for super-resolution" in error
         error = refusal([*argv[:-4], "--sizes", "99", "--finish", "up.safetensors"], capsys)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from hires.apply import Press
-from hires.errands import Errand, Errands, plan_errands
+from hires.errands import Errand, Errands, Outcome, plan_errands
 from hires.exits import EXIT_MENDABLE, mendable, tell
 from hires.feedforward import load_model
-from hires.forward_arguments import Apply
-from hires.images import check_output, read_picture, resize, save_image
+from hires.forward_arguments import NOT_OF_THE_APPLIED, Apply
+from hires.images import read_picture, resize, save_image
 from hires.memory import return_freed_memory
+from hires.provenance import Provenance, hashed, to_xmp
+from hires.settings import settings_of
 from hires.tally import Tally, open_tally
 
 
@@ -22,8 +25,8 @@ def run(job: Apply) -> int:
         job.contents,
         job.output,
         overwrite=job.overwrite,
-        bit_depth=job.bit_depth,
         model=job.model,
+        outcome=_outcome(job),
     )
     if errands.skipped and not job.quiet:
         count = len(errands.skipped)
@@ -66,7 +69,8 @@ def _one(job: Apply, press: Press, errand: Errand, report: Callable[[float], Non
     started = time.monotonic()
     picture = read_picture(errand.source)
     height, width = (side * press.factor for side in picture.pixels.shape[2:])
-    check_output(errand.target, bit_depth=job.bit_depth, size=(height, width))
+    _outcome(job).check(errand.target, size=(height, width))
+    xmp = _provenance(job, errand)
     try:
         result = press.apply(picture.pixels, report)
     except ValueError as error:
@@ -75,5 +79,30 @@ def _one(job: Apply, press: Press, errand: Errand, report: Callable[[float], Non
     alpha = picture.alpha
     if alpha is not None:
         alpha = resize(alpha, (height, width), clamp=True)
-    save_image(result, errand.target, bit_depth=job.bit_depth, alpha=alpha)
+    save_image(
+        result,
+        errand.target,
+        bit_depth=job.bit_depth,
+        alpha=alpha,
+        dpi=job.dpi,
+        delivery=job.delivery,
+        xmp=xmp,
+    )
     return f"{errand.target}: {width}x{height} in {time.monotonic() - started:.1f} s"
+
+
+def _outcome(job: Apply) -> Outcome:
+    return Outcome(bit_depth=job.bit_depth, dpi=job.dpi, delivery=job.delivery)
+
+
+def _provenance(job: Apply, errand: Errand) -> bytes | None:
+    """How the picture is made, as metadata; files are hashed now, before they can change."""
+    if job.delivery.no_metadata:
+        return None
+    settings = {
+        name: value for name, value in settings_of(job).items() if name not in NOT_OF_THE_APPLIED
+    }
+    inputs = [hashed("content", errand.source)]
+    if Path(job.model).is_file():
+        inputs.append(hashed("model", job.model))
+    return to_xmp(Provenance(seed=0, settings=settings, inputs=tuple(inputs)))
