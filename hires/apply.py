@@ -23,7 +23,7 @@ from hires.kernels import column_sums
 from hires.ladder import scale_to
 from hires.memory import keep_freed_memory
 from hires.precision import Precision, resolve_device, resolve_precision
-from hires.streaming import PICTURE, Course, Walk, plan_walks, tiles
+from hires.streaming import PICTURE, Course, Walk, bytes_needed, plan_walks, tiles
 from hires.tiling import Region, Span
 from hires.transformer import CENTRE, EPSILON, ModelError, Reach, Stage, convolve, enlarged
 
@@ -112,8 +112,11 @@ class Press:
         """How many times larger the result is."""
         return self.model.design.factor
 
-    def check(self, size: tuple[int, int]) -> None:
+    def check(self, size: tuple[int, int]) -> int:
         """Refuse a picture that is smaller than what one pixel of the result depends on.
+
+        Returns:
+            Bytes that feature maps will take, besides the picture before and after.
 
         Raises:
             ModelError: if it is; `ConfigError` if the memory does not hold a tile of it.
@@ -123,7 +126,9 @@ class Press:
                 f"the picture is {size[1]}x{size[0]}, smaller than the network's view: give one of"
                 f" at least {self.least_side} px on its short side"
             )
-        self._plan(Course(self.stages, size, self.factor), known=self._has_thumbnail(size))
+        course = Course(self.stages, size, self.factor)
+        walks = self._plan(course, known=self._has_thumbnail(size))
+        return bytes_needed(course, walks, self.precision.dtype.itemsize)
 
     @torch.no_grad()
     def apply(self, image: Tensor, report: Report = lambda _: None) -> Tensor:

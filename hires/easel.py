@@ -25,9 +25,9 @@ class Easel:
         job: what was typed.
 
     Attributes:
-        config: how to paint; with a finish, before it.
         layout: where the painting lies on its paper, None without one.
         rungs: the ladder.
+        finish: what enlarges the painting, if anything.
         size: ``(height, width)`` of the finished painting, without the margins of a paper.
         warnings: what the user should know before the run.
         content_size: ``(height, width)`` of what is painted of the content picture.
@@ -52,13 +52,13 @@ class Easel:
         )
         job.config.style_shares(len(style_sizes))
         self._exact_size = None if self.layout is None else self.layout.painted
-        self.config, self._finish = job.config, None
+        self.finish = None
         if job.finish is not None:
-            self._finish = Finish(job.finish, job.config, size, exact=self._exact_size)
-            self.config, self._exact_size = self._finish.config, self._finish.painted
-        self.rungs = ladder.plan(self.config, size, style_sizes, size=self._exact_size)
-        self.size = self.rungs[-1].size if self._finish is None else self._finish.size
-        self.warnings = ladder.warnings(self.config, self.rungs, style_sizes)
+            self.finish = Finish(job.finish, job.config, size, exact=self._exact_size)
+            self._exact_size = self.finish.painted
+        self.rungs = ladder.plan(job.config, size, style_sizes, size=self._exact_size)
+        self.size = self.rungs[-1].size if self.finish is None else self.finish.size
+        self.warnings = ladder.warnings(job.config, self.rungs, style_sizes)
         self.content_size = size
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
         self._check_output(self.file_size)
@@ -104,7 +104,7 @@ class Easel:
         run = iter_stylize(
             self._content.pixels,
             self._styles,
-            self.config,
+            self.job.config,
             size=self._exact_size,
             resume=resume,
         )
@@ -129,8 +129,8 @@ class Easel:
             assert self.last is not None, "nothing is painted yet"
             picture = self.last.picture()
             # A painting that was interrupted is saved at the size that it has.
-            if self._finish is not None and self.last.is_last:
-                picture = self._finish(picture)
+            if self.finish is not None and self.last.is_last:
+                picture = self.finish(picture)
         alpha = self._content.alpha
         if alpha is not None:
             alpha = resize(alpha, (picture.shape[2], picture.shape[3]), clamp=True)

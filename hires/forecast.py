@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from hires.config import Config, parse_layer
 from hires.engine import Studio
+from hires.finish import CANVAS_BYTES, Finish
 from hires.ladder import Rung
 from hires.walk import TilePlan
 
-# Three channels of float32.
-_CANVAS_BYTES = 12
 # An interpreter with torch, its optimizers and its compiled kernels loaded, measured on Linux.
 _PROGRAM_BYTES = 900 * 2**20
 
@@ -46,7 +45,7 @@ def forecast(
         ConfigError: if the memory budget is too small for one tile.
     """
     on_host = studio.device.type == "cpu"
-    constant = _PROGRAM_BYTES + _CANVAS_BYTES * num_input_pixels if on_host else 0
+    constant = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels if on_host else 0
     found = []
     for rung in rungs:
         tiles = studio.plan_tiles(config, rung.size)
@@ -56,12 +55,19 @@ def forecast(
     return tuple(found)
 
 
+def finish_bytes(studio: Studio, finish: Finish, *, num_input_pixels: int) -> int:
+    """Memory expected at most while a painting is enlarged; see `forecast`."""
+    on_host = studio.device.type == "cpu"
+    constant = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels if on_host else 0
+    return constant + finish.bytes_needed
+
+
 def state_bytes(config: Config, rung: int) -> int:
     """Bytes per pixel of canvas, gradient and what the optimizer keeps."""
     if config.optimizer == "adam":
-        return _CANVAS_BYTES * (5 if config.averaging else 4)
+        return CANVAS_BYTES * (5 if config.averaging else 4)
     history = max(20 >> rung, 3)
-    return _CANVAS_BYTES * (2 * history + 6)
+    return CANVAS_BYTES * (2 * history + 6)
 
 
 def content_bytes(config: Config, studio: Studio) -> float:

@@ -245,6 +245,18 @@ def _tile_bytes(course: Course, walk: Walk, core: Size, itemsize: int) -> int:
     return fullest * max(itemsize, 4 if walk.stop == course.last else itemsize)
 
 
+def bytes_needed(course: Course, walks: Sequence[Walk], itemsize: int) -> int:
+    """Bytes of what is kept and of a tile, at the fullest moment of the walks."""
+    fullest, kept = 0, PICTURE
+    for walk in walks:
+        held = itemsize * course.values(kept)
+        if walk.keep:
+            held = _bytes(course, walk.start, walk.stop, itemsize)
+            kept = walk.stop
+        fullest = max(fullest, held + _tile_bytes(course, walk, walk.core, itemsize))
+    return fullest
+
+
 def tiles(size: Size, core: Size) -> tuple[tuple[Region, ...], ...]:
     """Rows of regions that partition ``(height, width)``, each at most as large as the core."""
     columns = core_spans(size[1], core[1], 1)

@@ -231,19 +231,21 @@ class TestTrain:
     def test_super_resolution_then_finish(self, capsys: pytest.CaptureFixture[str]) -> None:
         words = "train --task super-resolution --factor 4 --images photos -o up.safetensors --quiet"
         assert cli.main([*words.split(), *TRAIN]) == 0
-        argv = ["stylize", "photos/one.png", "style.png", "-o", "out.png", "--size", "250"]
+        argv = ["stylize", "photos/one.png", "style.png", "-o", "out.png", "--size", "690"]
         argv += ["--iterations", "1", "--features", "tiny.safetensors", *FP32]
         assert cli.main([*argv, "--finish", "up.safetensors"]) == 0
-        assert capsys.readouterr().out.startswith("out.png: 250x188, painted in")
-        # 63 px are painted, enlarged to 252 and resampled to what was asked for.
-        assert load_image("out.png").shape == (1, 3, 188, 250)
+        assert capsys.readouterr().out.startswith("out.png: 690x518, painted in")
+        # 173x130 is painted, enlarged to 692x520; the edges are cut to what was asked for.
+        assert load_image("out.png").shape == (1, 3, 518, 690)
         sheet = [*argv[: argv.index("--size")], *argv[argv.index("--size") + 2 :]]
-        sheet += ["--print", "10x8cm", "--dpi", "60", "--finish", "up.safetensors", "--quiet"]
+        sheet += ["--print", "10x8cm", "--dpi", "200", "--finish", "up.safetensors", "--quiet"]
         sheet[sheet.index("out.png")] = "sheet.png"
         assert cli.main(sheet) == 0
-        assert load_image("sheet.png").shape == (1, 3, 189, 236)
+        assert load_image("sheet.png").shape == (1, 3, 630, 787)
         assert cli.main(["stylize", "--from", "sheet.png", "-o", "again.png", "--quiet"]) == 0
         assert torch.equal(load_image("again.png"), load_image("sheet.png"))
+        assert cli.main(["plan", *sheet[1:-1]]) == 0
+        assert "then enlarged 4 times to 787x630 by up.safetensors" in capsys.readouterr().out
         error = refusal([*argv, "--finish", "style.safetensors"], capsys)
         assert "is for style: give one that was trained for super-resolution" in error
         error = refusal([*argv[:-4], "--sizes", "99", "--finish", "up.safetensors"], capsys)

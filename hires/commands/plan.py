@@ -11,23 +11,28 @@ from hires.arguments import Plan
 from hires.commands.stylize import set_up
 from hires.config import format_bytes
 from hires.engine import check_ladder, open_studio
-from hires.forecast import Forecast, forecast
+from hires.forecast import Forecast, finish_bytes, forecast
 
 
 def run(job: Plan) -> int:
     """Print the ladder with its tiles and memory."""
     easel = set_up(job)
-    studio = open_studio(easel.config)
-    check_ladder(studio, easel.config, easel.rungs, easel.content_size)
-    found = forecast(easel.config, studio, easel.rungs, num_input_pixels=easel.num_input_pixels)
+    studio = open_studio(job.config)
+    check_ladder(studio, job.config, easel.rungs, easel.content_size)
+    found = forecast(job.config, studio, easel.rungs, num_input_pixels=easel.num_input_pixels)
     if not job.quiet:
         console = Console(highlight=False)
         console.print(_ladder_table(found))
         steps = sum(rung.num_iterations for rung in easel.rungs)
-        peak = format_bytes(max(rung.peak_bytes for rung in found))
+        peak = max(rung.peak_bytes for rung in found)
+        finish, last = easel.finish, ""
+        if finish is not None:
+            last = f" then {finish},"
+            pixels = easel.num_input_pixels
+            peak = max(peak, finish_bytes(studio, finish, num_input_pixels=pixels))
         console.print(
-            f"{steps} steps on {studio.device} in {studio.precision.name},"
-            f" at most about {peak} of memory",
+            f"{steps} steps on {studio.device} in {studio.precision.name},{last}"
+            f" at most about {format_bytes(peak)} of memory",
             soft_wrap=True,
         )
     return 0
