@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hires.config import ConfigError
 from hires.feedforward import Model, prepared
 from hires.forward_config import ApplyConfig
+from hires.grain import with_grain
 from hires.images import resize
 from hires.kernels import column_sums
 from hires.ladder import scale_to
@@ -106,6 +108,7 @@ class Press:
             model, self.device, self.precision.dtype, self.precision.memory_format
         )
         self.least_side = model.design.receptive_field
+        self.grain = _grain(model, config)
 
     @property
     def factor(self) -> int:
@@ -149,8 +152,11 @@ class Press:
         known: dict[int, Statistics] = {}
         if self._has_thumbnail(size):
             small = resize(image, scale_to(size, self._thumbnail_side(size)), clamp=True)
-            known = _Passage(self, small, {}).measure()
-        return _Passage(self, image, known).run(report)
+            known = _Passage(self, self._grained(small), {}).measure()
+        return _Passage(self, self._grained(image), known).run(report)
+
+    def _grained(self, image: Tensor) -> Tensor:
+        return with_grain(image, self.grain, seed=0)
 
     def _has_thumbnail(self, size: tuple[int, int]) -> bool:
         return self.config.mode == "thumbnail" and max(size) > self._thumbnail_side(size)
@@ -172,6 +178,15 @@ class Press:
             tile=self.config.tile,
             known=known,
         )
+
+
+def _grain(model: Model, config: ApplyConfig) -> float:
+    """The noise to add: what is asked for, or what the model knows from its training."""
+    if model.design.task != "style":
+        if config.grain is not None:
+            raise ConfigError(f"--grain is for style models, {model.name} enlarges: leave it out")
+        return 0.0
+    return model.trained_grain if config.grain is None else config.grain
 
 
 class _Passage:

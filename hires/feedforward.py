@@ -46,6 +46,14 @@ class Model:
     metadata: dict[str, str]
     name: str
 
+    @property
+    def trained_grain(self) -> float:
+        """Noise on the photographs of its training, 0 to 1; 0 if it does not tell."""
+        try:
+            return float(json.loads(self.metadata.get("settings", "{}")).get("grain", 0))
+        except (AttributeError, TypeError, ValueError):
+            return 0.0
+
 
 def built_in_models() -> tuple[str, ...]:
     """Names of the models that come with the package."""

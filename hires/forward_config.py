@@ -10,7 +10,9 @@ from typing import Any, Literal
 from hires.config import ConfigError, parse_bytes, parse_layer
 
 _PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-_STYLE_ONLY = ("style_weight", "style_loss", "style_layers", "style_size")
+_STYLE_ONLY = ("style_weight", "style_loss", "style_layers", "style_size", "grain")
+# Noise on photographs beyond which little of them is left.
+_MAX_GRAIN = 0.5
 
 # The document's layers (Johnson et al. 2016) suit VGG-16. The compact network has been taught the
 # first layer of each block, so there these stand in.
@@ -62,6 +64,9 @@ class TrainConfig:
     style_size: int = 512
     """Long side in pixels at which the painting is looked at; smaller gives finer strokes."""
 
+    grain: float = 0.06
+    """Noise added to the photographs, so that flat areas get strokes, too; 0 for none."""
+
     features: str = "compact"
     """Feature network: compact (built in), vgg16 (the document's), vgg19, or a checkpoint."""
 
@@ -89,6 +94,7 @@ class TrainConfig:
         for name in ("content_weight", "style_weight", "tv_weight"):
             _check_number(name, getattr(self, name), 0)
         _check_number("learning_rate", self.learning_rate, 1e-7)
+        _check_grain(self.grain)
         for layer in (*self.style_layers, *self.content_layers):
             parse_layer(layer)
         self._check_task()
@@ -139,6 +145,9 @@ class ApplyConfig:
     thumbnail: int = 1024
     """Long side in pixels of the copy that --mode thumbnail looks at."""
 
+    grain: float | None = None
+    """Noise added to the photograph, for strokes in flat areas. auto: as the model was trained."""
+
     memory: str = "2GiB"
     """Memory for feature maps. The picture itself, before and after, comes on top."""
 
@@ -157,6 +166,8 @@ class ApplyConfig:
         _check_choice("precision", self.precision, _PRECISIONS)
         _check_device(self.device)
         _check_whole("thumbnail", self.thumbnail, 64)
+        if self.grain is not None:
+            _check_grain(self.grain)
         if self.tile is not None:
             _check_whole("tile", self.tile, 32)
         if (
@@ -193,6 +204,11 @@ def _check_device(device: str) -> None:
 def _check_whole(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{_flag(name)} is {value}: give a whole number of at least {least}")
+
+
+def _check_grain(grain: float) -> None:
+    if not 0 <= grain <= _MAX_GRAIN:  # NaN fails as well
+        raise ConfigError(f"--grain is {grain:g}: give a number from 0 to {_MAX_GRAIN:g}")
 
 
 def _check_number(name: str, value: float, least: float) -> None:

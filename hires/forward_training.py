@@ -18,6 +18,7 @@ from torch import Tensor
 from hires.checkpoints import load_features
 from hires.config import ConfigError
 from hires.forward_config import TrainConfig
+from hires.grain import with_grain
 from hires.images import resize
 from hires.ladder import scale_to
 from hires.losses import (
@@ -261,8 +262,11 @@ class ForwardTrainer:
         return StepReport(self.done, self.config.steps, rate, float(loss.detach()), values)
 
     def _input(self, photographs: Tensor) -> Tensor:
-        factor = self.config.factor
-        return photographs if factor == 1 else reduced(photographs, factor)
+        if self.config.task == "style":
+            # Steps may be repeated after a resumption, and then with the same noise.
+            seed = self.config.seed + self.done
+            return with_grain(photographs, self.config.grain, seed=seed)
+        return reduced(photographs, self.config.factor)
 
     @torch.no_grad()
     def preview(self, photographs: Tensor) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import random_image
@@ -13,6 +16,7 @@ from hires import streaming
 from hires.apply import Press
 from hires.config import ConfigError
 from hires.forward_config import ApplyConfig
+from hires.grain import with_grain
 from hires.precision import Precision
 from hires.streaming import PICTURE, Course, plan_walks
 from hires.transformer import Design, ModelError
@@ -60,6 +64,30 @@ def test_what_is_kept_does_not_matter(share: float, monkeypatch: pytest.MonkeyPa
     assert share > 0.5 or len(kept[-1]) < 9
     expected = plain(STYLE, model.weights, image)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_grain_is_that_of_the_training_and_may_be_changed() -> None:
+    metadata = {"settings": json.dumps({"grain": 0.1})}
+    model = replace(random_model(STYLE), metadata=metadata)
+    image = random_image(70, 150).float()
+    trained = Press(model, ApplyConfig(precision="fp32")).apply(image)
+    without = Press(model, ApplyConfig(precision="fp32", grain=0.0)).apply(image)
+    assert float((trained - without).abs().max()) > 0.01
+    plain_image = Press(random_model(STYLE), ApplyConfig(precision="fp32")).apply(image)
+    assert torch.equal(plain_image, without)
+    tiled = Press(model, ApplyConfig(precision="fp32", tile=40)).apply(image)
+    torch.testing.assert_close(tiled, trained, rtol=0, atol=1e-4)
+    with pytest.raises(ConfigError, match="--grain is for style models"):
+        Press(random_model(ENLARGE), ApplyConfig(grain=0.1))
+
+
+def test_grain_has_its_spread() -> None:
+    grey = torch.full((2, 3, 130, 90), 0.5, dtype=torch.float64)
+    noise = with_grain(grey, 0.1, seed=3) - grey
+    assert abs(float(noise.mean())) < 0.002
+    assert abs(float(noise.std()) - 0.1) < 0.002
+    assert not torch.equal(noise[..., :64, :], noise[..., 64:128, :])
+    assert with_grain(grey, 0, seed=3) is grey
 
 
 @given(st.integers(64, 5000), st.integers(64, 5000), st.integers(20, 33))

@@ -176,6 +176,8 @@ class TestApply:
             ("style.safetensors photos/one.png -o out.png --tile 3", "--tile is 3"),
             ("style.safetensors photos/one.png -o out.png --memory 10K", "at least"),
             ("style.safetensors photos/one.png -o out.png --dpi 1", "--dpi is 1"),
+            ("style.safetensors photos/one.png -o out.png --grain 2", "--grain is 2"),
+            ("enlarge.safetensors photos/one.png -o out.png --grain 0.1", "--grain is for style"),
             ("style.safetensors photos/one.png -o out.png --deliver lab", "labs do not take"),
             ("style.safetensors photos/one.png -o out.png --print A4", "--print"),
             ("style.safetensors -o out.png", "missing CONTENT"),
