@@ -20,8 +20,8 @@ from hires.parsing import AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Show the sizes, steps, tiles and memory that stylize would take, and stop."""
+class Job:
+    """What is painted, from what, and for what."""
 
     content: Positional[str]
     """The photograph: its scene is kept."""
@@ -33,7 +33,7 @@ class Plan:
     """One or more paintings: their strokes and colours are taken."""
 
     output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
-    """If given, also check that a picture can be saved there."""
+    """Where a picture would be saved."""
 
     bit_depth: Literal[8, 16] = 8
     """Bits per channel of the saved picture; 16 for PNG and TIFF only."""
@@ -82,7 +82,21 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stylize(Plan):
+class Plan(Job):
+    """Tell what stylize would take, rung by rung: steps, tiles, memory and time. Paints nothing."""
+
+    output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
+    """If given, also check that a picture can be saved there, and how long that takes."""
+
+    no_probe: bool = False
+    """Measure nothing on this machine: memory by arithmetic, no times."""
+
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stylize(Job):
     """Paint a photograph in the style of one or more paintings."""
 
     output: Annotated[str, arg(aliases=["-o"], metavar="PATH")]
@@ -99,6 +113,9 @@ class Stylize(Plan):
 
     checkpoint_every: float | None = None
     """Seconds between checkpoints. auto: as often as 2% of the time allows."""
+
+    preview: bool = False
+    """Stop at about one megapixel and show on a 1:1 crop how the final strokes will look."""
 
     def __post_init__(self) -> None:
         """Refuse options of a run directory that is not kept."""
@@ -122,6 +139,7 @@ NOT_OF_THE_PICTURE = (
     "run_dir",
     "no_run_dir",
     "checkpoint_every",
+    "preview",
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from hires import ladder
-from hires.arguments import NOT_OF_THE_PICTURE, Plan, Stylize
+from hires.arguments import NOT_OF_THE_PICTURE, Job, Stylize
 from hires.engine import Progress, iter_stylize
 from hires.finish import Finish
 from hires.images import check_output, picture_size, read_picture, resize, save_image
@@ -31,6 +31,7 @@ class Easel:
         size: ``(height, width)`` of the finished painting, without the margins of a paper.
         warnings: what the user should know before the run.
         content_size: ``(height, width)`` of what is painted of the content picture.
+        style_sizes: ``(height, width)`` of each style.
         num_input_pixels: pixels of all pictures read.
         last: the last step done, None before the first.
 
@@ -38,7 +39,7 @@ class Easel:
         ValueError: for an output, pictures or settings that cannot be painted.
     """
 
-    def __init__(self, job: Plan) -> None:
+    def __init__(self, job: Job) -> None:
         self.job = job
         self.last: Progress | None = None
         self._check_output()
@@ -58,8 +59,11 @@ class Easel:
             self._exact_size = self.finish.painted
         self.rungs = ladder.plan(job.config, size, style_sizes, size=self._exact_size)
         self.size = self.rungs[-1].size if self.finish is None else self.finish.size
-        self.warnings = ladder.warnings(job.config, self.rungs, style_sizes)
-        self.content_size = size
+        dpi = None if self.layout is None else self.layout.dpi
+        if dpi is not None and self.finish is not None:
+            dpi /= self.finish.factor
+        self.warnings = ladder.warnings(job.config, self.rungs, style_sizes, dpi=dpi)
+        self.content_size, self.style_sizes = size, style_sizes
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
         self._check_output(self.file_size)
         self._xmp = self._provenance()
@@ -98,6 +102,11 @@ class Easel:
     def file_size(self) -> tuple[int, int]:
         """``(height, width)`` of the finished file in pixels."""
         return self.size if self.layout is None else self.layout.size
+
+    @property
+    def content(self) -> Tensor:
+        """What is painted of the content picture, (1, 3, H, W) in [0, 1]."""
+        return self._content.pixels
 
     def steps(self, resume: Snapshot | None = None) -> Iterator[Progress]:
         """Paint, remembering the last step; from a snapshot, if one is given."""

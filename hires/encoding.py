@@ -5,9 +5,11 @@ import secrets
 import shutil
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, Full, Queue
 
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
@@ -16,6 +18,7 @@ from hires.formats import Format, SaveError
 from hires.raster import Raster, Source
 
 _CLASSIC_TIFF_BYTES = 2**32 - 2**26  # offsets are 32 bit; the margin covers tables and metadata
+_POLL_SECONDS = 0.05
 _SCREEN_DPI = 72.0  # what readers assume of a file that does not tell
 
 
@@ -26,11 +29,9 @@ def encode(
 
     Neither the floats nor the integers are copied as a whole: the encoder asks for bands of rows.
     """
-    stream = _Stream(_png_chunks(source))
-    with stream.errors():
-        image = pyvips.Image.new_from_source(
-            stream.source, "", access="sequential", fail_on="error"
-        )
+
+    def save(pipe: pyvips.SourceCustom) -> None:
+        image = pyvips.Image.new_from_source(pipe, "", access="sequential", fail_on="error")
         deep = source.bit_depth == 16
         per_mm = (dpi or _SCREEN_DPI) / 25.4
         image = image.copy(interpretation="rgb16" if deep else "srgb", xres=per_mm, yres=per_mm)
@@ -48,6 +49,8 @@ def encode(
             image.set_type(pyvips.GValue.blob_type, "xmp-data", xmp)
             keep.append("xmp")
         getattr(image, file_format.saver)(os.fsencode(path), keep="|".join(keep), **options)
+
+    _stream(_png_chunks(source), save)
 
 
 def _png_chunks(source: Source) -> Iterator[bytes]:
@@ -76,38 +79,61 @@ def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
 
 
-class _Stream:
-    """Chunks of bytes as a source for libvips, which calls from C: nothing may be raised there."""
+def _stream(chunks: Iterator[bytes], consume: Callable[[pyvips.SourceCustom], None]) -> None:
+    """Make chunks here while libvips consumes them in a thread of its own.
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
+    Not in libvips' thread: PyTorch would give that one a team of OpenMP threads too, and with more
+    of those than cores GNU's OpenMP stops spinning between two loops. All later work of the process
+    would take up to half as long again.
+    """
+    pipe = _Pipe()
+    with ThreadPoolExecutor(1, "encoder") as executor:
+        encoded = executor.submit(consume, pipe.source)
+        try:
+            for chunk in chunks:
+                if not pipe.put(chunk, encoded):
+                    break
+        finally:
+            # Whatever happened, the encoder must not wait for more.
+            pipe.close()
+        encoded.result()
+
+
+class _Pipe:
+    """Chunks of bytes on their way to libvips, a few at a time."""
+
+    _AHEAD = 2
+
+    def __init__(self) -> None:
+        self._chunks: Queue[bytes] = Queue(self._AHEAD)
         self._rest = memoryview(b"")
-        self._error: BaseException | None = None
+        self._is_closed = False
         self.source = pyvips.SourceCustom()
         self.source.on_read(self._read)
 
+    def put(self, chunk: bytes, reader: Future[None]) -> bool:
+        """Hand a chunk over as soon as there is room; returns whether the reader is still there."""
+        while not reader.done():
+            with suppress(Full):
+                self._chunks.put(chunk, timeout=_POLL_SECONDS)
+                return True
+        return False
+
+    def close(self) -> None:
+        """There is nothing more to come."""
+        self._is_closed = True
+
     def _read(self, num_bytes: int) -> bytes:
-        try:
-            while not self._rest:
-                self._rest = memoryview(next(self._chunks))
-        except StopIteration:
-            return b""
-        except BaseException as error:
-            self._error = error
-            self._chunks = iter(())
-            return b""  # libvips finds the picture cut off and gives up
+        # Called from C, where nothing may be raised.
+        while not self._rest:
+            try:
+                self._rest = memoryview(self._chunks.get(timeout=_POLL_SECONDS))
+            except Empty:
+                # Whoever closes has put before: what is empty now stays so.
+                if self._is_closed and self._chunks.empty():
+                    return b""
         part, self._rest = self._rest[:num_bytes], self._rest[num_bytes:]
         return bytes(part)
-
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Raise what went wrong while the chunks were made in place of what libvips made of it."""
-        try:
-            yield
-        except pyvips.Error as error:
-            if self._error is None:
-                raise
-            raise self._error from error
 
 
 @contextmanager

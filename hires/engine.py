@@ -25,7 +25,7 @@ from hires.objective import Evaluation, Objective, Weights, measure_content, mea
 from hires.optim import CanvasOptimizer, NonFiniteError, canvas_optimizer, restored
 from hires.precision import Precision, resolve_device, resolve_precision
 from hires.snapshots import Snapshot, SnapshotError, mapped
-from hires.walk import TileMemoryError, TilePlan, plan_tiles, replan
+from hires.walk import TileMemoryError, TilePlan, plan_tiles, replan, tile_bytes
 
 PathLike = str | os.PathLike[str]
 Picture = PathLike | Tensor
@@ -157,6 +157,11 @@ class Studio:
             memory=config.memory_bytes,
             tile=config.tile,
         )
+
+    def tile_bytes(self, num_pixels: int) -> int:
+        """Bytes planned for a tile of so many padded pixels with its graph kept."""
+        kept, besides = tile_bytes(self.network, self.weights.names, self.precision.dtype)
+        return num_pixels * (kept + besides)
 
     def may_keep_memory(self, config: Config, size: tuple[int, int]) -> bool:
         """Whether a picture is one tile even in a heap that fragments."""

@@ -29,6 +29,7 @@ class Finish:
         exact: ``(height, width)`` that the finished picture must have, such as that of a print.
 
     Attributes:
+        factor: how many times it enlarges.
         painted: ``(height, width)`` to paint.
         size: ``(height, width)`` of the finished picture.
         bytes_needed: what the enlargement takes, with the picture after it.
@@ -52,7 +53,7 @@ class Finish:
         )
         self._press = Press(load_model(model, task="super-resolution"), apply_config)
         self.size = scale_to(content, config.size) if exact is None else exact
-        factor = self._press.factor
+        self.factor = factor = self._press.factor
         self.painted = -(-self.size[0] // factor), -(-self.size[1] // factor)
         if min(self.painted) < _LEAST_SIDE:
             raise ConfigError(
@@ -72,6 +73,4 @@ class Finish:
     def __str__(self) -> str:
         """``enlarged 4 times to 4096x3072 by sharp.safetensors``."""
         height, width = self.size
-        return (
-            f"enlarged {self._press.factor} times to {width}x{height} by {self._press.model.name}"
-        )
+        return f"enlarged {self.factor} times to {width}x{height} by {self._press.model.name}"

@@ -1,65 +1,141 @@
-"""What a run will take, told before it starts: tiles and peak memory of every rung."""
+"""What a run will take, told before it starts: tiles, peak memory and time of every rung."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hires.config import Config, parse_layer
+from hires.config import Config, parse_bytes, parse_layer
 from hires.engine import Studio
 from hires.finish import CANVAS_BYTES, Finish
-from hires.ladder import Rung
+from hires.ladder import Rung, Size
+from hires.memory import heap_slack
+from hires.probe import Rates
 from hires.walk import TilePlan
 
 # An interpreter with torch, its optimizers and its compiled kernels loaded, measured on Linux.
 _PROGRAM_BYTES = 900 * 2**20
+# What checkpoints, previews and the trace add to the time of the steps.
+_RECORDING = 1.025
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """What one rung takes.
 
     Attributes:
         rung: the rung.
         tiles: how its canvas is walked.
-        peak_bytes: memory expected at most, on the device that computes.
+        host_bytes: memory of the process expected at most.
+        device_bytes: memory of the GPU expected at most, None without one.
+        seconds: time for all of its steps and for measuring its targets, None if nobody measured.
     """
 
     rung: Rung
     tiles: TilePlan
-    peak_bytes: int
+    host_bytes: int
+    device_bytes: int | None
+    seconds: float | None
+
+    @property
+    def peak_bytes(self) -> int:
+        """Memory expected at most, on the device that computes."""
+        return self.host_bytes if self.device_bytes is None else self.device_bytes
 
 
 def forecast(
-    config: Config, studio: Studio, rungs: Sequence[Rung], *, num_input_pixels: int
+    config: Config,
+    studio: Studio,
+    rungs: Sequence[Rung],
+    *,
+    num_input_pixels: int,
+    rates: Rates | None = None,
 ) -> tuple[Forecast, ...]:
-    """Lay out every rung's tiles and add up what will be in memory with them.
+    """Lay out every rung's tiles, and add up what will be in memory with them and how long it is.
 
     Args:
         config: how to paint.
         studio: network and arithmetic.
         rungs: the ladder.
         num_input_pixels: pixels of the content and of all styles; they stay in the host's memory.
+        rates: of this machine; None for memory by arithmetic and no times.
 
     Raises:
         ConfigError: if the memory budget is too small for one tile.
     """
     on_host = studio.device.type == "cpu"
-    constant = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels if on_host else 0
+    program = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels
     found = []
     for rung in rungs:
         tiles = studio.plan_tiles(config, rung.size)
-        per_pixel = state_bytes(config, rung.index) + content_bytes(config, studio)
-        peak = constant + tiles.bytes_needed + round(per_pixel * rung.num_pixels)
-        found.append(Forecast(rung, tiles, peak))
+        keeps = studio.may_keep_memory(config, rung.size)
+        spread = _spread(rates, keeps=keeps, on_host=on_host)
+        taken = round(
+            tiles.bytes_needed * spread + bytes_per_pixel(config, studio, rung) * rung.num_pixels
+        )
+        found.append(
+            Forecast(
+                rung=rung,
+                tiles=tiles,
+                host_bytes=program + taken if on_host else program,
+                device_bytes=None if on_host else taken,
+                seconds=None if rates is None else _seconds(config, studio, rung, tiles, rates),
+            )
+        )
     return tuple(found)
 
 
 def finish_bytes(studio: Studio, finish: Finish, *, num_input_pixels: int) -> int:
     """Memory expected at most while a painting is enlarged; see `forecast`."""
     on_host = studio.device.type == "cpu"
-    constant = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels if on_host else 0
-    return constant + finish.bytes_needed
+    program = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels
+    return program + finish.bytes_needed if on_host else finish.bytes_needed
+
+
+def bytes_per_pixel(config: Config, studio: Studio, rung: Rung) -> float:
+    """What grows with the canvas: its own state, the content's features and its resized picture."""
+    return state_bytes(config, rung.index) + content_bytes(config, studio) + CANVAS_BYTES
+
+
+def _spread(rates: Rates | None, *, keeps: bool, on_host: bool) -> float:
+    """Bytes that are taken for a byte planned for feature maps."""
+    if rates is None:
+        return heap_slack() if keeps and on_host else 1.0
+    return rates.spread[0 if keeps else 1]
+
+
+def _seconds(config: Config, studio: Studio, rung: Rung, tiles: TilePlan, rates: Rates) -> float:
+    """Seconds of a rung: its targets, then its steps."""
+    step = _whole_step(rung.num_pixels, rates)
+    if step is None or not studio.may_keep_memory(config, rung.size):
+        step = _tiled_step(rung.num_pixels, tiles, rates)
+    looked_at = sum(tile.padded.num_pixels for tile in tiles.tiles)
+    for size in rung.style_sizes:
+        looked_at += sum(t.padded.num_pixels for t in studio.plan_tiles(config, size).tiles)
+    return rung.num_iterations * step * _RECORDING + looked_at * rates.forward
+
+
+def _whole_step(num_pixels: int, rates: Rates) -> float | None:
+    """Seconds of a step on a canvas of one tile, between those that were measured."""
+    if not rates.whole:
+        return None
+    below = max((one for one in rates.whole if one[0] <= num_pixels), default=None)
+    above = min((one for one in rates.whole if one[0] >= num_pixels), default=None)
+    if below is None or above is None:
+        pixels, seconds = below or above or (1, 0.0)
+        fixed = min(rates.fixed, seconds)
+        return fixed + (seconds - fixed) * num_pixels / pixels
+    share = (num_pixels - below[0]) / max(above[0] - below[0], 1)
+    return below[1] + share * (above[1] - below[1])
+
+
+def _tiled_step(num_pixels: int, tiles: TilePlan, rates: Rates) -> float:
+    """Seconds of a step that walks tiles, all of them twice but for those whose graphs are kept."""
+    padded = [tile.padded.num_pixels for tile in tiles.tiles]
+    repainted = sum(padded[: len(padded) - min(tiles.num_kept, len(padded))])
+    walked = rates.both * sum(padded) + rates.forward * repainted
+    return rates.fixed + walked + rates.outside * num_pixels
 
 
 def state_bytes(config: Config, rung: int) -> int:
@@ -75,3 +151,21 @@ def content_bytes(config: Config, studio: Studio) -> float:
     layers = [studio.network.layers[parse_layer(text)[0]] for text in config.content_layers]
     channels = sum(layer.channels / layer.stride**2 for layer in layers)
     return channels * studio.precision.dtype.itemsize
+
+
+def largest_size(last: Forecast, config: Config, studio: Studio, memory: int) -> Size:
+    """The largest ``(height, width)`` of the same shape whose last rung fits ``memory`` bytes.
+
+    Args:
+        last: of the last rung.
+        config: how to paint.
+        studio: network and arithmetic.
+        memory: of the device that computes, for everything together.
+    """
+    grows = bytes_per_pixel(config, studio, last.rung)
+    constant = last.peak_bytes - grows * last.rung.num_pixels
+    # A canvas of one tile may become many, and then takes what the budget gives.
+    constant += max(parse_bytes(config.memory) - last.tiles.bytes_needed, 0)
+    scale = math.sqrt(max(memory - constant, 0) / grows / last.rung.num_pixels)
+    height, width = (math.floor(side * scale) for side in last.rung.size)
+    return height, width

@@ -136,12 +136,30 @@ def style_size(config: Config, style: Size, long_side: int) -> Size:
     return scale_to(style, min(round(long_side * config.style_scale), max(style)))
 
 
-def warnings(config: Config, rungs: Sequence[Rung], styles: Sequence[Size]) -> tuple[str, ...]:
-    """What the user should know before the run starts."""
+def warnings(
+    config: Config, rungs: Sequence[Rung], styles: Sequence[Size], *, dpi: float | None = None
+) -> tuple[str, ...]:
+    """What the user should know before the run starts.
+
+    Args:
+        config: how to paint.
+        rungs: the ladder.
+        styles: ``(height, width)`` of each style.
+        dpi: pixels per inch of the print, if it is one.
+    """
     wanted = round(max(rungs[-1].size) * config.style_scale)
     return tuple(
-        f"style {i} is {style[1]}x{style[0]}, much smaller than the {wanted} px it would be"
-        " measured at: strokes will be finer than in the painting; a larger scan of it helps"
+        f"style {i} is {style[1]}x{style[0]} and would be measured at {wanted} px: the last strokes"
+        f" will be {wanted / max(style):.1f} times finer than the painting's own"
+        f"{_on_paper(style, config, dpi)}; a larger scan of it helps"
         for i, style in enumerate(styles, start=1)
         if max(style) * 2 < wanted
     )
+
+
+def _on_paper(style: Size, config: Config, dpi: float | None) -> str:
+    """How large the painting would have to hang for its strokes to be as fine as the print's."""
+    if dpi is None:
+        return ""
+    centimetres = max(style) / config.style_scale / dpi * 2.54
+    return f", as if it were {centimetres:.0f} cm large"

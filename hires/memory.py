@@ -86,12 +86,58 @@ def peak_resident_bytes() -> int:
         return 0
     if sys.platform.startswith("linux"):
         # ru_maxrss is handed down by the process that started this one; VmHWM is this one's own.
-        with (
-            suppress(OSError),
-            open("/proc/self/status", encoding="ascii", errors="replace") as file,
-        ):
-            for line in file:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
+        found = _status_bytes("VmHWM")
+        if found:
+            return found
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_bytes() -> int:
+    """What this process has in RAM at this moment, in bytes; 0 where nobody tells (not Linux)."""
+    return _status_bytes("VmRSS")
+
+
+def restart_peak() -> bool:
+    """Count `peak_resident_bytes` anew from now on; returns whether the system lets us (Linux)."""
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        return False
+    return True
+
+
+def available_bytes() -> int | None:
+    """RAM that this process may still take without swapping, in bytes; None if nobody tells.
+
+    The least of what the machine has and what a container (cgroup v2) allows.
+    """
+    machine = _field("/proc/meminfo", "MemAvailable")
+    limits = [machine] if machine else []
+    with suppress(OSError, ValueError):
+        group = "/sys/fs/cgroup/memory."
+        limit, current = (int(_text(group + name)) for name in ("max", "current"))
+        # Cached files count as used there, but make room when it is needed.
+        cached = _field(group + "stat", "inactive_file", unit=1)
+        limits.append(max(limit - current + cached, 0))
+    return min(limits, default=None)
+
+
+def _status_bytes(name: str) -> int:
+    return _field("/proc/self/status", name)
+
+
+def _field(path: str, name: str, unit: int = 1024) -> int:
+    """A number in a file of lines such as ``VmRSS: 12 kB``; 0 if it is not there."""
+    with suppress(OSError):
+        for line in _text(path).splitlines():
+            key, *values = line.replace(":", " ").split()
+            if key == name:
+                return int(values[0]) * unit
+    return 0
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read()

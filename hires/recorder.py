@@ -97,9 +97,9 @@ class Recorder:
 
     def observe(self, progress: Progress) -> None:
         """Take note of a step. Called after every one, and where a resumed run stands."""
-        if self._trace is None:
+        if self._trace is None and not self._is_out_of_use:
             self._begin(progress)
-        if self._is_out_of_use:
+        if self._trace is None:
             return
         self._pending.append(progress)
         if self._clock() - self._flushed >= _TRACE_SECONDS:
@@ -111,7 +111,7 @@ class Recorder:
 
     def keep(self, progress: Progress) -> bool:
         """Write a checkpoint of the run as it stands; returns whether there is one now."""
-        if self._trace is None or self._is_out_of_use:
+        if self._trace is None:
             return False
         started = self._clock()
         self._flush(sync=True)
@@ -130,7 +130,7 @@ class Recorder:
 
     def stop(self, progress: Progress) -> str | None:
         """The run ends before its time. Returns how it can be gone on with, None if it cannot."""
-        if self._trace is None or self._is_out_of_use:
+        if self._trace is None:
             return None
         advice = f"hires resume {self.path} goes on"
         if not self.keep(progress):
@@ -141,7 +141,7 @@ class Recorder:
 
     def finish(self, progress: Progress) -> None:
         """The painting is saved: bring everything up to date and remove the checkpoints."""
-        if self._trace is None or self._is_out_of_use:
+        if self._trace is None:
             return
         self._flush()
         self._show(progress, "Finished", is_running=False)
@@ -151,13 +151,14 @@ class Recorder:
             self._warn("finish", f"{self.path} is not tidied up: {_reason(error)}")
 
     def _begin(self, progress: Progress) -> None:
-        position = progress.rung.index + 1, progress.iteration
-        self._trace = Trace(self.path / "trace.jsonl", position)
         try:
             self.directory.begin()
         except OSError as error:
             self._is_out_of_use = True
             self._warn("begin", f"no run directory {self.path}: {_reason(error)}. The run goes on")
+            return
+        position = progress.rung.index + 1, progress.iteration
+        self._trace = Trace(self.path / "trace.jsonl", position)
 
     def _is_checkpoint_due(self, progress: Progress) -> bool:
         if not self._checkpoints.is_due():

@@ -31,6 +31,7 @@ from hires.version import __version__
 
 LAYOUT = 1
 NUM_KEPT = 2
+_MOST_RUNS = 1000  # unfinished ones, beside one output
 _SETTINGS, _STATE, _LOCK = "settings.json", "state.json", ".lock"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.safetensors")
 _LEFTOVER = re.compile(r"\.[0-9a-f]{16}(\.\w+)?")
@@ -156,7 +157,9 @@ class RunDirectory:
                 file.unlink()
 
     def checkpoints(self) -> list[Path]:
-        """Its checkpoints, the newest first."""
+        """Its checkpoints, the newest first; none if somebody has removed the directory."""
+        if not self.path.is_dir():
+            return []
         names = {file: _CHECKPOINT.fullmatch(file.name) for file in self.path.iterdir()}
         found = {file: (int(name[1]), int(name[2])) for file, name in names.items() if name}
         return sorted(found, key=lambda file: found[file], reverse=True)
@@ -313,15 +316,20 @@ def claim(job: Stylize, inputs: Sequence[str]) -> RunDirectory:
     if job.run_dir is not None:
         return _claim(Path(job.run_dir), job, inputs)
     first = default_path(job.output)
-    for number in range(1, 10_000):
+    refused: list[str] = []
+    for number in range(1, _MOST_RUNS + 1):
         path = first if number == 1 else first.with_name(f"{first.stem}-{number}.run")
         try:
-            return _claim(path, job, inputs)
+            found = _claim(path, job, inputs)
         except InProgressError:
             raise
         except RunDirectoryError as error:
-            warnings.warn(str(error), stacklevel=2)
-    raise RunDirectoryError(f"{first}: too many unfinished runs; remove some")
+            refused.append(str(error))
+            continue
+        if refused:
+            warnings.warn(f"{refused[0]}; this run is kept in {path}", stacklevel=2)
+        return found
+    raise RunDirectoryError(f"{first}: too many unfinished runs beside it; remove some")
 
 
 def _claim(path: Path, job: Stylize, inputs: Sequence[str]) -> RunDirectory:
@@ -339,8 +347,8 @@ def _claim(path: Path, job: Stylize, inputs: Sequence[str]) -> RunDirectory:
         return directory
     directory.release()
     raise RunDirectoryError(
-        f"{path} holds an unfinished run of something else, and is left alone:"
-        f" hires resume {path} continues it"
+        f"{path} holds an unfinished run with other settings, pictures or machine, and is left"
+        f" alone (hires resume {path} continues it)"
     )
 
 

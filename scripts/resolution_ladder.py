@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tyro.conf import arg
 
-from hires.arguments import Plan
+from hires.arguments import Job
 from hires.config import ConfigError, format_bytes
 from hires.display import clock_time, open_display
 from hires.easel import Easel
@@ -41,7 +41,7 @@ PANELS_PER_ROW = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Study(Plan):
+class Study(Job):
     """Paint a ladder of --sizes, each from the one before, and save all of them side by side."""
 
     output: Annotated[str, arg(aliases=["-o"], metavar="DIR")] = "ladder"
@@ -86,7 +86,7 @@ def run(argv: Sequence[str]) -> int:
         return 0
     folder = Path(study.output)
     easel = Easel(
-        Plan(
+        Job(
             content=study.content,
             styles=study.styles,
             bit_depth=study.bit_depth,

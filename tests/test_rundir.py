@@ -172,10 +172,12 @@ class TestFinished:
         assert line == "hires: whole.run is finished: its painting was saved as whole.png\n"
 
     def test_it_makes_way_for_the_next_run(self) -> None:
-        first = read_record(Path("whole.run")).run
+        first, before = read_record(Path("whole.run")).run, trace("whole.run")
         Path("whole.run/note.txt").write_text("mine")
-        assert cli.main([*WORDS, "-o", "whole.png", "--seed", "1"]) == 0
+        assert cli.main([*WORDS, "-o", "whole.png", "--init", "noise"]) == 0
         assert read_record(Path("whole.run")).run != first
+        assert [line[:2] for line in trace("whole.run")] == [line[:2] for line in before]
+        assert all(line[2] != old[2] for line, old in zip(trace("whole.run"), before, strict=True))
         assert names("whole.run") == {*FINISHED, "note.txt"}
 
     def test_no_directory_is_kept_if_none_is_wanted(self) -> None:
@@ -397,8 +399,8 @@ class TestRefusals:
         for _ in range(2):
             assert paint("--seed", "5", "--init", "noise") == 0
             told = capsys.readouterr().err
-            assert "out.run holds an unfinished run of something else" in told
-            assert "hires resume out.run continues it" in told
+            assert "out.run holds an unfinished run with other settings" in told
+            assert "(hires resume out.run continues it); this run is kept in out-2.run" in told
             assert names() == before
             assert names("out-2.run") == FINISHED
         assert not Path("out-3.run").exists()
@@ -498,6 +500,14 @@ class TestFullDisk:
         at_step({})
         assert cli.main(["resume", "out.run"]) == 0
         assert is_whole()
+
+    def test_a_directory_that_is_removed_on_the_way(
+        self, at_step: Callable[[Acts], None], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        at_step({2: lambda: shutil.rmtree("out.run")})
+        assert paint("--checkpoint-every", "0") == 0
+        assert is_whole()
+        assert "no checkpoint: " in capsys.readouterr().err
 
     def test_a_painting_that_cannot_be_saved_is_not_lost(
         self, full_disk: Callable[[str], None], capsys: pytest.CaptureFixture[str]

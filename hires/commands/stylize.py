@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from hires import repeat
-from hires.arguments import Plan, Stylize
+from hires.arguments import Job, Stylize
 from hires.display import Display, open_display
 from hires.easel import Easel, partial_path
 from hires.engine import Progress, StylizeError
@@ -24,7 +24,7 @@ def run(job: Stylize) -> int:
     return paint(easel, job, directory, quiet=job.quiet)
 
 
-def set_up(job: Plan) -> Easel:
+def set_up(job: Job) -> Easel:
     """Read the pictures and tell what the user should know before the run."""
     again = repeat.warnings(job) if isinstance(job, Stylize) and job.source is not None else ()
     easel = Easel(job)

@@ -1,0 +1,243 @@
+"""What painting takes on this machine: a few tiles and steps, measured in a few seconds.
+
+A canvas that is one tile is stepped as it is. Of a larger one a single tile is painted, with the
+geometry and the handling of memory that it will have; a step is then a sum over tiles
+(`hires.forecast`), which is what makes the time of a poster known before it is begun.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hires.config import Config
+from hires.engine import Studio
+from hires.ladder import Rung
+from hires.memory import (
+    keep_freed_memory,
+    peak_resident_bytes,
+    resident_bytes,
+    restart_peak,
+    return_freed_memory,
+)
+from hires.objective import Objective, measure_content, measure_style
+from hires.optim import canvas_optimizer
+from hires.tiling import Region, Span, Tile
+from hires.walk import TilePlan
+
+# Seconds that one measurement may go on for, beyond the two runs that it needs.
+_PATIENCE = 1.5
+# Larger canvases of one tile are not stepped any more once this much time has gone into them.
+_PATIENCE_WHOLE = 8.0
+_MOST_RUNS = 12
+_STYLE_SIDE = 256
+# Of the canvas on which the optimizer is timed; larger than any cache.
+_OPTIMIZER_SIDE = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Measured costs, in seconds unless it says otherwise.
+
+    Attributes:
+        whole: pixels and seconds of complete steps of canvases that are one tile, ascending.
+        forward: of a tile without a graph, per padded pixel.
+        both: of a tile forward and back, per padded pixel.
+        outside: of optimizer and running average, per pixel of the canvas.
+        fixed: of a step whatever its size: the losses of the moments.
+        spread: bytes that the process takes for a byte planned for feature maps, for canvases of
+            one tile and for others.
+    """
+
+    whole: tuple[tuple[int, float], ...]
+    forward: float
+    both: float
+    outside: float
+    fixed: float
+    spread: tuple[float, float]
+
+
+def measure_rates(config: Config, studio: Studio, rungs: Sequence[Rung]) -> Rates:
+    """Measure on this machine what a ladder will need. Leaves the heap as a run finds it.
+
+    Args:
+        config: how to paint.
+        studio: network and arithmetic.
+        rungs: the ladder.
+    """
+    kept = [rung for rung in rungs if studio.may_keep_memory(config, rung.size)]
+    tiled = [rung for rung in rungs if rung not in kept]
+    keep_freed_memory(bool(kept))
+    whole, whole_spread = _whole_steps(config, studio, kept)
+    outside = _optimizer_seconds(config, studio) / _OPTIMIZER_SIDE**2
+    least = max(studio.network.least_side(studio.weights.names), 64)
+    fixed = _tile_seconds(studio, _only_tile((least, least)))[1]
+    largest = tiled[-1] if tiled else rungs[-1]
+    keep_freed_memory(not tiled)
+    return_freed_memory()
+    tile = _typical_tile(studio.plan_tiles(config, largest.size), studio)
+    forward, both, tile_spread = _tile_seconds(studio, tile)
+    return_freed_memory()
+    num_pixels = tile.padded.num_pixels
+    return Rates(
+        whole=whole,
+        forward=forward / num_pixels,
+        both=max(both - fixed, 0) / num_pixels,
+        outside=outside,
+        fixed=fixed,
+        spread=(whole_spread, tile_spread),
+    )
+
+
+def _whole_steps(
+    config: Config, studio: Studio, rungs: Sequence[Rung]
+) -> tuple[tuple[tuple[int, float], ...], float]:
+    """Pixels and seconds of steps of whole canvases, and how far their memory spreads."""
+    found: list[tuple[int, float]] = []
+    spread = 1.0
+    started = time.perf_counter()
+    for rung in rungs:
+        if time.perf_counter() - started > _PATIENCE_WHOLE:
+            break
+        with _Gauge(studio) as gauge:
+            objective, canvas = _objective(studio, _only_tile(rung.size))
+            optimizer = canvas_optimizer(
+                config.optimizer,
+                canvas,
+                learning_rate=rung.learning_rate,
+                averaging=config.averaging,
+            )
+
+            def evaluate(canvas: Tensor, objective: Objective = objective) -> tuple[Tensor, Tensor]:
+                evaluation = objective(canvas)
+                return evaluation.loss, evaluation.gradient
+
+            def step() -> None:
+                optimizer.step(evaluate)  # noqa: B023 - called before the next rung
+
+            found.append((rung.num_pixels, _settled(step, studio.device)))
+        spread = gauge.spread(studio.plan_tiles(config, rung.size).bytes_needed)
+    return tuple(found), spread
+
+
+def _typical_tile(plan: TilePlan, studio: Studio) -> Tile:
+    """The largest tile of a plan, moved to the corner of a canvas that holds it alone."""
+    _, alignment = studio.network.reach(studio.weights.names)
+    tile = max(plan.tiles, key=lambda tile: tile.padded.num_pixels)
+    rows, columns = (
+        span.start // alignment * alignment for span in (tile.padded.rows, tile.padded.columns)
+    )
+
+    def moved(region: Region) -> Region:
+        return Region(_back(region.rows, rows), _back(region.columns, columns))
+
+    return Tile(moved(tile.core), moved(tile.padded), tile.bordered)
+
+
+def _back(span: Span, by: int) -> Span:
+    return Span(span.start - by, span.stop - by)
+
+
+def _only_tile(size: tuple[int, int]) -> Tile:
+    whole = Region(Span(0, size[0]), Span(0, size[1]))
+    return Tile(whole, whole, (True, True))
+
+
+def _objective(studio: Studio, tile: Tile) -> tuple[Objective, Tensor]:
+    """An objective of one tile, and a canvas for it; random, since the arithmetic is the same."""
+    generator = torch.Generator().manual_seed(0)
+    network, weights = studio.network, studio.weights
+    canvas = torch.rand(
+        1, 3, tile.padded.rows.stop, tile.padded.columns.stop, generator=generator
+    ).to(studio.device)
+    plan = TilePlan((tile,), max(tile.core.size), 1, 0)
+    least = max(_STYLE_SIDE, network.least_side(weights.names))
+    style = torch.rand(1, 3, least, least, generator=generator)
+    style_plan = TilePlan((_only_tile((least, least)),), least, 1, 0)
+    objective = Objective(
+        network,
+        weights,
+        style=measure_style(
+            network, style, list(weights.style_layers), style_plan, studio.precision
+        ),
+        content=measure_content(network, canvas, list(weights.content_layers), plan, studio.device),
+        plan=plan,
+        precision=studio.precision,
+    )
+    return objective, canvas
+
+
+def _tile_seconds(studio: Studio, tile: Tile) -> tuple[float, float, float]:
+    """Seconds of a tile without a graph, and forward and back; how far its memory spreads."""
+    objective, canvas = _objective(studio, tile)
+    once, again = (replace(objective.plan, num_kept=kept) for kept in (1, 0))
+    with _Gauge(studio) as gauge:
+        seconds = _settled(lambda: objective(canvas), studio.device)
+    objective.plan = again
+    # A second forward and nothing else is what the two plans differ by.
+    forward = max(_settled(lambda: objective(canvas), studio.device) - seconds, 0.1 * seconds)
+    objective.plan = once
+    return forward, seconds, gauge.spread(studio.tile_bytes(tile.padded.num_pixels))
+
+
+def _optimizer_seconds(config: Config, studio: Studio) -> float:
+    canvas = torch.rand(1, 3, _OPTIMIZER_SIDE, _OPTIMIZER_SIDE, device=studio.device)
+    gradient = torch.full_like(canvas, 1e-9)
+    loss = torch.zeros((), device=studio.device)
+    optimizer = canvas_optimizer(
+        config.optimizer,
+        canvas,
+        learning_rate=config.learning_rate_at(0),
+        averaging=config.averaging,
+    )
+    return _settled(lambda: optimizer.step(lambda _: (loss, gradient)), studio.device)
+
+
+def _settled(act: Callable[[], object], device: torch.device) -> float:
+    """Seconds of an act once caches and heap have settled: the median of the later runs."""
+    seconds: list[float] = []
+    while len(seconds) < 2 or (sum(seconds) < _PATIENCE and len(seconds) < _MOST_RUNS):
+        _wait_for(device)
+        started = time.perf_counter()
+        act()
+        _wait_for(device)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[len(seconds) // 2 :])
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+class _Gauge:
+    """Watches how much memory the inside of a ``with`` takes at most."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._device = studio.device
+        self._taken: int | None = None
+
+    def __enter__(self) -> _Gauge:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before = torch.cuda.memory_allocated(self._device)
+        else:
+            self._before = resident_bytes() if restart_peak() else 0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._device.type == "cuda":
+            self._taken = torch.cuda.max_memory_reserved(self._device) - self._before
+        elif self._device.type == "cpu" and self._before:
+            self._taken = peak_resident_bytes() - self._before
+
+    def spread(self, planned: int) -> float:
+        """Bytes taken for a byte planned; 1 where nobody tells."""
+        return 1.0 if self._taken is None else self._taken / max(planned, 1)
