@@ -19,7 +19,7 @@ from torch import Tensor
 from hires.config import ConfigError
 from hires.feedforward import Model, prepared
 from hires.forward_config import ApplyConfig
-from hires.grain import with_grain
+from hires.grain import grain_over
 from hires.images import resize
 from hires.kernels import column_sums
 from hires.ladder import scale_to
@@ -152,11 +152,8 @@ class Press:
         known: dict[int, Statistics] = {}
         if self._has_thumbnail(size):
             small = resize(image, scale_to(size, self._thumbnail_side(size)), clamp=True)
-            known = _Passage(self, self._grained(small), {}).measure()
-        return _Passage(self, self._grained(image), known).run(report)
-
-    def _grained(self, image: Tensor) -> Tensor:
-        return with_grain(image, self.grain, seed=0)
+            known = _Passage(self, small, {}).measure()
+        return _Passage(self, image, known).run(report)
 
     def _has_thumbnail(self, size: tuple[int, int]) -> bool:
         return self.config.mode == "thumbnail" and max(size) > self._thumbnail_side(size)
@@ -232,18 +229,22 @@ class _Passage:
         rows = tiles(self.course.walked_size(walk.stop), walk.core)
         target = self._target(walk) if walk.keep else None
         # What overwrites its own source must wait until the tiles below have read it.
-        delay = 2 if self.kept is not None and target is not None and len(rows) > 1 else 0
+        waits = target is not None and self.course.replaces(walk.start, walk.stop)
         waiting: deque[list[_Part]] = deque()
         for row in rows:
-            while len(waiting) >= delay and waiting:
+            if len(waiting) == 2:
                 self._write(waiting.popleft(), target)
-            parts = []
+            parts: list[_Part] = []
             for region in row:
                 part = self._compute(walk, region)
                 sums.add(part.output)
-                parts += [part] if target is not None else []
+                if waits:
+                    parts.append(part)
+                else:
+                    self._write([part], target)
                 self._tell(walk, region, report)
-            waiting.append(parts)
+            if waits:
+                waiting.append(parts)
         for parts in waiting:
             self._write(parts, target)
         self.statistics[walk.stop] = sums.finish(self.wide)
@@ -309,6 +310,8 @@ class _Passage:
         memory_format = self.press.precision.memory_format
         if start == PICTURE:
             pixels = self.image[..., *region.index].to(self.device, self.wide) - CENTRE
+            if self.press.grain:
+                pixels.add_(grain_over(region).to(pixels), alpha=self.press.grain)
             return pixels.to(self.dtype).contiguous(memory_format=memory_format), None
         assert self.kept is not None
         assert self.kept.index == start

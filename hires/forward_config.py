@@ -11,6 +11,7 @@ from hires.config import ConfigError, parse_bytes, parse_layer
 
 _PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _STYLE_ONLY = ("style_weight", "style_loss", "style_layers", "style_size", "grain")
+_SUPER_RESOLUTION_ONLY = ("consistency_weight",)
 # Noise on photographs beyond which little of them is left.
 _MAX_GRAIN = 0.5
 
@@ -21,7 +22,11 @@ _STYLE_LAYERS = {
     "": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
 }
 _CONTENT_LAYERS = {"vgg16": ("relu2_2",), "": ("relu3_1",)}
-_SUPER_RESOLUTION_LAYERS = ("relu2_2",)
+_SUPER_RESOLUTION_LAYERS = {
+    "vgg16": ("relu2_2",),
+    "vgg19": ("relu2_2",),
+    "": ("relu1_1", "relu2_1"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,9 @@ class TrainConfig:
 
     style_weight: float = 1.0
     """How strongly the style's textures and strokes are asked for."""
+
+    consistency_weight: float = 1.0
+    """How strongly an enlargement, made small again, must be what it was enlarged from."""
 
     tv_weight: float = 0.1
     """How strongly pixel noise is smoothed away (total variation)."""
@@ -91,7 +99,7 @@ class TrainConfig:
         for name, least in (("steps", 1), ("batch_size", 1), ("crop", 64), ("style_size", 64)):
             _check_whole(name, getattr(self, name), least)
         _check_whole("seed", self.seed, 0)
-        for name in ("content_weight", "style_weight", "tv_weight"):
+        for name in ("content_weight", "style_weight", "consistency_weight", "tv_weight"):
             _check_number(name, getattr(self, name), 0)
         _check_number("learning_rate", self.learning_rate, 1e-7)
         _check_grain(self.grain)
@@ -103,14 +111,19 @@ class TrainConfig:
         if self.task == "style":
             if self.factor != 1:
                 raise ConfigError("--factor is for --task super-resolution: leave it out")
+            self._check_idle(_SUPER_RESOLUTION_ONLY)
             return
         if self.factor not in (4, 8):
             raise ConfigError("--task super-resolution needs --factor 4 or --factor 8")
         if self.crop % self.factor:
             raise ConfigError(f"--crop is {self.crop}: give a multiple of --factor {self.factor}")
-        for name in _STYLE_ONLY:
+        self._check_idle(_STYLE_ONLY)
+
+    def _check_idle(self, names: tuple[str, ...]) -> None:
+        other = "style" if self.task != "style" else "super-resolution"
+        for name in names:
             if getattr(self, name) != _default(name):
-                raise ConfigError(f"{_flag(name)} is for --task style: leave it out")
+                raise ConfigError(f"{_flag(name)} is for --task {other}: leave it out")
 
     @property
     def chosen_style_layers(self) -> dict[str, float]:
@@ -123,9 +136,8 @@ class TrainConfig:
     @property
     def chosen_content_layers(self) -> dict[str, float]:
         """Content layers and their weights."""
-        auto = _CONTENT_LAYERS.get(self.features, _CONTENT_LAYERS[""])
-        if self.task != "style":
-            auto = _SUPER_RESOLUTION_LAYERS
+        known = _CONTENT_LAYERS if self.task == "style" else _SUPER_RESOLUTION_LAYERS
+        auto = known.get(self.features, known[""])
         return dict(parse_layer(layer) for layer in self.content_layers or auto)
 
     def settings(self) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 The losses are those of painting, relative and so of the same size for every layer: distance of
 moments to the style's, squared error of features to the photograph's, total variation. A
-super-resolution network is asked for the features of the photograph that its input was made from.
+super-resolution network is asked for the features of the photograph that its input was made from,
+and for that input, when its result is made small again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from hires.checkpoints import load_features
 from hires.config import ConfigError
@@ -54,8 +56,8 @@ class StepReport:
         num_steps: steps in all.
         learning_rate: step size of this step.
         loss: the weighted sum of the terms before this step.
-        terms: ``style``, ``content`` and ``tv`` before their weights; no style for
-            super-resolution.
+        terms: ``style``, ``content`` and ``tv`` before their weights; no style but
+            ``consistency`` for super-resolution.
     """
 
     step: int
@@ -126,6 +128,9 @@ class Judge:
         if self.targets:
             terms = {"style": self._style_error(found), **terms}
             loss = loss + self.config.style_weight * terms["style"].float()
+        else:
+            terms["consistency"] = _inconsistency(pictures, photographs, self.config.factor)
+            loss = loss + self.config.consistency_weight * terms["consistency"]
         return loss, {name: term.detach() for name, term in terms.items()}
 
     def _style_error(self, found: Mapping[str, Tensor]) -> Tensor:
@@ -160,6 +165,16 @@ def _content_error(
         error = (found[name].float() - target).square().sum()
         parts.append(weight / sum(weights.values()) * error / (target.square().sum() + 1e-12))
     return torch.stack(parts).sum()
+
+
+def _inconsistency(pictures: Tensor, photographs: Tensor, factor: int) -> Tensor:
+    """Mean difference of both, made small: features alone do not hold the colours.
+
+    The document matches the histogram of every result to its input instead.
+    """
+    size = [side // factor for side in photographs.shape[2:]]
+    difference = pictures.float() - photographs.float()
+    return interpolate(difference, size=size, mode="bicubic", antialias=True).abs().mean()
 
 
 def _variation(pictures: Tensor) -> Tensor:

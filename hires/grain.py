@@ -9,26 +9,49 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Rows that are drawn at a time.
-_BAND = 64
+from hires.tiling import Region, Span
+
+# Side of the squares that are drawn one by one, so that every tile of a picture finds its own.
+_SQUARE = 64
+# Keeps the seeds of rows of squares apart; no picture is that many squares wide.
+_STRIDE = 2**20
 
 
-def with_grain(image: Tensor, grain: float, *, seed: int) -> Tensor:
-    """A copy of a picture with Gaussian noise.
-
-    Args:
-        image: (B, 3, H, W).
-        grain: standard deviation, as a share of the range of pixels; 0 returns the image itself.
-        seed: of the noise, which is the same on every device.
+def grain_over(region: Region, channels: int = 3) -> Tensor:
+    """Gaussian noise of unit spread over a region of a picture without end.
 
     Returns:
-        The same shape, not clamped: white and black have as much grain as grey.
+        (1, channels, *region.size) float32, the same values wherever else regions overlap.
     """
-    if grain == 0:
-        return image
-    generator = torch.Generator().manual_seed(seed)
-    result = image.clone()
-    for band in torch.split(result, _BAND, dim=2):
-        noise = torch.randn(band.shape, generator=generator)
-        band.add_(noise.to(band), alpha=grain)
+    result = torch.empty(1, channels, *region.size)
+    generator = torch.Generator()
+    for i in _squares(region.rows):
+        rows, from_rows = _overlap(region.rows, i)
+        for j in _squares(region.columns):
+            columns, from_columns = _overlap(region.columns, j)
+            generator.manual_seed(i * _STRIDE + j)
+            square = torch.randn(1, channels, _SQUARE, _SQUARE, generator=generator)
+            result[..., rows, columns] = square[..., from_rows, from_columns]
     return result
+
+
+def with_grain(images: Tensor, grain: float, *, seed: int) -> Tensor:
+    """Add noise to training pictures, (B, 3, H, W), of a spread ``grain``; not clamped."""
+    if grain == 0:
+        return images
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed))
+    return images.add(noise.to(images), alpha=grain)
+
+
+def _squares(span: Span) -> range:
+    return range(span.start // _SQUARE, -(-span.stop // _SQUARE))
+
+
+def _overlap(span: Span, index: int) -> tuple[slice, slice]:
+    """Where a square lies in a span, and what of the square that is."""
+    start, stop = index * _SQUARE, (index + 1) * _SQUARE
+    first, last = max(span.start, start), min(span.stop, stop)
+    return (
+        slice(first - span.start, last - span.start),
+        slice(first - start, last - start),
+    )

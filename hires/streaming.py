@@ -24,7 +24,7 @@ Size = tuple[int, int]
 PICTURE = -1
 # Shares of the memory for what is kept, and for a tile while it is computed. The rest is for the
 # program itself and for what its libraries take besides.
-_KEPT_SHARE, _TILE_SHARE = 0.75, 0.125
+_KEPT_SHARE, _TILE_SHARE = 0.72, 0.0625
 # Below this side, in positions of the stage's output, the halo is most of the work.
 MIN_CORE = 32
 

@@ -16,9 +16,10 @@ from hires import streaming
 from hires.apply import Press
 from hires.config import ConfigError
 from hires.forward_config import ApplyConfig
-from hires.grain import with_grain
+from hires.grain import grain_over, with_grain
 from hires.precision import Precision
 from hires.streaming import PICTURE, Course, plan_walks
+from hires.tiling import Region, Span
 from hires.transformer import Design, ModelError
 
 FP64, FP32 = Precision(torch.float64), Precision(torch.float32)
@@ -82,11 +83,19 @@ def test_grain_is_that_of_the_training_and_may_be_changed() -> None:
 
 
 def test_grain_has_its_spread() -> None:
-    grey = torch.full((2, 3, 130, 90), 0.5, dtype=torch.float64)
+    noise = grain_over(Region(Span(0, 200), Span(0, 150)))
+    assert abs(float(noise.mean())) < 0.02
+    assert abs(float(noise.std()) - 1) < 0.02
+    assert not torch.equal(noise[..., :64, :64], noise[..., 64:128, :64])
+    assert not torch.equal(noise[..., :64, :64], noise[..., :64, 64:128])
+    part = grain_over(Region(Span(70, 199), Span(63, 65)))
+    assert torch.equal(part, noise[..., 70:199, 63:65])
+
+
+def test_grain_of_training_pictures() -> None:
+    grey = torch.full((2, 3, 130, 90), 0.5)
     noise = with_grain(grey, 0.1, seed=3) - grey
-    assert abs(float(noise.mean())) < 0.002
     assert abs(float(noise.std()) - 0.1) < 0.002
-    assert not torch.equal(noise[..., :64, :], noise[..., 64:128, :])
     assert with_grain(grey, 0, seed=3) is grey
 
 
