@@ -29,6 +29,8 @@ _CUBIC = -0.75
 def export(model: Model, path: Path) -> None:
     """Write a model as ONNX: ``picture`` (B, 3, H, W) float32 sRGB in [0, 1] in, ``result`` out.
 
+    The graph adds no grain; the settings in its metadata tell how much the model was trained with.
+
     Raises:
         ConfigError: if the package ``onnx`` is missing.
         SaveError: if the system refuses to write.

@@ -83,7 +83,7 @@ def test_super_resolution_lowers_the_feature_loss(studio: Path) -> None:
     config = config_of(studio, task="super-resolution", factor=4, steps=40, style_size=512)
     trainer = open_trainer(config, Photographs([studio / "photos"], seed=0), None)
     reports = list(trainer.steps())
-    assert set(reports[0].terms) == {"content", "tv"}
+    assert set(reports[0].terms) == {"content", "tv", "consistency"}
     first, last = (sum(r.terms["content"] for r in part) for part in (reports[:8], reports[-8:]))
     assert last < 0.97 * first
 
@@ -209,6 +209,9 @@ class TestPhotographs:
         ({"factor": 4}, "--factor is for --task super-resolution"),
         ({"task": "super-resolution", "factor": 8, "crop": 100}, "multiple of --factor 8"),
         ({"task": "super-resolution", "factor": 4, "style_weight": 2.0}, "--style-weight is for"),
+        ({"consistency_weight": 2.0}, "--consistency-weight is for --task super-resolution"),
+        ({"grain": 0.7}, "--grain is 0.7: give a number from 0 to 0.5"),
+        ({"task": "super-resolution", "factor": 4, "grain": 0.1}, "--grain is for --task style"),
         ({"crop": 32}, "--crop is 32: give a whole number of at least 64"),
         ({"steps": 0}, "--steps is 0"),
         ({"learning_rate": 0.0}, "--learning-rate is 0"),
@@ -226,8 +229,11 @@ def test_layers_follow_from_the_features() -> None:
     assert list(paper.chosen_style_layers) == ["relu1_2", "relu2_2", "relu3_3", "relu4_3"]
     assert paper.chosen_content_layers == {"relu2_2": 1.0}
     assert "relu5_1" in TrainConfig().chosen_style_layers
-    enlarge = TrainConfig(task="super-resolution", factor=4)
+    enlarge = TrainConfig(task="super-resolution", factor=4, features="vgg16")
     assert (enlarge.chosen_style_layers, enlarge.chosen_content_layers) == ({}, {"relu2_2": 1.0})
+    # The compact network has been taught the first layer of each block only.
+    compact = TrainConfig(task="super-resolution", factor=4)
+    assert list(compact.chosen_content_layers) == ["relu1_1", "relu2_1"]
 
 
 def test_the_step_size_rises_and_falls() -> None:
@@ -236,6 +242,14 @@ def test_the_step_size_rises_and_falls() -> None:
     assert rates[20] > 0.99
     assert rates[-1] < 0.03
     assert sorted(rates[20:], reverse=True) == rates[20:]
+
+
+def test_an_enlargement_is_held_to_its_colours(studio: Path) -> None:
+    config = config_of(studio, task="super-resolution", factor=4, style_size=512)
+    judge = open_trainer(config, Photographs([studio / "photos"], seed=0), None).judge
+    photograph = random_image(64, 64).float() * 0.8
+    assert float(judge(photograph, photograph)[1]["consistency"]) == 0
+    assert float(judge(photograph + 0.1, photograph)[1]["consistency"]) == pytest.approx(0.1, 1e-3)
 
 
 def test_inputs_of_super_resolution_are_eight_bit() -> None:
