@@ -14,6 +14,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from hires.config import Config, ConfigError
 from hires.delivery import Delivery
+from hires.forward_arguments import Apply, Export, Train
 from hires.paper import Print
 from hires.parsing import AUTO, starting_config
 from hires.presets import PRESETS
@@ -37,6 +38,9 @@ class Job:
 
     bit_depth: Literal[8, 16] = 8
     """Bits per channel of the saved picture; 16 for PNG and TIFF only."""
+
+    finish: Annotated[str | None, arg(metavar="MODEL")] = None
+    """A super-resolution model for the last rung: paint at a fraction of --size, then enlarge."""
 
     quiet: bool = False
     """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
@@ -68,6 +72,7 @@ class Job:
         optional = (
             ("init", self.config.init),
             ("features", self.config.features),
+            ("finish", self.finish or ""),
             ("profile", self.delivery.icc),
         )
         return (
@@ -252,6 +257,9 @@ COMMANDS: Any = Union[  # noqa: UP007
     Annotated[Doctor, subcommand("doctor")],
     Annotated[Bench, subcommand("bench")],
     Annotated[Presets, subcommand("presets")],
+    Annotated[Train, subcommand("train")],
+    Annotated[Apply, subcommand("apply")],
+    Annotated[Export, subcommand("export")],
 ]
 
 DESCRIPTION = """\

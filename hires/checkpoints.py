@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,6 +31,9 @@ from hires.features import (
     check_weights,
     full_range,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FORMAT = "hires-features"
 VERSION = "1"
@@ -100,9 +103,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"features '{path}': no such file; choose compact, vgg19, vgg16 or a checkpoint's path"
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        metadata, weights = read_tensors(path)
     except (SafetensorError, OSError) as error:
         raise FeaturesError(f"features '{path}': truncated or not safetensors ({error})") from None
     if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
@@ -123,6 +124,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except FeaturesError as error:
         raise FeaturesError(f"features '{path}': {error}") from None
     return Checkpoint(architecture, weights, metadata)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a safetensors file; raises `SafetensorError` or OSError."""
+    with safe_open(path, framework="pt") as file:
+        weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return file.metadata() or {}, weights
 
 
 def write_checkpoint(
@@ -149,7 +157,7 @@ def write_checkpoint(
         temporary.unlink(missing_ok=True)
 
 
-def digest(architecture: Architecture, weights: Mapping[str, Tensor]) -> str:
+def digest(architecture: DataclassInstance, weights: Mapping[str, Tensor]) -> str:
     """SHA-256 over the architecture and every tensor's name, type, shape and bytes."""
     found = hashlib.sha256(json.dumps(asdict(architecture), sort_keys=True).encode())
     for key in sorted(weights):

@@ -11,6 +11,7 @@ from torch import Tensor
 from hires import ladder
 from hires.arguments import NOT_OF_THE_PICTURE, Job, Stylize
 from hires.engine import Progress, iter_stylize
+from hires.finish import Finish
 from hires.fitting import fit
 from hires.images import check_output, picture_size, read_picture, resize, save_image
 from hires.memory import return_freed_memory
@@ -29,6 +30,8 @@ class Easel:
         config: the job's settings as they are on this machine.
         layout: where the painting lies on its paper, None without one.
         rungs: the ladder.
+        finish: what enlarges the painting, if anything.
+        size: ``(height, width)`` of the finished painting, without the margins of a paper.
         warnings: what the user should know before the run.
         content_size: ``(height, width)`` of what is painted of the content picture.
         style_sizes: ``(height, width)`` of each style.
@@ -56,8 +59,15 @@ class Easel:
         )
         self.config.style_shares(len(style_sizes))
         self._exact_size = None if self.layout is None else self.layout.painted
+        self.finish = None
+        if job.finish is not None:
+            self.finish = Finish(job.finish, self.config, size, exact=self._exact_size)
+            self._exact_size = self.finish.painted
         self.rungs = ladder.plan(self.config, size, style_sizes, size=self._exact_size)
+        self.size = self.rungs[-1].size if self.finish is None else self.finish.size
         dpi = None if self.layout is None else self.layout.dpi
+        if dpi is not None and self.finish is not None:
+            dpi /= self.finish.factor
         self.warnings = (
             *fitted.warnings,
             *ladder.warnings(self.config, self.rungs, style_sizes, dpi=dpi),
@@ -136,7 +146,7 @@ class Easel:
     @property
     def file_size(self) -> tuple[int, int]:
         """``(height, width)`` of the finished file in pixels."""
-        return self.rungs[-1].size if self.layout is None else self.layout.size
+        return self.size if self.layout is None else self.layout.size
 
     @property
     def content(self) -> Tensor:
@@ -177,6 +187,9 @@ class Easel:
         if picture is None:
             assert self.last is not None, "nothing is painted yet"
             picture = self.last.picture()
+            # A painting that was interrupted is saved at the size that it has.
+            if self.finish is not None and self.last.is_last:
+                picture = self.finish(picture)
         alpha = self._content.alpha
         if alpha is not None:
             alpha = resize(alpha, (picture.shape[2], picture.shape[3]), clamp=True)

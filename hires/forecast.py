@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from hires.config import Config, parse_bytes
 from hires.engine import Studio
+from hires.finish import CANVAS_BYTES, Finish
 from hires.ladder import Rung, Size
 from hires.memory import heap_slack
 from hires.probe import Rates
 from hires.walk import TilePlan
 
-# Three channels of float32.
-_CANVAS_BYTES = 12
 # An interpreter with torch, its optimizers and its compiled kernels loaded, measured on Linux.
 _PROGRAM_BYTES = 900 * 2**20
 # What checkpoints, previews and the trace add to the time of the steps.
@@ -66,7 +65,7 @@ def forecast(
         ConfigError: if the memory budget is too small for one tile.
     """
     on_host = studio.device.type == "cpu"
-    program = _PROGRAM_BYTES + _CANVAS_BYTES * num_input_pixels
+    program = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels
     found = []
     for rung in rungs:
         tiles = studio.plan_tiles(config, rung.size)
@@ -87,9 +86,16 @@ def forecast(
     return tuple(found)
 
 
+def finish_bytes(studio: Studio, finish: Finish, *, num_input_pixels: int) -> int:
+    """Memory expected at most while a painting is enlarged; see `forecast`."""
+    on_host = studio.device.type == "cpu"
+    program = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels
+    return program + finish.bytes_needed if on_host else finish.bytes_needed
+
+
 def bytes_per_pixel(config: Config, studio: Studio, rung: Rung) -> float:
     """What grows with the canvas: its own state, the content's features and its resized picture."""
-    return state_bytes(config, rung.index) + content_bytes(studio) + _CANVAS_BYTES
+    return state_bytes(config, rung.index) + content_bytes(studio) + CANVAS_BYTES
 
 
 def _spread(rates: Rates | None, *, keeps: bool, on_host: bool) -> float:
@@ -137,8 +143,8 @@ def state_bytes(config: Config, rung: int) -> int:
     # Other units than [0, 1] take a copy of the canvas.
     scaled = int(config.pixels != "unit")
     if config.optimizer == "adam":
-        return _CANVAS_BYTES * ((5 if config.averaging else 4) + scaled)
-    return _CANVAS_BYTES * (2 * config.history_at(rung) + 6 + scaled)
+        return CANVAS_BYTES * ((5 if config.averaging else 4) + scaled)
+    return CANVAS_BYTES * (2 * config.history_at(rung) + 6 + scaled)
 
 
 def content_bytes(studio: Studio) -> float:

@@ -97,6 +97,8 @@ FORMATS: Mapping[Purpose, Mapping[str, Format]] = {
         ".pdf": _LAB_PDF,
     },
 }
+# Endings of the pictures that can be read.
+READABLE = tuple(ending for ending, known in FORMATS["plain"].items() if known.page_of is None)
 _PURPOSES = {"master": "a master keeps 16 bit without loss", "lab": "print labs do not take that"}
 
 

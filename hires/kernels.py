@@ -335,7 +335,7 @@ _ABREAST = 2**13
 _NARROW = 32
 
 
-def _column_sums(rows: Tensor, dtype: torch.dtype) -> Tensor:
+def column_sums(rows: Tensor, dtype: torch.dtype) -> Tensor:
     """Sum of the rows of (N, C), in ``dtype``.
 
     A product with ones: on a CPU it is many times faster than a sum over the outer dimension. It
@@ -369,6 +369,6 @@ def row_sums(rows: Tensor, dtype: torch.dtype, *, exact: bool) -> tuple[Tensor, 
             product += torch.mm(block.T, block, out_dtype=torch.float32)
             continue
         wide = block.float() if cast else block
-        total += _column_sums(wide, dtype)
+        total += column_sums(wide, dtype)
         product += wide.T @ wide
     return total, product

@@ -124,6 +124,13 @@ def parse_paper(text: str) -> Paper:
     return Paper(f"{match[1]}x{match[2]}{unit}", height, width)
 
 
+def check_dpi(dpi: float | None) -> None:
+    """Refuse pixels per inch that no printer has."""
+    least, most = DPI_RANGE
+    if dpi is not None and not least <= dpi <= most:  # NaN fails as well
+        raise ConfigError(f"--dpi is {dpi:g}: give a number from {least:g} to {most:g}")
+
+
 def to_pixels(length: float, dpi: float) -> int:
     """Millimetres in whole pixels, to nearest."""
     return math.floor(length / MM_PER_INCH * dpi + 0.5)
@@ -225,7 +232,7 @@ class Print:
     def __post_init__(self) -> None:
         """Check every value, and that each applies."""
         _check_choices(self)
-        self._check_dpi()
+        check_dpi(self.dpi)
         if self.landscape and self.portrait:
             raise ConfigError("--landscape and --portrait exclude each other: give one of them")
         if self.paper is None:
@@ -236,11 +243,6 @@ class Print:
             raise ConfigError(
                 f"--bleed is {self.bleed}: give at most {MAX_BLEED:g}mm (labs ask for about 3mm)"
             )
-
-    def _check_dpi(self) -> None:
-        least, most = DPI_RANGE
-        if self.dpi is not None and not least <= self.dpi <= most:  # NaN fails as well
-            raise ConfigError(f"--dpi is {self.dpi:g}: give a number from {least:g} to {most:g}")
 
     def _check_nothing_idle(self) -> None:
         for option in fields(self):

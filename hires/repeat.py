@@ -29,10 +29,16 @@ def recorded_job(path: str) -> Stylize:
     """The run that painted a file, as it was typed but for where it was saved.
 
     Raises:
-        ImageError: see `provenance_of`.
+        ImageError: see `provenance_of`; also for a picture of ``hires apply``.
         ConfigError: for settings that this version does not have.
     """
-    return job_of({**provenance_of(path).settings, "output": ""})
+    settings = provenance_of(path).settings
+    if "model" in settings:
+        raise ImageError(
+            f"{path} was made with a trained model, not painted: repeat it with hires apply"
+            f" {settings['model']}"
+        )
+    return job_of({**settings, "output": ""})
 
 
 def warnings(job: Stylize) -> tuple[str, ...]:

@@ -8,11 +8,12 @@ from typing import Any, TypeVar
 
 from hires.arguments import Stylize
 from hires.config import ConfigError
+from hires.forward_arguments import Apply
 
 Record = TypeVar("Record")
 
 
-def settings_of(job: Stylize) -> dict[str, Any]:
+def settings_of(job: Stylize | Apply) -> dict[str, Any]:
     """Every option in effect, given or default, as values that JSON can hold."""
     return {name: _plain(value) for name, value in dataclasses.asdict(job).items()}
 

@@ -10,6 +10,7 @@ from typing import Any
 from hires.arguments import Inspect
 from hires.config import Config
 from hires.delivery import Delivery
+from hires.forward_config import ApplyConfig
 from hires.headers import Header, read_header
 from hires.paper import Print
 from hires.provenance import Provenance, ProvenanceError, from_xmp
@@ -66,7 +67,9 @@ def _described(header: Header) -> str:
 
 
 def _story(made: Provenance) -> Iterator[tuple[str, str]]:
-    yield "painted", f"by hires {made.version}, seed {made.seed}"
+    model = made.settings.get("model")
+    seed = f"seed {made.seed}" if model is None else f"with the model {model}"
+    yield "painted", f"by hires {made.version}, {seed}"
     for one in made.inputs:
         yield one.role, f"{one.path} (SHA-256 {one.sha256[:16]}...)"
     options = [*_options(made.settings)]
@@ -75,7 +78,8 @@ def _story(made: Provenance) -> Iterator[tuple[str, str]]:
 
 def _options(settings: Mapping[str, Any]) -> Iterator[str]:
     """Options that differ from their defaults, as they would be typed."""
-    for group, defaults in _DEFAULTS.items():
+    applied = {"config": ApplyConfig()} if "model" in settings else {}
+    for group, defaults in {**_DEFAULTS, **applied}.items():
         part = settings.get(group)
         for name, value in (part if isinstance(part, Mapping) else {}).items():
             default = getattr(defaults, name, None)
@@ -86,3 +90,5 @@ def _options(settings: Mapping[str, Any]) -> Iterator[str]:
             yield " ".join([flag, *(f"{w:g}" if isinstance(w, float) else str(w) for w in words)])
     if settings.get("bit_depth", 8) != 8:
         yield f"--bit-depth {settings['bit_depth']}"
+    if settings.get("dpi") is not None:
+        yield f"--dpi {settings['dpi']:g}"

@@ -20,7 +20,7 @@ from hires.commands.stylize import set_up
 from hires.config import format_bytes
 from hires.easel import Easel
 from hires.engine import Studio, check_ladder, open_studio
-from hires.forecast import Forecast, forecast, largest_size
+from hires.forecast import Forecast, finish_bytes, forecast, largest_size
 from hires.images import resize
 from hires.memory import available_bytes
 from hires.probe import Rates, measure_rates
@@ -58,6 +58,7 @@ class _Estimate:
     def __init__(self, easel: Easel, studio: Studio, rates: Rates | None) -> None:
         self.easel, self.studio, self.rates = easel, studio, rates
         self.rungs = self.of(easel.rungs)
+        self.finish = easel.finish
         self.saving = 0.0 if rates is None else _saving_seconds(easel)
 
     def of(self, rungs: Sequence[ladder.Rung]) -> tuple[Forecast, ...]:
@@ -75,18 +76,28 @@ class _Estimate:
         """All rungs and the file."""
         return None if self.rates is None else _total(self.rungs) + self.saving
 
+    @property
+    def peak_bytes(self) -> int:
+        """Memory expected at most, of all rungs and the enlargement."""
+        peak = max(line.peak_bytes for line in self.rungs)
+        if self.finish is None:
+            return peak
+        pixels = self.easel.num_input_pixels
+        return max(peak, finish_bytes(self.studio, self.finish, num_input_pixels=pixels))
+
     def record(self, free: int | None) -> dict[str, Any]:
         """Everything as JSON."""
-        proposal = self.proposal()
+        proposal, largest = self.proposal(), self.largest(free)
         return {
             "device": str(self.studio.device),
             "precision": self.studio.precision.name,
             "rungs": [_record(line) for line in self.rungs],
             "seconds": self.seconds,
             "saving_seconds": None if self.rates is None else self.saving,
-            "peak_bytes": max(line.peak_bytes for line in self.rungs),
+            "finish": None if self.finish is None else str(self.finish),
+            "peak_bytes": self.peak_bytes,
             "available_bytes": free,
-            "largest_size": None if free is None else self.largest(free)[::-1],
+            "largest_size": None if largest is None else largest[::-1],
             "proposal": None if proposal is None else {proposal[0]: proposal[1]},
             "warnings": self.easel.warnings,
         }
@@ -101,14 +112,17 @@ class _Estimate:
     def lines(self, free: int | None) -> list[str]:
         """What is to be said below the table."""
         steps = sum(line.rung.num_iterations for line in self.rungs)
-        peak = max(line.peak_bytes for line in self.rungs)
-        studio = self.studio
+        peak, studio = self.peak_bytes, self.studio
         text = f"{steps} steps on {studio.device} in {studio.precision.name}"
         if self.seconds is not None:
             text += f": about {duration(self.seconds)}, going by a few tiles measured just now"
+        if self.finish is not None:
+            text += f"; then {self.finish}"
+            text += "" if self.seconds is None else ", which is not in that time"
         lines = [text, f"about {format_bytes(peak)} of memory at most{_of(free)}"]
-        if free is not None:
-            height, width = self.largest(free)
+        largest = self.largest(free)
+        if largest is not None and free is not None:
+            height, width = largest
             what = "the largest painting of this shape that fits into it"
             lines.append(f"{what}: {width}x{height} ({height * width / 1e6:.0f} megapixels)")
             if peak > free:
@@ -119,8 +133,10 @@ class _Estimate:
             lines.append(f"a long wait: {option} {value} would take about {duration(seconds)}")
         return lines
 
-    def largest(self, free: int) -> tuple[int, int]:
-        """The largest ``(height, width)`` for the memory that is free."""
+    def largest(self, free: int | None) -> tuple[int, int] | None:
+        """The largest ``(height, width)`` for the memory that is free; not with an enlargement."""
+        if free is None or self.finish is not None:
+            return None
         return largest_size(self.rungs[-1], self.easel.config, self.studio, free)
 
     def proposal(self) -> tuple[str, int, float] | None:
@@ -137,7 +153,7 @@ class _Estimate:
     def _smaller(self) -> list[tuple[str, int, tuple[ladder.Rung, ...]]]:
         easel, config = self.easel, self.easel.config
         sizes = easel.content_size, easel.style_sizes
-        if config.sizes:
+        if config.sizes or self.finish is not None:
             return []
         if easel.layout is None:
             halves = [config.size // 2**i for i in (1, 2, 3) if config.size // 2**i >= 1024]
@@ -166,7 +182,7 @@ def _saving_seconds(easel: Easel) -> float:
     """How long the finished file takes to write, going by a small one of the same kind."""
     if easel.job.output is None:
         return 0.0
-    height, width = easel.rungs[-1].size
+    height, width = easel.size
     side = max(height, width) * min(_PROBE_PIXELS / (height * width), 1.0) ** 0.5
     picture = resize(easel.content, ladder.scale_to((height, width), round(side)), clamp=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,179 @@
+"""Tiled application: the result of one pass over the whole picture, whatever is kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import random_image
+from forward_models import ENLARGE, STYLE, plain, random_model
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hires import streaming
+from hires.apply import Press
+from hires.config import ConfigError
+from hires.forward_config import ApplyConfig
+from hires.grain import grain_over, with_grain
+from hires.precision import Precision
+from hires.streaming import PICTURE, Course, plan_walks
+from hires.tiling import Region, Span
+from hires.transformer import Design, ModelError
+
+FP64, FP32 = Precision(torch.float64), Precision(torch.float32)
+
+
+def course(design: Design, size: tuple[int, int]) -> Course:
+    return Course(design.stages(normalised=design.normalised), size, design.factor)
+
+
+@pytest.mark.parametrize("design", [STYLE, ENLARGE], ids=["style", "super-resolution"])
+@pytest.mark.parametrize("tile", [None, 40, 33])
+def test_tiled_equals_whole_in_float64(design: Design, tile: int | None) -> None:
+    model, image = random_model(design), random_image(93, 118)
+    press = Press(model, ApplyConfig(tile=tile), precision=FP64)
+    expected = plain(design, model.weights, image)
+    torch.testing.assert_close(press.apply(image), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("tile", [None, 40])
+def test_the_document_s_network_tiled_in_float32(tile: int | None) -> None:
+    model, image = random_model(Design()), random_image(111, 113).float()
+    press = Press(model, ApplyConfig(tile=tile), precision=FP32)
+    expected = plain(Design(), model.weights, image).float()
+    assert float((press.apply(image) - expected).abs().max()) <= 1e-4
+
+
+# Budgets from a few maps to all of them: other stages are kept each time.
+@pytest.mark.parametrize("share", [0.0, 0.15, 0.3, 0.5, 0.8])
+def test_what_is_kept_does_not_matter(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, image = random_model(STYLE), random_image(98, 87)
+    size = (98, 87)
+    everything = 8 * max(course(STYLE, size).values(i) for i in range(9)) * 2
+    cheapest = streaming._cheapest
+    kept: list[frozenset[int]] = []
+
+    def starved(way: Course, normalised: list[int], itemsize: int, memory: int) -> frozenset[int]:
+        kept.append(cheapest(way, normalised, itemsize, int(share * min(memory, everything))))
+        return kept[-1]
+
+    monkeypatch.setattr(streaming, "_cheapest", starved)
+    found = Press(model, ApplyConfig(tile=33), precision=FP64).apply(image)
+    assert (len(kept[-1]) == 0) == (share == 0)
+    assert share > 0.5 or len(kept[-1]) < 9
+    expected = plain(STYLE, model.weights, image)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_grain_is_that_of_the_training_and_may_be_changed() -> None:
+    metadata = {"settings": json.dumps({"grain": 0.1})}
+    model = replace(random_model(STYLE), metadata=metadata)
+    image = random_image(70, 150).float()
+    trained = Press(model, ApplyConfig(precision="fp32")).apply(image)
+    without = Press(model, ApplyConfig(precision="fp32", grain=0.0)).apply(image)
+    assert float((trained - without).abs().max()) > 0.01
+    plain_image = Press(random_model(STYLE), ApplyConfig(precision="fp32")).apply(image)
+    assert torch.equal(plain_image, without)
+    tiled = Press(model, ApplyConfig(precision="fp32", tile=40)).apply(image)
+    torch.testing.assert_close(tiled, trained, rtol=0, atol=1e-4)
+    with pytest.raises(ConfigError, match="--grain is for style models"):
+        Press(random_model(ENLARGE), ApplyConfig(grain=0.1))
+
+
+def test_grain_has_its_spread() -> None:
+    noise = grain_over(Region(Span(0, 200), Span(0, 150)))
+    assert abs(float(noise.mean())) < 0.02
+    assert abs(float(noise.std()) - 1) < 0.02
+    assert not torch.equal(noise[..., :64, :64], noise[..., 64:128, :64])
+    assert not torch.equal(noise[..., :64, :64], noise[..., :64, 64:128])
+    part = grain_over(Region(Span(70, 199), Span(63, 65)))
+    assert torch.equal(part, noise[..., 70:199, 63:65])
+
+
+def test_grain_of_training_pictures() -> None:
+    grey = torch.full((2, 3, 130, 90), 0.5)
+    noise = with_grain(grey, 0.1, seed=3) - grey
+    assert abs(float(noise.std()) - 0.1) < 0.002
+    assert with_grain(grey, 0, seed=3) is grey
+
+
+@given(st.integers(64, 5000), st.integers(64, 5000), st.integers(20, 33))
+def test_walks_stay_within_the_budget(height: int, width: int, exponent: int) -> None:
+    way, memory = course(Design(), (height, width)), 2**exponent
+    try:
+        walks = plan_walks(way, itemsize=4, memory=memory, tile=None)
+    except ConfigError:
+        return
+    assert [walk.stop for walk in walks] == list(range(len(way.stages)))
+    start = PICTURE
+    for walk in walks:
+        assert walk.start == start
+        if walk.keep:
+            assert streaming._bytes(way, start, walk.stop, 4) <= memory
+            start = walk.stop
+
+
+def test_24_megapixels_keep_the_residual_blocks_within_2_gib() -> None:
+    way = course(Design(), (4000, 6000))
+    walks = plan_walks(way, itemsize=4, memory=2**31, tile=None)
+    assert all(walk.keep for walk in walks[2:13])
+    assert sum(way.work(walk.start, walk.stop) for walk in walks) < 1.6 * way.work(
+        PICTURE, way.last
+    )
+
+
+def test_a_budget_for_no_tile_names_one_that_is_enough() -> None:
+    press = Press(random_model(Design()), ApplyConfig(memory="1MiB"), precision=FP32)
+    with pytest.raises(ConfigError, match=r"at least \d+MiB") as refused:
+        press.check((2000, 3000))
+    amount = str(refused.value).rsplit(" ", 1)[-1]
+    Press(random_model(Design()), ApplyConfig(memory=amount), precision=FP32).check((2000, 3000))
+
+
+def test_thumbnail_statistics_are_near_the_exact_ones() -> None:
+    image = torch.nn.functional.interpolate(random_image(70, 90), scale_factor=4, mode="bicubic")
+    image = image.clamp(0, 1).float()
+    model = random_model(STYLE)
+    exact = Press(model, ApplyConfig(), precision=FP32).apply(image)
+    config = ApplyConfig(mode="thumbnail", thumbnail=180, tile=64)
+    press = Press(model, config, precision=FP32)
+    near = press.apply(image)
+    assert not torch.equal(near, exact)
+    assert float((near - exact).abs().mean()) < 0.1
+    whole = Press(model, ApplyConfig(mode="thumbnail", thumbnail=180), precision=FP32).apply(image)
+    torch.testing.assert_close(near, whole, rtol=0, atol=1e-4)
+
+
+def test_a_thumbnail_larger_than_the_picture_is_the_picture() -> None:
+    image, model = random_image(90, 70).float(), random_model(STYLE)
+    exact = Press(model, ApplyConfig(), precision=FP32).apply(image)
+    small = Press(model, ApplyConfig(mode="thumbnail"), precision=FP32).apply(image)
+    assert torch.equal(exact, small)
+
+
+def test_half_precision_stays_close() -> None:
+    image, model = random_image(90, 70).float(), random_model(STYLE)
+    exact = Press(model, ApplyConfig(), precision=FP32).apply(image)
+    half = Press(model, ApplyConfig(), precision=Precision(torch.bfloat16)).apply(image)
+    assert half.dtype == torch.float32
+    assert float((half - exact).abs().mean()) < 0.02
+
+
+@pytest.mark.parametrize("design", [STYLE, ENLARGE], ids=["style", "super-resolution"])
+def test_a_picture_smaller_than_the_view_is_refused(design: Design) -> None:
+    press = Press(random_model(design), ApplyConfig(), precision=FP32)
+    least = design.receptive_field
+    press.check((least, least))
+    with pytest.raises(ModelError, match=f"at least {least} px"):
+        press.apply(random_image(least - 1, 200).float())
+
+
+def test_progress_rises_to_one() -> None:
+    told: list[float] = []
+    press = Press(random_model(STYLE), ApplyConfig(tile=40), precision=FP32)
+    press.apply(random_image(90, 70).float(), told.append)
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1.0)
+    assert len(told) > 20

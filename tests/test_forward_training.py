@@ -1,0 +1,258 @@
+"""Training of image-to-image networks: losses fall, a resumed training is the same training."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import COMPACT_SHAPE, random_image, random_weights
+from PIL import Image
+
+from hires import forward_training
+from hires.checkpoints import write_checkpoint
+from hires.config import ConfigError
+from hires.feedforward import read_model
+from hires.forward_config import TrainConfig
+from hires.forward_training import TrainingError, open_trainer, reduced, schedule
+from hires.images import ImageError, save_image
+from hires.photographs import Photographs
+from hires.transformer import Design
+from hires.workshop import Workshop
+
+SMALL = Design(widths=(4, 6, 8), num_blocks=1, kernel=3)
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with photographs of several sizes, a style and a tiny feature network."""
+    folder = tmp_path_factory.mktemp("studio")
+    (folder / "photos" / "more").mkdir(parents=True)
+    for i, size in enumerate([(96, 140), (200, 90), (64, 64), (40, 50)]):
+        name = f"photos/more/{i}.png" if i % 2 else f"photos/{i}.png"
+        save_image(random_image(*size, seed=i), folder / name)
+    save_image(random_image(120, 100, seed=9), folder / "style.png")
+    write_checkpoint(
+        folder / "tiny.safetensors",
+        COMPACT_SHAPE,
+        random_weights(COMPACT_SHAPE),
+        {"licence": "none"},
+    )
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that a test can afford."""
+    narrow = Design(task="super-resolution", factor=4, widths=(6,), num_blocks=1, kernel=3)
+
+    def design_of(config: TrainConfig) -> Design:
+        return SMALL if config.task == "style" else narrow
+
+    monkeypatch.setattr(forward_training, "design_of", design_of)
+
+
+def config_of(studio: Path, **options: Any) -> TrainConfig:
+    given = {"steps": 6, "batch_size": 2, "crop": 64, "precision": "fp32", "style_size": 100}
+    given |= {"features": str(studio / "tiny.safetensors")}
+    return TrainConfig(**{**given, **options})
+
+
+def workshop(studio: Path, output: Path, *, resume: bool = False, **options: Any) -> Workshop:
+    config = config_of(studio, **options)
+    style = studio / "style.png" if config.task == "style" else None
+    folders = [studio / "photos"]
+    return Workshop(config, style=style, folders=folders, output=output, samples=[], resume=resume)
+
+
+def test_training_lowers_the_loss(studio: Path) -> None:
+    config = config_of(studio, steps=30, learning_rate=3e-3)
+    style = random_image(100, 90, seed=9).float()
+    trainer = open_trainer(config, Photographs([studio / "photos"], seed=0), style)
+    reports = list(trainer.steps())
+    assert [report.step for report in reports] == list(range(1, 31))
+    assert set(reports[0].terms) == {"style", "content", "tv"}
+    first, last = (sum(r.loss for r in part) for part in (reports[:8], reports[-8:]))
+    assert last < 0.7 * first
+
+
+def test_super_resolution_lowers_the_feature_loss(studio: Path) -> None:
+    config = config_of(studio, task="super-resolution", factor=4, steps=40, style_size=512)
+    trainer = open_trainer(config, Photographs([studio / "photos"], seed=0), None)
+    reports = list(trainer.steps())
+    assert set(reports[0].terms) == {"content", "tv", "consistency"}
+    first, last = (sum(r.terms["content"] for r in part) for part in (reports[:8], reports[-8:]))
+    assert last < 0.97 * first
+
+
+@pytest.mark.parametrize("task", ["style", "super-resolution"])
+def test_a_resumed_training_is_the_same_training(studio: Path, tmp_path: Path, task: str) -> None:
+    options: dict[str, Any] = {"task": task}
+    if task != "style":
+        options |= {"factor": 4, "style_size": 512}
+    straight = workshop(studio, tmp_path / "a.safetensors", **options)
+    list(straight.train(save_every=100))
+    broken = workshop(studio, tmp_path / "b.safetensors", **options)
+    # Two more steps than are saved: as after a kill, they are done again.
+    steps = broken.train(save_every=3)
+    list(islice(steps, 3))
+    next(steps)
+    broken.save = lambda: None  # type: ignore[method-assign]
+    steps.close()  # type: ignore[attr-defined]
+    resumed = workshop(studio, tmp_path / "b.safetensors", resume=True, **options)
+    assert [report.step for report in resumed.train(save_every=3)] == [4, 5, 6]
+    one, other = (read_model(tmp_path / f"{name}.safetensors") for name in "ab")
+    for name, value in one.weights.items():
+        assert torch.equal(value, other.weights[name]), name
+    lines = [json.loads(line) for line in resumed.log_path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_model_tells_how_it_was_trained(studio: Path, tmp_path: Path) -> None:
+    made = workshop(studio, tmp_path / "a.safetensors", steps=2)
+    list(made.train(save_every=1))
+    metadata = read_model(tmp_path / "a.safetensors").metadata
+    assert metadata["style"] == "style.png"
+    assert len(metadata["style_sha256"]) == 64
+    assert json.loads(metadata["settings"])["content_weight"] == 0.1
+    assert (metadata["steps"], metadata["photographs"]) == ("2", "4")
+    assert sorted(file.name for file in made.samples_path.iterdir()) == [
+        "step-000001.jpg",
+        "step-000002.jpg",
+    ]
+
+
+def test_an_interrupted_training_is_saved(studio: Path, tmp_path: Path) -> None:
+    made = workshop(studio, tmp_path / "a.safetensors")
+    steps = made.train(save_every=100)
+    next(steps)
+    with pytest.raises(KeyboardInterrupt):
+        steps.throw(KeyboardInterrupt())  # type: ignore[attr-defined]
+    assert read_model(tmp_path / "a.safetensors").metadata["steps"] == "1"
+    assert made.state_path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"content_weight": 3.0}, r"had --content-weight 0\.1, not 3\.0"),
+        ({"seed": 1}, "had --seed 0, not 1"),
+        ({"steps": 2}, "has done 2 steps: give more --steps"),
+    ],
+)
+def test_another_training_is_not_resumed(
+    studio: Path, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "a.safetensors"
+    list(islice(workshop(studio, path, steps=2).train(save_every=2), 2))
+    with pytest.raises(TrainingError, match=message):
+        workshop(studio, path, resume=True, **{"steps": 4, **options})
+
+
+@pytest.mark.parametrize("contents", [None, b"", b"no state"])
+def test_nothing_to_resume_from(studio: Path, tmp_path: Path, contents: bytes | None) -> None:
+    if contents is not None:
+        (tmp_path / "a.state").write_bytes(contents)
+    with pytest.raises(TrainingError, match="leave --resume out"):
+        workshop(studio, tmp_path / "a.safetensors", resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights(studio: Path) -> None:
+    config = config_of(studio)
+    trainer = open_trainer(
+        config, Photographs([studio / "photos"], seed=0), random_image(99, 90).float()
+    )
+    trainer.model.tensors["last_bias"].data[0] = torch.inf
+    before = trainer.model.tensors["first_weight"].detach().clone()
+    with pytest.raises(TrainingError, match="not finite at step 1"):
+        next(trainer.steps())
+    assert torch.equal(before, trainer.model.tensors["first_weight"])
+
+
+class TestPhotographs:
+    def test_every_picture_comes_before_any_again(self, studio: Path) -> None:
+        supply = Photographs([studio / "photos"], seed=0)
+        assert [path.name for path in supply.paths] == ["0.png", "2.png", "1.png", "3.png"]
+        batch = supply.batch(4, 64)
+        assert batch.shape == (4, 3, 64, 64)
+        assert 0 <= float(batch.min()) < float(batch.max()) <= 1
+        assert supply.state()["queue"] == []
+
+    def test_what_cannot_be_read_is_skipped_and_counted(self, tmp_path: Path) -> None:
+        save_image(random_image(80, 70), tmp_path / "good.png")
+        (tmp_path / "bad.jpg").write_bytes(b"no picture")
+        (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:300])
+        Image.new("RGB", (9, 9)).save(tmp_path / "notes.gif")
+        supply = Photographs([tmp_path], seed=0)
+        supply.batch(5, 64)
+        assert {path.name for path in supply.skipped} == {"bad.jpg", "cut.png"}
+
+    def test_nothing_readable_is_an_error(self, tmp_path: Path) -> None:
+        (tmp_path / "bad.jpg").write_bytes(b"no picture")
+        with pytest.raises(ImageError, match=r"none of the 1 pictures can be read, bad\.jpg"):
+            Photographs([tmp_path], seed=0).batch(1, 64)
+
+    def test_an_empty_folder_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(ImageError, match="no pictures in this folder"):
+            Photographs([tmp_path], seed=0)
+        with pytest.raises(ImageError, match="no such folder"):
+            Photographs([tmp_path / "absent"], seed=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "super-resolution"}, "needs --factor 4 or --factor 8"),
+        ({"factor": 4}, "--factor is for --task super-resolution"),
+        ({"task": "super-resolution", "factor": 8, "crop": 100}, "multiple of --factor 8"),
+        ({"task": "super-resolution", "factor": 4, "style_weight": 2.0}, "--style-weight is for"),
+        ({"consistency_weight": 2.0}, "--consistency-weight is for --task super-resolution"),
+        ({"grain": 0.7}, "--grain is 0.7: give a number from 0 to 0.5"),
+        ({"task": "super-resolution", "factor": 4, "grain": 0.1}, "--grain is for --task style"),
+        ({"crop": 32}, "--crop is 32: give a whole number of at least 64"),
+        ({"steps": 0}, "--steps is 0"),
+        ({"learning_rate": 0.0}, "--learning-rate is 0"),
+        ({"style_layers": ("relu1_1:x",)}, "NAME or NAME:WEIGHT"),
+        ({"device": "tpu"}, "--device is 'tpu'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(**options)
+
+
+def test_layers_follow_from_the_features() -> None:
+    paper = TrainConfig(features="vgg16")
+    assert list(paper.chosen_style_layers) == ["relu1_2", "relu2_2", "relu3_3", "relu4_3"]
+    assert paper.chosen_content_layers == {"relu2_2": 1.0}
+    assert "relu5_1" in TrainConfig().chosen_style_layers
+    enlarge = TrainConfig(task="super-resolution", factor=4, features="vgg16")
+    assert (enlarge.chosen_style_layers, enlarge.chosen_content_layers) == ({}, {"relu2_2": 1.0})
+    # The compact network has been taught the first layer of each block only.
+    compact = TrainConfig(task="super-resolution", factor=4)
+    assert list(compact.chosen_content_layers) == ["relu1_1", "relu2_1"]
+
+
+def test_the_step_size_rises_and_falls() -> None:
+    rates = [schedule(done, 1000) for done in range(1000)]
+    assert rates[0] < rates[10] < rates[20]
+    assert rates[20] > 0.99
+    assert rates[-1] < 0.03
+    assert sorted(rates[20:], reverse=True) == rates[20:]
+
+
+def test_an_enlargement_is_held_to_its_colours(studio: Path) -> None:
+    config = config_of(studio, task="super-resolution", factor=4, style_size=512)
+    judge = open_trainer(config, Photographs([studio / "photos"], seed=0), None).judge
+    photograph = random_image(64, 64).float() * 0.8
+    assert float(judge(photograph, photograph)[1]["consistency"]) == 0
+    assert float(judge(photograph + 0.1, photograph)[1]["consistency"]) == pytest.approx(0.1, 1e-3)
+
+
+def test_inputs_of_super_resolution_are_eight_bit() -> None:
+    small = reduced(random_image(64, 48).float(), 4)
+    assert small.shape == (1, 3, 16, 12)
+    torch.testing.assert_close(small * 255, (small * 255).round())
