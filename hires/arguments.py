@@ -16,7 +16,8 @@ from hires.config import Config, ConfigError
 from hires.delivery import Delivery
 from hires.forward_arguments import Apply, Export, Train
 from hires.paper import Print
-from hires.parsing import AUTO
+from hires.parsing import AUTO, starting_config
+from hires.presets import PRESETS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class Job:
     quiet: bool = False
     """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
 
-    config: OmitArgPrefixes[Config] = field(default_factory=Config)
+    config: OmitArgPrefixes[Config] = field(default_factory=starting_config)
     """How to paint."""
 
     print: OmitArgPrefixes[Print] = field(default_factory=Print)
@@ -59,7 +60,7 @@ class Job:
             raise ConfigError("missing STYLE: give at least one style picture after CONTENT")
         self.delivery.depth(self.bit_depth)
         for option in ("size", "sizes"):
-            given = getattr(self.config, option) != getattr(Config(), option)
+            given = not self.config.is_default(option)
             if given and self.print.paper is not None:
                 raise ConfigError(
                     f"--print {self.print.paper} and --dpi say how large the painting is:"
@@ -105,6 +106,9 @@ class Stylize(Job):
     source: Annotated[str | None, arg(name="from", metavar="FILE")] = None
     """Repeat the run that painted FILE, with its pictures and options but for those given here."""
 
+    save_every: int | None = None
+    """Also save the picture every so many steps, as out-0020.jpg beside out.jpg. auto: never."""
+
     run_dir: Annotated[str | None, arg(metavar="DIR")] = None
     """Folder for checkpoints, losses and previews of the run. auto: beside the output, as .run."""
 
@@ -118,8 +122,10 @@ class Stylize(Job):
     """Stop at about one megapixel and show on a 1:1 crop how the final strokes will look."""
 
     def __post_init__(self) -> None:
-        """Refuse options of a run directory that is not kept."""
+        """Refuse a run without a style, options of a run directory that is not kept, and such."""
         super(Stylize, self).__post_init__()
+        if self.save_every is not None and self.save_every < 1:
+            raise ConfigError(f"--save-every is {self.save_every}: give a number of steps")
         for name in ("run_dir", "checkpoint_every"):
             if self.no_run_dir and getattr(self, name) is not None:
                 flag = "--" + name.replace("_", "-")
@@ -136,6 +142,7 @@ NOT_OF_THE_PICTURE = (
     "output",
     "quiet",
     "source",
+    "save_every",
     "run_dir",
     "no_run_dir",
     "checkpoint_every",
@@ -155,6 +162,22 @@ class Resume:
 
     quiet: bool = False
     """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presets:
+    """List the published systems that --preset knows, with their settings."""
+
+    name: Positional[str | None] = None
+    """Tell all about one of them."""
+
+    json: bool = False
+    """Print every setting in effect, as JSON."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no preset."""
+        if self.name is not None and self.name not in PRESETS:
+            raise ConfigError(f"preset '{self.name}': choose one of {', '.join(PRESETS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +247,7 @@ class Bench:
             raise ConfigError("--compare takes two files, BEFORE.json AFTER.json, and nothing else")
 
 
-# What tyro reads; the type checkers' name for it is ``Stylize | Resume | Plan | Doctor | Bench``.
+# What tyro reads; the type checkers' name for it is ``Stylize | Resume | Plan | ... | Presets``.
 COMMANDS: Any = Union[  # noqa: UP007
     Annotated[Stylize, subcommand("stylize")],
     Annotated[Resume, subcommand("resume")],
@@ -233,6 +256,7 @@ COMMANDS: Any = Union[  # noqa: UP007
     Annotated[Inspect, subcommand("inspect")],
     Annotated[Doctor, subcommand("doctor")],
     Annotated[Bench, subcommand("bench")],
+    Annotated[Presets, subcommand("presets")],
     Annotated[Train, subcommand("train")],
     Annotated[Apply, subcommand("apply")],
     Annotated[Export, subcommand("export")],

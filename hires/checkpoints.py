@@ -29,6 +29,7 @@ from hires.features import (
     Network,
     Pooling,
     check_weights,
+    full_range,
 )
 
 if TYPE_CHECKING:
@@ -48,13 +49,14 @@ class Checkpoint:
     metadata: dict[str, str]
 
 
-def load_features(name: str, *, pooling: Pooling = "max") -> Network:
+def load_features(name: str, *, pooling: Pooling = "max", pixels: str = "unit") -> Network:
     """Load a feature network.
 
     Args:
         name: ``compact`` (inside the package), ``vgg19`` or ``vgg16`` (torchvision's weights,
             downloaded on first use), or the path of a checkpoint.
         pooling: ``max``, ``average`` or ``l2``.
+        pixels: ``caffe`` lets the network see 0 to 255, see `hires.features.full_range`.
 
     Returns:
         The network in float64 on the CPU; `Network.prepare` moves and casts it.
@@ -63,14 +65,30 @@ def load_features(name: str, *, pooling: Pooling = "max") -> Network:
         FeaturesError: if there is no such network or the file cannot be trusted.
     """
     if name in _TORCHVISION:
-        weights = from_torchvision(_TORCHVISION[name], _torchvision_state(name))
-        return Network(_TORCHVISION[name], weights, pooling=pooling, name=name)
-    if name == "compact":
-        with resources.as_file(resources.files("hires") / "weights/compact.safetensors") as path:
-            checkpoint = read_checkpoint(path)
+        architecture = _TORCHVISION[name]
+        weights = from_torchvision(architecture, _torchvision_state(name))
     else:
-        checkpoint = read_checkpoint(Path(name))
-    return Network(checkpoint.architecture, checkpoint.weights, pooling=pooling, name=name)
+        checkpoint = _read_named(name)
+        architecture, weights = checkpoint.architecture, checkpoint.weights
+    if pixels == "caffe":
+        architecture = full_range(architecture)
+    return Network(architecture, weights, pooling=pooling, name=name)
+
+
+def architecture_of(name: str) -> Architecture:
+    """What the network of `load_features` is; nothing is downloaded for it.
+
+    Raises:
+        FeaturesError: if there is no such network or the file cannot be trusted.
+    """
+    return _TORCHVISION[name] if name in _TORCHVISION else _read_named(name).architecture
+
+
+def _read_named(name: str) -> Checkpoint:
+    if name != "compact":
+        return read_checkpoint(Path(name))
+    with resources.as_file(resources.files("hires") / "weights/compact.safetensors") as path:
+        return read_checkpoint(path)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -6,11 +6,15 @@ The command line is generated from these fields; the string under a field is its
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from hires.presets import PRESETS, yielding
 
 BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -57,9 +61,36 @@ def parse_layer(text: str) -> tuple[str, float]:
     return name, value
 
 
+Made = TypeVar("Made")
+
+
+def _presets_first(kind: type[Made]) -> type[Made]:
+    """Let a preset stand for the defaults of whatever is not given."""
+    initialise: Callable[..., None] = kind.__init__
+
+    @functools.wraps(initialise)
+    def first(self: Made, *, preset: str = "hires", **given: Any) -> None:
+        if preset not in PRESETS:
+            raise ConfigError(f"--preset is '{preset}': choose one of {', '.join(PRESETS)}")
+        left_out = yielding(preset, given, given.get("optimizer"))
+        settings = PRESETS[preset].settings
+        inherited = {name: settings[name] for name in settings if name not in left_out}
+        initialise(self, preset=preset, **{**inherited, **given})
+
+    kind.__init__ = first  # type: ignore[assignment, method-assign]
+    return kind
+
+
+@_presets_first
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """How to paint. Validates itself; every error is a `ConfigError` that says what is allowed."""
+    """How to paint. Validates itself; every error is a `ConfigError` that says what is allowed.
+
+    Fields that are not given have the values of the preset: ``Config(preset="d2l", size=900)``.
+    """
+
+    preset: Literal["hires", "tutorial", "d2l", "keras"] = "hires"
+    """Published system that the other options start from; `hires presets` lists them."""
 
     size: int = 1024
     """Long side of the painting in pixels."""
@@ -69,6 +100,15 @@ class Config:
 
     sizes: tuple[int, ...] = ()
     """Long sides of all rungs, from small to large, in place of --size and --min-size."""
+
+    rungs: int | None = None
+    """Number of sizes in the ladder. auto: as few as keep each at most twice the one before."""
+
+    measured_side: Literal["long", "short", "height"] = "long"
+    """Which side of the painting --size, --min-size and --sizes measure."""
+
+    cpu_size: int | None = None
+    """Size where there is no GPU, in place of --size. auto: the same."""
 
     iterations: tuple[int, ...] = ()
     """Steps per rung, from small to large; the last number repeats. auto: fewer as rungs grow."""
@@ -85,8 +125,17 @@ class Config:
     tv_weight: float = 1.0
     """How strongly pixel noise is smoothed away (total variation)."""
 
-    style_loss: Literal["gram", "meanstd", "wasserstein"] = "wasserstein"
-    """Which statistic of the style is matched."""
+    style_loss: Literal["gram", "meanstd", "wasserstein", "gram-mse", "gram-sum"] = "wasserstein"
+    """Which statistic of the style is matched; gram-mse and gram-sum are those of the presets."""
+
+    content_loss: Literal["relative", "mse", "sum"] = "relative"
+    """Squared error of the content's features: over their squared size, its mean, or its sum."""
+
+    tv_loss: Literal["squared", "absolute", "power"] = "squared"
+    """Form of the total variation; absolute is that of d2l, power that of keras."""
+
+    layer_reduction: Literal["mean", "sum"] = "mean"
+    """Whether the losses of several layers are averaged or added up."""
 
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
     """Layers that carry the style, as NAME or NAME:WEIGHT."""
@@ -100,17 +149,47 @@ class Config:
     pooling: Literal["max", "average", "l2"] = "max"
     """Pooling of the feature network."""
 
-    optimizer: Literal["adam", "lbfgs"] = "adam"
+    pixels: Literal["unit", "imagenet", "caffe"] = "unit"
+    """Units that are optimised: 0 to 1, standard deviations, or 0 to 255 (the network's too)."""
+
+    optimizer: Literal["adam", "lbfgs", "lbfgs-wolfe"] = "adam"
     """Adam is lean and robust; L-BFGS needs fewer steps but several canvases of memory."""
 
     learning_rate: float | None = None
-    """Step size. auto: 0.02 for Adam, 1 for L-BFGS."""
+    """Step size, in units of --pixels. auto: 0.02 for Adam, 1 for L-BFGS."""
+
+    learning_rate_decay: float | None = None
+    """Factor on the step size every --decay-every steps. auto: it stays."""
+
+    decay_every: tuple[int, ...] = ()
+    """Steps between two decays, per rung; the last number repeats. auto: never."""
 
     average: float | None = None
     """Decay of the running average that Adam's result is; 0 switches it off. auto: 0.9."""
 
+    beta2: float | None = None
+    """Decay of Adam's second moment. auto: 0.99."""
+
+    epsilon: float | None = None
+    """Adam's epsilon. auto: 1e-8 over the number of the canvas's values, as gradients of means."""
+
+    optimizer_state: Literal["carry", "fresh"] = "carry"
+    """Whether Adam's moments are carried from rung to rung or start afresh."""
+
+    history: int | None = None
+    """Steps that L-BFGS remembers, halved from rung to rung down to 3. auto: 20."""
+
+    restart: int | None = None
+    """Evaluations after which lbfgs-wolfe forgets its past: a round. auto: never."""
+
+    clamp: Literal["auto", "steps", "result"] = "auto"
+    """Hold the canvas in [0, 1] at all steps or its result only. auto: steps, if no line search."""
+
     style_scale: float = 1.0
     """Size of the style picture relative to the painting; smaller gives finer strokes."""
+
+    style_fit: Literal["aspect", "stretch"] = "aspect"
+    """Whether a style keeps its shape or is stretched to the canvas's."""
 
     init: str = "content"
     """What the first rung starts from: content, noise, or the path of a picture."""
@@ -148,8 +227,7 @@ class Config:
         if self.style_weights and not sum(self.style_weights):
             raise ConfigError("--style-weights are all 0: give at least one style some weight")
         _check_number("style_scale", self.style_scale, least=0.01)
-        if self.learning_rate is not None:
-            _check_number("learning_rate", self.learning_rate, least=1e-6)
+        self._check_optimizer()
         self._check_average()
         self._check_layers()
         parse_bytes(self.memory)
@@ -161,9 +239,40 @@ class Config:
             given = " ".join(map(str, self.sizes))
             raise ConfigError(f"--sizes is {given}: give sizes that grow, each once")
         defaults = {field.name: field.default for field in fields(self)}
-        for name in ("size", "min_size"):
+        for name in ("size", "min_size", "rungs", "cpu_size"):
             if self.sizes and getattr(self, name) != defaults[name]:
                 raise ConfigError(f"--sizes names every size: leave {_flag(name)} out")
+        if self.rungs == 1 and self.min_size != defaults["min_size"]:
+            raise ConfigError("--rungs 1 paints at one size: leave --min-size out")
+        if self.rungs is not None:
+            _check_whole("rungs", self.rungs, 1)
+        if self.cpu_size is not None:
+            _check_whole("cpu_size", self.cpu_size, 32)
+
+    def _check_optimizer(self) -> None:
+        for name, least in _OPTIMIZER_NUMBERS.items():
+            value = getattr(self, name)
+            if value is not None:
+                _check_number(name, value, least=least)
+        for name, least in (("history", 1), ("restart", 2)):
+            value = getattr(self, name)
+            if value is not None:
+                _check_whole(name, value, least)
+        for count in self.decay_every:
+            _check_whole("decay_every", count, 1)
+        if self.beta2 is not None and self.beta2 >= 1:
+            raise ConfigError(f"--beta2 is {self.beta2:g}: give a number from 0 up to 0.9999")
+        if (self.learning_rate_decay is None) != (not self.decay_every):
+            raise ConfigError("--learning-rate-decay and --decay-every need each other: give both")
+        for name, allowed in _APPLIES.items():
+            neutral = {"decay_every": (), "optimizer_state": "carry"}.get(name)
+            if self.optimizer not in allowed and getattr(self, name) != neutral:
+                raise ConfigError(
+                    f"{_flag(name)} applies to --optimizer {' or '.join(allowed)} only:"
+                    " leave it out"
+                )
+        if self.optimizer == "lbfgs-wolfe" and self.clamp == "steps":
+            raise ConfigError("--clamp steps would mislead lbfgs-wolfe: leave it out")
 
     def _check_average(self) -> None:
         if self.average is None:
@@ -171,8 +280,6 @@ class Config:
         _check_number("average", self.average, least=0)
         if self.average >= 1:
             raise ConfigError(f"--average is {self.average:g}: give a number from 0 up to 0.9999")
-        if self.optimizer != "adam":
-            raise ConfigError("--average applies to --optimizer adam only: leave it out")
 
     def _check_layers(self) -> None:
         if not (self.style_layers or self.content_layers):
@@ -206,6 +313,23 @@ class Config:
         """Least short side of the first rung, in pixels: four positions of a stride-16 layer."""
         return 64
 
+    @property
+    def clamps_steps(self) -> bool:
+        """Whether the canvas is held in [0, 1] after every step, not only in the result."""
+        if self.clamp == "auto":
+            return self.optimizer != "lbfgs-wolfe"
+        return self.clamp == "steps"
+
+    def history_at(self, rung: int) -> int:
+        """Steps that L-BFGS remembers at a rung, from 0: its memory shrinks as canvases grow."""
+        history = 20 if self.history is None else self.history
+        return max(history >> rung, min(history, 3))
+
+    def is_default(self, name: str) -> bool:
+        """Whether a field has the value that it has when it is not given."""
+        house = {field.name: field.default for field in fields(self)}
+        return getattr(self, name) in (PRESETS[self.preset].settings.get(name), house[name])
+
     def learning_rate_at(self, rung: int) -> float:  # noqa: ARG002
         """Step size at a rung, from 0; so far every rung has the same."""
         default = 0.02 if self.optimizer == "adam" else 1.0
@@ -231,10 +355,28 @@ def _flag(name: str) -> str:
 
 
 _CHOICES = {
-    "style_loss": ("gram", "meanstd", "wasserstein"),
-    "pooling": ("max", "average", "l2"),
-    "optimizer": ("adam", "lbfgs"),
-    "precision": ("auto", "fp32", "bf16", "fp16"),
+    name: get_args(hint)
+    for name, hint in get_type_hints(Config).items()
+    if get_origin(hint) is Literal
+}
+
+_OPTIMIZER_NUMBERS = {
+    "learning_rate": 1e-6,
+    "learning_rate_decay": 1e-6,
+    "beta2": 0.0,
+    "epsilon": 0.0,
+}
+# Options that only some optimizers have a use for.
+_APPLIES = {
+    "learning_rate": ("adam", "lbfgs"),
+    "learning_rate_decay": ("adam", "lbfgs"),
+    "decay_every": ("adam", "lbfgs"),
+    "average": ("adam",),
+    "beta2": ("adam",),
+    "epsilon": ("adam",),
+    "optimizer_state": ("adam",),
+    "history": ("lbfgs", "lbfgs-wolfe"),
+    "restart": ("lbfgs-wolfe",),
 }
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,9 +16,6 @@ from rich.text import Text
 
 from hires.ladder import Rung
 
-if TYPE_CHECKING:
-    from hires.engine import Progress
-
 # Reading losses waits for the device, and eyes read no faster.
 _SECONDS_PER_UPDATE = 0.2
 _SECONDS_PER_LINE = 10.0
@@ -26,13 +23,45 @@ _SECONDS_PER_LINE = 10.0
 Clock = Callable[[], float]
 
 
+class Step(Protocol):
+    """What a display reads of a step; `hires.engine.Progress` is one."""
+
+    @property
+    def rung(self) -> Rung:
+        """The rung being painted."""
+
+    @property
+    def num_rungs(self) -> int:
+        """Number of rungs in the ladder."""
+
+    @property
+    def iteration(self) -> int:
+        """Steps done at this rung."""
+
+    @property
+    def fraction(self) -> float:
+        """Share of all work that is done, 0 to 1."""
+
+    @property
+    def terms(self) -> Mapping[str, float]:
+        """Parts of the loss."""
+
+    @property
+    def ends_rung(self) -> bool:
+        """Whether this was the last step of its rung."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing comes after it."""
+
+
 class Display(Protocol):
     """What is told to whoever watches. A context manager, so that the terminal is left in order."""
 
-    def begin(self, rungs: Sequence[Rung]) -> None:
-        """The ladder is known; its first rung is about to be measured."""
+    def begin(self, rungs: Sequence[Rung], *, first: int = 0) -> None:
+        """The ladder is known; one of its rungs is about to be measured."""
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Step) -> None:
         """A step is done. Called after every one; reads values only when it shows them."""
 
 
@@ -49,10 +78,10 @@ def open_display(*, quiet: bool, console: Console | None = None) -> AbstractCont
 class Silence(AbstractContextManager["Silence"]):
     """Shows nothing."""
 
-    def begin(self, rungs: Sequence[Rung]) -> None:
+    def begin(self, rungs: Sequence[Rung], *, first: int = 0) -> None:
         """Show nothing."""
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Step) -> None:
         """Show nothing."""
 
     def __exit__(self, *_: object) -> None:
@@ -105,10 +134,10 @@ class PlainLines(AbstractContextManager["PlainLines"]):
         self._watch = Stopwatch(clock)
         self._printed = clock()
 
-    def begin(self, rungs: Sequence[Rung]) -> None:
+    def begin(self, rungs: Sequence[Rung], *, first: int = 0) -> None:
         """Nothing yet: the first step may still be refused."""
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Step) -> None:
         """Print a line if it is time for one."""
         self._watch.step(progress.fraction)
         rung = progress.rung
@@ -145,13 +174,13 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
             console=console, get_renderable=self._picture, refresh_per_second=5, transient=True
         )
 
-    def begin(self, rungs: Sequence[Rung]) -> None:
+    def begin(self, rungs: Sequence[Rung], *, first: int = 0) -> None:
         """Show the first rung."""
         self._rungs = rungs
-        self._announce(rungs[0])
+        self._announce(rungs[first])
         self._live.start()
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Step) -> None:
         """Take the step's values if the last ones have been seen."""
         now = time.monotonic()
         if now - self._updated < _SECONDS_PER_UPDATE and not progress.ends_rung:
@@ -164,7 +193,7 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         if progress.ends_rung:
             self._finish_rung(progress)
 
-    def _finish_rung(self, progress: Progress) -> None:
+    def _finish_rung(self, progress: Step) -> None:
         seconds = clock_time(self._watch.next_rung())
         line = Text.assemble(
             ("✓ ", "green"), f"{rung_name(progress.rung, self._rungs)}  ", (seconds, "cyan")

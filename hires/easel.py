@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -11,6 +12,7 @@ from hires import ladder
 from hires.arguments import NOT_OF_THE_PICTURE, Job, Stylize
 from hires.engine import Progress, iter_stylize
 from hires.finish import Finish
+from hires.fitting import fit
 from hires.images import check_output, picture_size, read_picture, resize, save_image
 from hires.memory import return_freed_memory
 from hires.provenance import Provenance, hashed, to_xmp
@@ -25,6 +27,7 @@ class Easel:
         job: what was typed.
 
     Attributes:
+        config: the job's settings as they are on this machine.
         layout: where the painting lies on its paper, None without one.
         rungs: the ladder.
         finish: what enlarges the painting, if anything.
@@ -42,8 +45,11 @@ class Easel:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.last: Progress | None = None
-        self._check_output()
+        self._check_output(job.output)
         on_paper = job.print.paper is not None
+        # A paper says how large the painting is, with a GPU or without.
+        fitted = fit(replace(job.config, cpu_size=None) if on_paper else job.config)
+        self.config = fitted.config
         self.layout = job.print.layout(picture_size(job.content)) if on_paper else None
         window = None if self.layout is None else self.layout.window
         self._content = read_picture(job.content, window=window)
@@ -51,28 +57,67 @@ class Easel:
         size, *style_sizes = (
             (pixels.shape[2], pixels.shape[3]) for pixels in (self._content.pixels, *self._styles)
         )
-        job.config.style_shares(len(style_sizes))
+        self.config.style_shares(len(style_sizes))
         self._exact_size = None if self.layout is None else self.layout.painted
         self.finish = None
         if job.finish is not None:
-            self.finish = Finish(job.finish, job.config, size, exact=self._exact_size)
+            self.finish = Finish(job.finish, self.config, size, exact=self._exact_size)
             self._exact_size = self.finish.painted
-        self.rungs = ladder.plan(job.config, size, style_sizes, size=self._exact_size)
+        self.rungs = ladder.plan(self.config, size, style_sizes, size=self._exact_size)
         self.size = self.rungs[-1].size if self.finish is None else self.finish.size
         dpi = None if self.layout is None else self.layout.dpi
         if dpi is not None and self.finish is not None:
             dpi /= self.finish.factor
-        self.warnings = ladder.warnings(job.config, self.rungs, style_sizes, dpi=dpi)
+        self.warnings = (
+            *fitted.warnings,
+            *ladder.warnings(self.config, self.rungs, style_sizes, dpi=dpi),
+        )
         self.content_size, self.style_sizes = size, style_sizes
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
-        self._check_output(self.file_size)
+        self._check_output(job.output, self.file_size)
+        for step in self._saved_steps():
+            self._check_output(self.step_path(step))
         self._xmp = self._provenance()
 
-    def _check_output(self, size: tuple[int, int] | None = None) -> None:
+    @property
+    def save_every(self) -> int:
+        """Steps from one saved picture to the next; 0 for none on the way."""
+        return (self.job.save_every or 0) if isinstance(self.job, Stylize) else 0
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole ladder."""
+        return sum(rung.num_iterations for rung in self.rungs)
+
+    def _saved_steps(self) -> range:
+        every = self.save_every
+        return range(every, self.num_steps + 1, every) if every else range(0)
+
+    def step_path(self, step: int) -> Path:
+        """``out-0020.png`` for ``out.png`` after 20 steps of the whole ladder."""
+        assert self.job.output is not None
+        path, digits = Path(self.job.output), max(len(str(self.num_steps)), 4)
+        return path.with_name(f"{path.stem}-{step:0{digits}}{path.suffix}")
+
+    def save_step(self) -> None:
+        """Save the picture so far beside the output if it is time for it.
+
+        Raises:
+            ImageError: if it cannot be saved.
+        """
+        assert self.last is not None, "nothing is painted yet"
+        if not self.last.iteration:
+            return  # Resumed before the first step of a rung: the rung below has saved its picture.
+        before = self.rungs[: self.last.rung.index]
+        step = sum(rung.num_iterations for rung in before) + self.last.iteration
+        if self.save_every and step % self.save_every == 0:
+            self.save(self.step_path(step))
+
+    def _check_output(self, path: str | Path | None, size: tuple[int, int] | None = None) -> None:
         job = self.job
-        if job.output is not None:
+        if path is not None:
             check_output(
-                job.output,
+                path,
                 bit_depth=job.bit_depth,
                 inputs=self.inputs,
                 size=size,
@@ -87,7 +132,7 @@ class Easel:
             return None
         settings = {
             name: value
-            for name, value in settings_of(job).items()
+            for name, value in settings_of(replace(job, config=self.config)).items()
             if name not in NOT_OF_THE_PICTURE
         }
         inputs = tuple(hashed(role, path) for role, path in job.files())
@@ -108,12 +153,17 @@ class Easel:
         """What is painted of the content picture, (1, 3, H, W) in [0, 1]."""
         return self._content.pixels
 
+    @property
+    def styles(self) -> Sequence[Tensor]:
+        """The styles, (1, 3, H, W) in [0, 1] each."""
+        return self._styles
+
     def steps(self, resume: Snapshot | None = None) -> Iterator[Progress]:
         """Paint, remembering the last step; from a snapshot, if one is given."""
         run = iter_stylize(
             self._content.pixels,
             self._styles,
-            self.job.config,
+            self.config,
             size=self._exact_size,
             resume=resume,
         )

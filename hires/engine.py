@@ -16,13 +16,16 @@ from hires import ladder
 from hires.checkpoints import load_features
 from hires.config import Config, ConfigError, parse_layer
 from hires.features import Network
+from hires.fitting import fit
 from hires.images import load_image, resize
 from hires.interrupts import held_back
 from hires.ladder import Rung
 from hires.losses import STYLE_LOSSES, Moments, blend
 from hires.memory import heap_slack, keep_freed_memory, return_freed_memory
 from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
-from hires.optim import CanvasOptimizer, NonFiniteError, canvas_optimizer, restored
+from hires.optim import CanvasOptimizer, NonFiniteError
+from hires.optimizers import optimizer_of, restored
+from hires.pixels import PIXEL_SCALES
 from hires.precision import Precision, resolve_device, resolve_precision
 from hires.snapshots import Snapshot, SnapshotError, mapped
 from hires.walk import TileMemoryError, TilePlan, plan_tiles, replan, tile_bytes
@@ -177,18 +180,27 @@ def open_studio(config: Config) -> Studio:
     """
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
-    network = load_features(config.features, pooling=config.pooling)
+    network = load_features(config.features, pooling=config.pooling, pixels=config.pixels)
     network.prepare(device, precision.dtype, precision.memory_format)
-    weights = Weights(
+    weights = weights_of(config)
+    network.check_layers(weights.names)
+    return Studio(network, precision, weights)
+
+
+def weights_of(config: Config) -> Weights:
+    """What a configuration asks of the canvas."""
+    return Weights(
         style_loss=STYLE_LOSSES[config.style_loss],
         style_layers=dict(parse_layer(layer) for layer in config.style_layers),
         content_layers=dict(parse_layer(layer) for layer in config.content_layers),
         style=config.style_weight,
         content=config.content_weight,
         tv=config.tv_weight,
+        content_loss=config.content_loss,
+        tv_loss=config.tv_loss,
+        layer_reduction=config.layer_reduction,
+        pixel_scale=PIXEL_SCALES[config.pixels],
     )
-    network.check_layers(weights.names)
-    return Studio(network, precision, weights)
 
 
 def check_ladder(
@@ -272,13 +284,15 @@ def iter_stylize(
         SnapshotError: if the snapshot is that of a run with another ladder.
     """
     started = time.perf_counter() - (resume.seconds if resume else 0)
+    fitted = fit(config)
+    config = fitted.config
     content_image = _as_image(content)
     style_images = [_as_image(style) for style in _as_list(styles)]
     shares = config.style_shares(len(style_images))
     studio = open_studio(config)
     style_sizes = [_size(image) for image in style_images]
     rungs = ladder.plan(config, _size(content_image), style_sizes, size=size)
-    warnings = ladder.warnings(config, rungs, style_sizes)
+    warnings = (*fitted.warnings, *ladder.warnings(config, rungs, style_sizes))
     check_ladder(studio, config, rungs, _size(content_image))
     work = [rung.num_pixels * rung.num_iterations for rung in rungs]
     standing: list[_Standing] = []
@@ -312,7 +326,8 @@ def iter_stylize(
         objective = _objective(studio, config, rung, content_image, style_images, shares)
         _begin(standing, studio, config, rung, content_image, objective)
         return_freed_memory()
-        for _ in range(standing[0].optimizer.num_steps, rung.num_iterations):
+        for done in range(standing[0].optimizer.num_steps, rung.num_iterations):
+            standing[0].optimizer.set_learning_rate(rung.learning_rate_at(done + 1))
             _step(standing[0], objective)
             yield progress()
 
@@ -399,13 +414,7 @@ def _objective(
     shares: Sequence[float],
 ) -> Objective:
     """Measure the rung's targets and set up its loss."""
-    moments: list[dict[str, Moments]] = []
-    names = list(studio.weights.style_layers)
-    for style, size in zip(styles, rung.style_sizes, strict=True):
-        image = resize(style, size)
-        plan = studio.plan_tiles(config, size)
-        moments.append(measure_style(studio.network, image, names, plan, studio.precision))
-    target = {name: blend([part[name] for part in moments], shares) for name in names}
+    target = style_target(studio, config, rung, styles, shares)
     plan = studio.plan_tiles(config, rung.size)
     image = resize(content, rung.size)
     layers = list(studio.weights.content_layers)
@@ -420,6 +429,23 @@ def _objective(
     )
 
 
+def style_target(
+    studio: Studio,
+    config: Config,
+    rung: Rung,
+    styles: Sequence[Tensor],
+    shares: Sequence[float],
+) -> dict[str, Moments]:
+    """Moments that a rung is to have: those of the styles at its sizes, blended by their shares."""
+    moments: list[dict[str, Moments]] = []
+    names = list(studio.weights.style_layers)
+    for style, size in zip(styles, rung.style_sizes, strict=True):
+        image = resize(style, size)
+        plan = studio.plan_tiles(config, size)
+        moments.append(measure_style(studio.network, image, names, plan, studio.precision))
+    return {name: blend([part[name] for part in moments], shares) for name in names}
+
+
 def _optimizer(
     config: Config,
     rung: Rung,
@@ -429,12 +455,8 @@ def _optimizer(
 ) -> CanvasOptimizer:
     if previous is not None:
         return previous.enlarged(partial(_resize_to, rung.size), rung.learning_rate)
-    return canvas_optimizer(
-        config.optimizer,
-        first_canvas(config, rung.size, content).to(studio.device),
-        learning_rate=rung.learning_rate,
-        averaging=config.averaging,
-    )
+    start = first_canvas(config, rung.size, content).to(studio.device)
+    return optimizer_of(config, start, rung.learning_rate)
 
 
 def _resize_to(size: tuple[int, int], image: Tensor) -> Tensor:

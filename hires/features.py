@@ -8,7 +8,7 @@ and each layer's stride and halo follow from the architecture's own arithmetic. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hires.kernels import Borders, border_kernels, conv_relu, max_pool, quad_kernel
+from hires.pixels import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
 
 PaddingMode = Literal["zeros", "reflect", "replicate"]
 Pooling = Literal["max", "average", "l2"]
@@ -104,10 +105,34 @@ class Layer:
     multiply_adds: float
 
 
+def full_range(architecture: Architecture) -> Architecture:
+    """Let a network see 0 to 255 minus VGG's means, in the channel order of its own weights.
+
+    That is the input of VGG's first weights (BGR, as Caffe had it), and at this scale the losses
+    written for them keep their balance. Weights trained on another scale give features that are so
+    much larger; biases, which are not scaled, then weigh less.
+
+    Raises:
+        FeaturesError: if the network's own normalisation mixes the channels.
+    """
+    order = [max(range(3), key=lambda c: abs(row[c])) for row in architecture.matrix]
+    if sorted(order) != [0, 1, 2]:
+        raise FeaturesError(
+            "pixels 'caffe' need a network whose input channels are red, green, blue"
+        )
+    return replace(
+        architecture,
+        matrix=tuple(tuple(255.0 * (c == own) for c in range(3)) for own in order),
+        shift=tuple(-CAFFE_MEAN[own] for own in order),
+    )
+
+
 VGG16 = Architecture(
     blocks=((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3),
-    matrix=((1 / 0.229, 0, 0), (0, 1 / 0.224, 0), (0, 0, 1 / 0.225)),
-    shift=(-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225),
+    matrix=tuple(
+        tuple(1 / std if i == j else 0 for j in range(3)) for i, std in enumerate(IMAGENET_STD)
+    ),
+    shift=tuple(-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)),
 )
 VGG19 = Architecture(
     blocks=((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hires.config import Config, parse_bytes, parse_layer
+from hires.config import Config, parse_bytes
 from hires.engine import Studio
 from hires.finish import CANVAS_BYTES, Finish
 from hires.ladder import Rung, Size
@@ -95,7 +95,7 @@ def finish_bytes(studio: Studio, finish: Finish, *, num_input_pixels: int) -> in
 
 def bytes_per_pixel(config: Config, studio: Studio, rung: Rung) -> float:
     """What grows with the canvas: its own state, the content's features and its resized picture."""
-    return state_bytes(config, rung.index) + content_bytes(config, studio) + CANVAS_BYTES
+    return state_bytes(config, rung.index) + content_bytes(studio) + CANVAS_BYTES
 
 
 def _spread(rates: Rates | None, *, keeps: bool, on_host: bool) -> float:
@@ -140,15 +140,16 @@ def _tiled_step(num_pixels: int, tiles: TilePlan, rates: Rates) -> float:
 
 def state_bytes(config: Config, rung: int) -> int:
     """Bytes per pixel of canvas, gradient and what the optimizer keeps."""
+    # Other units than [0, 1] take a copy of the canvas.
+    scaled = int(config.pixels != "unit")
     if config.optimizer == "adam":
-        return CANVAS_BYTES * (5 if config.averaging else 4)
-    history = max(20 >> rung, 3)
-    return CANVAS_BYTES * (2 * history + 6)
+        return CANVAS_BYTES * ((5 if config.averaging else 4) + scaled)
+    return CANVAS_BYTES * (2 * config.history_at(rung) + 6 + scaled)
 
 
-def content_bytes(config: Config, studio: Studio) -> float:
+def content_bytes(studio: Studio) -> float:
     """Bytes per pixel of the content's features."""
-    layers = [studio.network.layers[parse_layer(text)[0]] for text in config.content_layers]
+    layers = [studio.network.layers[name] for name in studio.weights.content_layers]
     channels = sum(layer.channels / layer.stride**2 for layer in layers)
     return channels * studio.precision.dtype.itemsize
 

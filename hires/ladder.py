@@ -24,6 +24,8 @@ class Rung:
         num_iterations: optimisation steps at this size.
         learning_rate: step size of the optimizer at this size.
         style_sizes: ``(height, width)`` at which each style is measured.
+        decay: factor on the step size ...
+        decay_every: ... every so many steps; 0 for never.
     """
 
     index: int
@@ -31,11 +33,18 @@ class Rung:
     num_iterations: int
     learning_rate: float
     style_sizes: tuple[Size, ...]
+    decay: float = 1.0
+    decay_every: int = 0
 
     @property
     def num_pixels(self) -> int:
         """Height times width."""
         return self.size[0] * self.size[1]
+
+    def learning_rate_at(self, iteration: int) -> float:
+        """Step size of a step, counted from 1."""
+        num_decays = (iteration - 1) // self.decay_every if self.decay_every else 0
+        return self.learning_rate * self.decay**num_decays
 
 
 def scale_to(size: Size, long_side: int) -> Size:
@@ -45,15 +54,39 @@ def scale_to(size: Size, long_side: int) -> Size:
     return max(round(height * scale), 1), max(round(width * scale), 1)
 
 
-def long_sides(final: int, smallest: int) -> tuple[int, ...]:
+def scale_side(size: Size, length: int, side: str) -> Size:
+    """Scale ``(height, width)`` so that its ``long`` or ``short`` side, or its ``height``, fits.
+
+    Beside a short side or a height the other one is truncated, as the documents of the presets do
+    (torchvision's ``Resize``, Chollet's ``int(width * 400 / height)``).
+    """
+    if side == "long":
+        return scale_to(size, length)
+    measured = size[0] if side == "height" else min(size)
+    return max(size[0] * length // measured, 1), max(size[1] * length // measured, 1)
+
+
+def long_sides(final: int, smallest: int, num_rungs: int | None = None) -> tuple[int, ...]:
     """Sizes from small to large, spaced evenly by a factor between √2 and 2.
 
-    The number of rungs is the least that keeps the factor at 2 or below; a span shorter than √2 is
-    painted in one rung.
+    The number of rungs, if it is not given, is the least that keeps the factor at 2 or below; a
+    span shorter than √2 is painted in one rung.
+
+    Raises:
+        ConfigError: if so many rungs do not fit between the two sizes.
     """
-    if final < smallest * math.sqrt(2):
+    if num_rungs is None and final < smallest * math.sqrt(2):
+        num_rungs = 1
+    if num_rungs == 1:
         return (final,)
-    num_steps = max(math.ceil(math.log2(final / smallest) - 1e-9), 1)
+    if num_rungs is not None and final - smallest < num_rungs:
+        raise ConfigError(
+            f"--rungs {num_rungs} do not fit between {smallest} and {final} px:"
+            " give fewer or a smaller --min-size"
+        )
+    num_steps = (num_rungs or 0) - 1
+    if num_rungs is None:
+        num_steps = max(math.ceil(math.log2(final / smallest) - 1e-9), 1)
     factor = (final / smallest) ** (1 / num_steps)
     return tuple(round(final / factor ** (num_steps - i)) for i in range(num_steps + 1))
 
@@ -64,16 +97,20 @@ def iterations(config: Config, num_rungs: int) -> tuple[int, ...]:
     Raises:
         ConfigError: if more numbers are given than there are rungs.
     """
-    given = config.iterations
-    if len(given) > num_rungs:
-        raise ConfigError(
-            f"--iterations has {len(given)} numbers for a ladder of {num_rungs} rungs:"
-            f" give at most {num_rungs}, from small to large (the last one repeats)"
-        )
-    if given:
-        return tuple(given[min(i, len(given) - 1)] for i in range(num_rungs))
     first, decay, least = config.schedule
-    return tuple(max(round(first * decay**i), least) for i in range(num_rungs))
+    automatic = tuple(max(round(first * decay**i), least) for i in range(num_rungs))
+    return _per_rung(config, "iterations", num_rungs) or automatic
+
+
+def _per_rung(config: Config, name: str, num_rungs: int) -> tuple[int, ...]:
+    """One number for each rung; what a preset has too many of is left out."""
+    given: tuple[int, ...] = getattr(config, name)
+    if len(given) > num_rungs and not config.is_default(name):
+        raise ConfigError(
+            f"--{name.replace('_', '-')} has {len(given)} numbers for a ladder of {num_rungs}"
+            f" rungs: give at most {num_rungs}, from small to large (the last one repeats)"
+        )
+    return tuple(given[min(i, len(given) - 1)] for i in range(num_rungs)) if given else ()
 
 
 def plan(
@@ -101,20 +138,31 @@ def plan(
             f" crop it to at most {MAX_ASPECT:.0f}:1"
         )
     # The short side of the first rung must still show something to the deepest layer.
-    smallest = max(config.min_size, round(config.min_short_side * aspect))
-    final = config.size if size is None else max(size)
-    sides = config.sizes or long_sides(final, min(smallest, final))
+    shape = content if size is None else size
+    least = round(config.min_short_side * _measured(config, content) / min(content))
+    final = config.size if size is None else _measured(config, size)
+    smallest = min(max(config.min_size, least), final)
+    sides = config.sizes or long_sides(final, smallest, config.rungs)
     steps = iterations(config, len(sides))
+    every = _per_rung(config, "decay_every", len(sides))
+    canvases = [scale_side(shape, side, config.measured_side) for side in sides]
     return tuple(
         Rung(
             index=i,
-            size=scale_to(size or content, side),
+            size=canvas,
             num_iterations=steps[i],
             learning_rate=config.learning_rate_at(i),
-            style_sizes=tuple(style_size(config, style, side) for style in styles),
+            style_sizes=tuple(style_size(config, style, canvas) for style in styles),
+            decay=config.learning_rate_decay or 1.0,
+            decay_every=every[i] if every else 0,
         )
-        for i, side in enumerate(sides)
+        for i, canvas in enumerate(canvases)
     )
+
+
+def _measured(config: Config, size: Size) -> int:
+    """The side that the configuration's sizes measure."""
+    return {"long": max(size), "short": min(size), "height": size[0]}[config.measured_side]
 
 
 def _check_shape(config: Config, content: Size, size: Size) -> None:
@@ -131,9 +179,15 @@ def _check_shape(config: Config, content: Size, size: Size) -> None:
         )
 
 
-def style_size(config: Config, style: Size, long_side: int) -> Size:
-    """Size at which a style is measured: it grows with the rung, but never past its own pixels."""
-    return scale_to(style, min(round(long_side * config.style_scale), max(style)))
+def style_size(config: Config, style: Size, canvas: Size) -> Size:
+    """Size at which a style is measured beside a canvas.
+
+    It grows with the canvas, but never past its own pixels unless it is stretched to the canvas.
+    """
+    if config.style_fit == "stretch":
+        height, width = (max(round(side * config.style_scale), 1) for side in canvas)
+        return height, width
+    return scale_to(style, min(round(max(canvas) * config.style_scale), max(style)))
 
 
 def warnings(

@@ -1,7 +1,8 @@
 """Losses over moments and over pixels, the only two kinds that a tile walk can add up exactly.
 
-Every style loss is relative: the squared distance to the style's statistic over the squared size of
-that statistic. A weight therefore means the same for every layer, network and picture size.
+The house's style losses are relative: the squared distance to the style's statistic over the
+squared size of that statistic. A weight therefore means the same for every layer, network and
+picture size. Those of the presets are as their documents state them.
 """
 
 from __future__ import annotations
@@ -133,11 +134,34 @@ def wasserstein_loss(moments: Moments, target: Moments) -> Tensor:
     return distance / (target.gram.diagonal().sum() + _TINY)
 
 
+def gram_mse_loss(moments: Moments, target: Moments) -> Tensor:
+    """``mean(Δ(F Fᵀ / (C N))²)`` over the C² entries: not relative, as tutorials have it.
+
+    PyTorch's tutorial (A. Jacq) and Dive into Deep Learning, the preset's ``tutorial`` and ``d2l``.
+    """
+    num_channels = len(moments.total)
+    return ((moments.gram - target.gram) / num_channels).square().mean()
+
+
+def gram_sum_loss(moments: Moments, target: Moments) -> Tensor:
+    """``Σ Δ(F Fᵀ)² / (4 · 3²)``, the Gram matrices being sums over the canvas's positions.
+
+    F. Chollet's form, the preset ``keras``. It is still to be divided by the square of the number
+    of *pixels* (`SUMMED_LOSSES`), which moments do not know. The target's Gram matrix is taken per
+    position and counted as often as the canvas has positions, so that its size does not matter.
+    """
+    return ((moments.gram - target.gram) * moments.count).square().sum() / 36
+
+
 STYLE_LOSSES: dict[str, StyleLoss] = {
     "gram": gram_loss,
     "meanstd": mean_std_loss,
     "wasserstein": wasserstein_loss,
+    "gram-mse": gram_mse_loss,
+    "gram-sum": gram_sum_loss,
 }
+# Losses of sums over positions: to be divided by the square of the number of pixels.
+SUMMED_LOSSES: frozenset[StyleLoss] = frozenset({gram_sum_loss})
 # Losses of spreads: the mean is subtracted from the second moment, so its rounding must not show.
 CENTRED_LOSSES: frozenset[StyleLoss] = frozenset({mean_std_loss, wasserstein_loss})
 

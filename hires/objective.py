@@ -18,9 +18,10 @@ from torch import Tensor
 from hires.config import ConfigError
 from hires.features import Network
 from hires.kernels import squared_error
-from hires.losses import CENTRED_LOSSES, Moments, StyleLoss, measure, total_variation
+from hires.losses import CENTRED_LOSSES, SUMMED_LOSSES, Moments, StyleLoss, measure
 from hires.precision import Precision, fp32_island
 from hires.tiling import Tile, bands, grid, round_up
+from hires.variation import VARIATIONS
 from hires.walk import MIN_CORE, TilePlan, canvas_window, feature_window
 
 # Rows of the total-variation pass are taken in bands of about this many pixels.
@@ -33,11 +34,17 @@ class Weights:
 
     Attributes:
         style_loss: distance of moments to a target's.
-        style_layers: weight of each layer that carries style; only their ratios matter.
-        content_layers: weight of each layer that carries content; only their ratios matter.
-        style: weight of the mean style loss.
-        content: weight of the mean content loss.
-        tv: weight of the total variation per pixel.
+        style_layers: weight of each layer that carries style.
+        content_layers: weight of each layer that carries content.
+        style: weight of the style loss of all layers.
+        content: weight of the content loss of all layers.
+        tv: weight of the total variation.
+        content_loss: squared error over the target's squared size (``relative``), over the number
+            of features (``mse``), or as it is (``sum``).
+        tv_loss: a key of `VARIATIONS`.
+        layer_reduction: whether layers are averaged (``mean``: only ratios of their weights matter)
+            or added up (``sum``).
+        pixel_scale: what a channel's 1 is in the pixels that the total variation looks at.
     """
 
     style_loss: StyleLoss
@@ -46,6 +53,25 @@ class Weights:
     style: float
     content: float
     tv: float
+    content_loss: str = "relative"
+    tv_loss: str = "squared"
+    layer_reduction: str = "mean"
+    pixel_scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def shares(self, layers: Mapping[str, float]) -> dict[str, float]:
+        """What each layer's loss counts in its term."""
+        total = sum(layers.values()) if self.layer_reduction == "mean" else 1.0
+        return {name: weight / total for name, weight in layers.items()}
+
+    def content_divisor(self, target: Tensor) -> float:
+        """What a layer's squared error is divided by."""
+        if self.content_loss == "relative":
+            return _power(target)
+        return float(target.numel()) if self.content_loss == "mse" else 1.0
+
+    def style_divisor(self, num_pixels: int) -> float:
+        """What a style loss is divided by."""
+        return float(num_pixels) ** 2 if self.style_loss in SUMMED_LOSSES else 1.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,7 +130,7 @@ class Objective:
         self.plan = plan
         self.precision = precision
         self.reduce = reduce
-        self._power = {name: _power(target) for name, target in content.items()}
+        self._divisors = {name: weights.content_divisor(part) for name, part in content.items()}
         self._gradient: Tensor | None = None
 
     def __call__(self, canvas: Tensor) -> Evaluation:
@@ -149,14 +175,25 @@ class Objective:
         if not self.weights.tv:
             gradient.zero_()
             return gradient, total
-        num_pixels = height * width
+        variation = VARIATIONS[self.weights.tv_loss]
+        divisor = height * width if variation.per_pixel else 1
+        scale = self._pixel_scale(canvas)
         for band in bands((height, width), _TV_BAND):
             top, bottom = int(band.rows.start == 0), int(band.rows.stop == height)
             rows = slice(band.rows.start - 1 + top, band.rows.stop + 1 - bottom)
-            value, slope = total_variation(canvas[..., rows, :], (top, bottom, 1, 1))
-            gradient[..., *band.index] = slope.mul_(self.weights.tv / num_pixels)
-            total = total + value / num_pixels
+            window = canvas[..., rows, :] if scale is None else canvas[..., rows, :] * scale
+            value, slope = variation.measure(window, (top, bottom, 1, 1), (height, width))
+            slope = slope.mul_(self.weights.tv / divisor)
+            gradient[..., *band.index] = slope if scale is None else slope.mul_(scale)
+            total = total + value / divisor
         return gradient, total
+
+    def _pixel_scale(self, canvas: Tensor) -> Tensor | None:
+        """(1, 3, 1, 1), or None where pixels are those of the canvas."""
+        if self.weights.pixel_scale == (1.0, 1.0, 1.0):
+            return None
+        scale = torch.tensor(self.weights.pixel_scale, dtype=canvas.dtype, device=canvas.device)
+        return scale.view(1, 3, 1, 1)
 
     def _forward(self, canvas: Tensor, tile: Tile) -> tuple[Tensor, dict[str, Tensor]]:
         """Run one tile; returns its pixels (a leaf) and its sums by name."""
@@ -206,15 +243,14 @@ class Objective:
         style, content = zero, zero
         weights = self.weights
         with torch.enable_grad():
-            for name, weight in weights.style_layers.items():
+            for name, share in weights.shares(weights.style_layers).items():
                 moments = Moments(
                     self._count(name, canvas), leaves[f"total {name}"], leaves[f"product {name}"]
                 )
-                share = weight / sum(weights.style_layers.values())
                 style = style + share * weights.style_loss(moments, self.style[name])
-            for name, weight in weights.content_layers.items():
-                share = weight / sum(weights.content_layers.values())
-                content = content + share * leaves[f"content {name}"] / self._power[name]
+            style = style / weights.style_divisor(canvas.shape[2] * canvas.shape[3])
+            for name, share in weights.shares(weights.content_layers).items():
+                content = content + share * leaves[f"content {name}"] / self._divisors[name]
             loss = weights.style * style + weights.content * content
             slopes = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
         cotangents = dict(zip(leaves, slopes, strict=True))
@@ -233,9 +269,10 @@ class Objective:
         kept: list[_KeptTile],
     ) -> None:
         """Send the cotangents back through every tile, adding the gradient of its padded pixels."""
-        # A pixel's gradient falls with the number of pixels; scaled to be of order one it is safe
-        # from underflow in half precision.
-        scale = canvas.shape[2] * canvas.shape[3]
+        # The gradient of a mean falls with the number of pixels; scaled to be of order one it is
+        # safe from underflow in half precision. That of a sum would overflow instead.
+        is_mean = self.weights.content_loss != "sum"
+        scale = canvas.shape[2] * canvas.shape[3] if is_mean else 1
         slopes = [slope * scale for slope in cotangents.values()]
         repainted = self.plan.tiles[: len(self.plan.tiles) - len(kept)]
         while kept:

@@ -19,17 +19,22 @@ class NonFiniteError(ArithmeticError):
 class CanvasOptimizer(Protocol):
     """What the optimisation loop needs of an optimizer."""
 
-    canvas: Tensor
-    num_steps: int
+    @property
+    def canvas(self) -> Tensor:
+        """The picture that is evaluated next, (1, 3, H, W)."""
+
+    @property
+    def num_steps(self) -> int:
+        """Steps done at this rung."""
 
     @property
     def picture(self) -> Tensor:
-        """The picture so far, (1, 3, H, W) in [0, 1]: not a copy, the next step changes it."""
+        """The picture so far, (1, 3, H, W) in [0, 1]; the next step may change it."""
 
     def state(self) -> dict[str, Any]:
         """Everything that the next steps depend on: tensors (not copies) and numbers by name.
 
-        `restored` makes the optimizer from it that goes on bit by bit as this one.
+        `optimizers.restored` makes the optimizer from it that goes on bit by bit as this one.
         """
 
     def step(self, evaluate: Evaluate) -> None:
@@ -38,11 +43,22 @@ class CanvasOptimizer(Protocol):
     def result(self) -> Tensor:
         """The picture so far, a new tensor (1, 3, H, W) in [0, 1]."""
 
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Change the step size for the steps to come."""
+
     def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> CanvasOptimizer:
         """The optimizer of the next rung, started from this one's picture and state."""
 
 
-def _require_finite(loss: Tensor, gradient: Tensor) -> None:
+def hold(canvas: Tensor, ceiling: float | Tensor) -> Tensor:
+    """Hold a canvas in [0, ceiling], in place; the ceiling is a number or (1, 3, 1, 1)."""
+    if isinstance(ceiling, Tensor):
+        return torch.minimum(canvas.clamp_(min=0), ceiling, out=canvas)
+    return canvas.clamp_(0, ceiling)
+
+
+def require_finite(loss: Tensor, gradient: Tensor) -> None:
+    """Raise `NonFiniteError` unless both are finite."""
     if not torch.isfinite(loss):
         raise NonFiniteError(f"the loss is {loss.item()}")
     # A sum is finite only if all of its terms are, and needs no second canvas.
@@ -60,28 +76,49 @@ class Adam:
         canvas: (1, 3, H, W) float32 in [0, 1]; it is moved in place.
         learning_rate: step size in units of the pixel range.
         averaging: decay of the running average, 0 for none.
+        beta2: decay of the second moment.
+        epsilon: added to the root of the second moment; None for 1e-8 over the number of values.
+        carry: whether the moments are carried from rung to rung.
+        clamp: whether the canvas is held in [0, ceiling] after every step, or only the result.
+        ceiling: largest value of a result, as a number or (1, 3, 1, 1).
     """
 
-    betas = (0.9, 0.99)
-
-    def __init__(self, canvas: Tensor, *, learning_rate: float, averaging: float) -> None:
+    def __init__(
+        self,
+        canvas: Tensor,
+        *,
+        learning_rate: float,
+        averaging: float,
+        beta2: float = 0.99,
+        epsilon: float | None = None,
+        carry: bool = True,
+        clamp: bool = True,
+        ceiling: float | Tensor = 1.0,
+    ) -> None:
         self.canvas = canvas
         self.averaging = averaging
+        self.beta2, self.epsilon, self.carry = beta2, epsilon, carry
+        self.clamp, self.ceiling = clamp, ceiling
         self.num_steps = 0
         self.average = canvas.clone() if averaging else None
         # The fused kernel needs no temporary canvases, on a CPU as on a GPU.
         self._adam = torch.optim.Adam(
-            [canvas], lr=learning_rate, betas=self.betas, eps=1e-8 / canvas.numel(), fused=True
+            [canvas],
+            lr=learning_rate,
+            betas=(0.9, beta2),
+            eps=1e-8 / canvas.numel() if epsilon is None else epsilon,
+            fused=True,
         )
 
     def step(self, evaluate: Evaluate) -> None:
         """Evaluate and move the canvas once."""
         loss, gradient = evaluate(self.canvas)
-        _require_finite(loss, gradient)
+        require_finite(loss, gradient)
         self.canvas.grad = gradient
         self._adam.step()
         self.canvas.grad = None
-        self.canvas.clamp_(0, 1)
+        if self.clamp:
+            hold(self.canvas, self.ceiling)
         self.num_steps += 1
         if self.average is not None:
             # The weights of a bias-corrected average: an interrupt finds a picture at any moment.
@@ -90,12 +127,17 @@ class Adam:
 
     @property
     def picture(self) -> Tensor:
-        """The running average if there is one, else the canvas."""
-        return self.canvas if self.average is None else self.average
+        """The running average if there is one, else the canvas; held in [0, ceiling]."""
+        picture = self.canvas if self.average is None else self.average
+        return picture if self.clamp else hold(picture.clone(), self.ceiling)
 
     def result(self) -> Tensor:
         """A copy of the picture."""
-        return self.picture.clone()
+        return self.picture.clone() if self.clamp else self.picture
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Change the step size."""
+        self._adam.param_groups[0]["lr"] = learning_rate
 
     def state(self) -> dict[str, Any]:
         """Canvas, average, moments, and the numbers that go with them; no copies."""
@@ -106,13 +148,19 @@ class Adam:
             "averaging": self.averaging,
             "num_steps": self.num_steps,
             "learning_rate": self._adam.param_groups[0]["lr"],
+            "beta2": self.beta2,
+            "epsilon": self.epsilon,
+            "carry": self.carry,
+            "clamp": self.clamp,
+            "ceiling": self.ceiling,
             "moments": dict(self._adam.state.get(self.canvas, {})),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Adam:
         """The optimizer that had this state; it takes the tensors over."""
-        adam = cls(state["canvas"], learning_rate=state["learning_rate"], averaging=0)
+        same = ("learning_rate", "beta2", "epsilon", "carry", "clamp", "ceiling")
+        adam = cls(state["canvas"], averaging=0, **{name: state[name] for name in same})
         adam.averaging, adam.average = state["averaging"], state["average"]
         adam.num_steps = state["num_steps"]
         if state["moments"]:
@@ -126,11 +174,16 @@ class Adam:
         """
         state, old_pixels = self._adam.state.get(self.canvas, {}), self.canvas.numel()
         larger = Adam(
-            resize(self.result()).clamp_(0, 1),
+            hold(resize(self.result()), self.ceiling),
             learning_rate=learning_rate,
             averaging=self.averaging,
+            beta2=self.beta2,
+            epsilon=self.epsilon,
+            carry=self.carry,
+            clamp=self.clamp,
+            ceiling=self.ceiling,
         )
-        if state:
+        if state and self.carry:
             ratio = old_pixels / larger.canvas.numel()
             larger._adam.state[larger.canvas] = {
                 "step": state["step"].clone(),
@@ -147,11 +200,22 @@ class LBFGS:
         canvas: (1, 3, H, W) float32 in [0, 1]; it is moved in place.
         learning_rate: scale of every step.
         history_size: number of past steps kept; each costs two canvases.
+        clamp: whether the canvas is held in [0, ceiling] after every step, or only the result.
+        ceiling: largest value of a result, as a number or (1, 3, 1, 1).
     """
 
-    def __init__(self, canvas: Tensor, *, learning_rate: float, history_size: int) -> None:
+    def __init__(
+        self,
+        canvas: Tensor,
+        *,
+        learning_rate: float,
+        history_size: int,
+        clamp: bool = True,
+        ceiling: float | Tensor = 1.0,
+    ) -> None:
         self.canvas = canvas
         self.history_size = history_size
+        self.clamp, self.ceiling = clamp, ceiling
         self.num_steps = 0
         self._lbfgs = torch.optim.LBFGS(
             [canvas],
@@ -167,7 +231,7 @@ class LBFGS:
 
         def closure() -> Tensor:
             loss, gradient = evaluate(self.canvas)
-            _require_finite(loss, gradient)
+            require_finite(loss, gradient)
             self.canvas.grad = gradient
             return loss
 
@@ -175,17 +239,22 @@ class LBFGS:
         step: Callable[[Callable[[], Tensor]], object] = self._lbfgs.step
         step(closure)
         self.canvas.grad = None
-        self.canvas.clamp_(0, 1)
+        if self.clamp:
+            hold(self.canvas, self.ceiling)
         self.num_steps += 1
 
     @property
     def picture(self) -> Tensor:
-        """The canvas."""
-        return self.canvas
+        """The canvas, held in [0, ceiling]."""
+        return self.canvas if self.clamp else hold(self.canvas.clone(), self.ceiling)
 
     def result(self) -> Tensor:
-        """A copy of the canvas."""
-        return self.canvas.clone()
+        """A copy of the picture."""
+        return self.picture.clone() if self.clamp else self.picture
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Change the step size."""
+        self._lbfgs.param_groups[0]["lr"] = learning_rate
 
     def state(self) -> dict[str, Any]:
         """Canvas, curvature pairs, last direction and gradient, and their numbers; no copies."""
@@ -196,6 +265,8 @@ class LBFGS:
             "history_size": self.history_size,
             "num_steps": self.num_steps,
             "learning_rate": self._lbfgs.param_groups[0]["lr"],
+            "clamp": self.clamp,
+            "ceiling": self.ceiling,
             # PyTorch overwrites `al` before it reads it.
             "history": {name: value for name, value in history.items() if name != "al"},
         }
@@ -203,33 +274,33 @@ class LBFGS:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> LBFGS:
         """The optimizer that had this state; it takes the tensors over."""
-        lbfgs = cls(
-            state["canvas"],
-            learning_rate=state["learning_rate"],
-            history_size=state["history_size"],
-        )
+        same = ("learning_rate", "history_size", "clamp", "ceiling")
+        lbfgs = cls(state["canvas"], **{name: state[name] for name in same})
         lbfgs.num_steps = state["num_steps"]
         lbfgs._lbfgs.state[lbfgs.canvas] = dict(state["history"])
         return lbfgs
 
     def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> LBFGS:
         """Carry the canvas to the next rung; curvature pairs of another size are useless there."""
-        history = max(self.history_size // 2, 3)
-        canvas = resize(self.canvas).clamp_(0, 1)
-        return LBFGS(canvas, learning_rate=learning_rate, history_size=history)
+        return LBFGS(
+            hold(resize(self.result()), self.ceiling),
+            learning_rate=learning_rate,
+            history_size=shrunk(self.history_size),
+            clamp=self.clamp,
+            ceiling=self.ceiling,
+        )
+
+
+def shrunk(history_size: int) -> int:
+    """Steps to remember at the next rung, where each costs more."""
+    return max(history_size // 2, min(history_size, 3))
 
 
 def canvas_optimizer(
     kind: str, canvas: Tensor, *, learning_rate: float, averaging: float, history_size: int = 20
 ) -> CanvasOptimizer:
-    """Build the optimizer named ``adam`` or ``lbfgs`` for the first rung."""
+    """Build the optimizer named ``adam`` or ``lbfgs`` for the first rung, with its defaults."""
     if kind == "adam":
         return Adam(canvas, learning_rate=learning_rate, averaging=averaging)
     assert kind == "lbfgs", kind
     return LBFGS(canvas, learning_rate=learning_rate, history_size=history_size)
-
-
-def restored(state: Mapping[str, Any]) -> CanvasOptimizer:
-    """The optimizer that had this state (`CanvasOptimizer.state`); it takes the tensors over."""
-    kinds: dict[str, type[Adam] | type[LBFGS]] = {"adam": Adam, "lbfgs": LBFGS}
-    return kinds[state["kind"]].from_state(state)

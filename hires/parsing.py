@@ -6,14 +6,17 @@ import io
 import os
 import re
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from typing import Any, TypeVar, Union, cast, get_args, get_origin
+from contextvars import ContextVar
+from dataclasses import fields, replace
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from hires.config import ConfigError
+from hires.config import Config, ConfigError
+from hires.presets import PRESETS, yielding
 
 Command = TypeVar("Command")
 
@@ -48,6 +51,70 @@ def parse(
         ConfigError: if a setting's value is not allowed.
         SystemExit: with code 0 after ``--help``.
     """
+    start = _starting.set(typed_preset(argv))
+    try:
+        return _parse(command, argv, prog, description, _beside(default, argv))
+    finally:
+        _starting.reset(start)
+
+
+_starting: ContextVar[Config | None] = ContextVar("_starting", default=None)
+
+
+def starting_config() -> Config:
+    """What options start from: the preset of the line being parsed, elsewhere the house's own."""
+    return _starting.get() or Config()
+
+
+def typed_preset(argv: Sequence[str]) -> Config:
+    """The preset that a line names, without what gives way to other options of the line."""
+    typed = dict(_typed_options(argv))
+    preset = typed.get("preset", "hires")
+    if preset not in PRESETS:
+        return Config()  # tyro names the choices.
+    return Config(preset=preset, **_yielded(preset, typed))  # type: ignore[arg-type]
+
+
+def _beside(default: Command | None, argv: Sequence[str]) -> Command | None:
+    """A recorded command without what gives way to the options of a line."""
+    config = getattr(default, "config", None)
+    if not isinstance(config, Config):
+        return default
+    typed = dict(_typed_options(argv))
+    if typed.get("preset", config.preset) != config.preset:
+        raise ConfigError(
+            f"the recorded run has the preset {config.preset}, and its options with it:"
+            f" leave --preset out, or paint anew with --preset {typed['preset']}"
+        )
+    command: Any = default
+    return cast(Command, replace(command, config=replace(config, **_yielded(config.preset, typed))))
+
+
+def _yielded(preset: str, typed: Mapping[str, str]) -> dict[str, Any]:
+    """The house's own values for those settings of a preset that give way, and the optimizer."""
+    house = {field.name: field.default for field in fields(Config)}
+    optimizer = typed.get("optimizer")
+    settings: dict[str, Any] = {name: house[name] for name in yielding(preset, typed, optimizer)}
+    if optimizer in get_args(get_type_hints(Config)["optimizer"]):
+        settings["optimizer"] = optimizer
+    return settings
+
+
+def _typed_options(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Every ``--name value`` and ``--name=value``, as a field's name and a text."""
+    for word, following in zip(argv, [*argv[1:], ""], strict=False):
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            yield name.replace("-", "_"), value if equals else following
+
+
+def _parse(
+    command: type[Command],
+    argv: Sequence[str],
+    prog: str,
+    description: str | None,
+    default: Command | None,
+) -> Command:
     given: dict[str, Any] = {} if default is None else {"default": default}
 
     def attempt() -> Any:

@@ -26,7 +26,7 @@ from hires.memory import (
     return_freed_memory,
 )
 from hires.objective import Objective, measure_content, measure_style
-from hires.optim import canvas_optimizer
+from hires.optimizers import optimizer_of
 from hires.tiling import Region, Span, Tile
 from hires.walk import TilePlan
 
@@ -106,12 +106,7 @@ def _whole_steps(
             break
         with _Gauge(studio) as gauge:
             objective, canvas = _objective(studio, _only_tile(rung.size))
-            optimizer = canvas_optimizer(
-                config.optimizer,
-                canvas,
-                learning_rate=rung.learning_rate,
-                averaging=config.averaging,
-            )
+            optimizer = optimizer_of(config, canvas, rung.learning_rate)
 
             def evaluate(canvas: Tensor, objective: Objective = objective) -> tuple[Tensor, Tensor]:
                 evaluation = objective(canvas)
@@ -189,12 +184,7 @@ def _optimizer_seconds(config: Config, studio: Studio) -> float:
     canvas = torch.rand(1, 3, _OPTIMIZER_SIDE, _OPTIMIZER_SIDE, device=studio.device)
     gradient = torch.full_like(canvas, 1e-9)
     loss = torch.zeros((), device=studio.device)
-    optimizer = canvas_optimizer(
-        config.optimizer,
-        canvas,
-        learning_rate=config.learning_rate_at(0),
-        averaging=config.averaging,
-    )
+    optimizer = optimizer_of(config, canvas, config.learning_rate_at(0))
     return _settled(lambda: optimizer.step(lambda _: (loss, gradient)), studio.device)
 
 

@@ -36,7 +36,7 @@ _SETTINGS, _STATE, _LOCK = "settings.json", "state.json", ".lock"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)-(\d+)\.safetensors")
 _LEFTOVER = re.compile(r"\.[0-9a-f]{16}(\.\w+)?")
 # Of a run, but not of its painting: these may differ between two calls for the same picture.
-ASIDE = ("quiet", "run_dir", "no_run_dir", "checkpoint_every")
+ASIDE = ("quiet", "save_every", "run_dir", "no_run_dir", "checkpoint_every", "preview")
 
 
 class RunDirectoryError(ConfigError):

@@ -50,8 +50,9 @@ def _record(kind: type[Record], settings: Mapping[str, Any]) -> Record:
 
 def _value(field: dataclasses.Field[Any], value: Any) -> Any:
     if isinstance(value, Mapping):
-        part: Any = field.default_factory
-        if not (isinstance(part, type) and dataclasses.is_dataclass(part)):
+        make = field.default_factory
+        part = None if make is dataclasses.MISSING else make()
+        if not dataclasses.is_dataclass(part):
             raise ConfigError(f"setting '{field.name}' is not a group of settings")
-        return _record(part, value)
+        return _record(type(part), value)
     return tuple(value) if isinstance(value, list) else value

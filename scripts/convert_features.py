@@ -2,7 +2,9 @@
 """Turn a VGG-shaped PyTorch state dict into a hires feature checkpoint (safetensors with metadata).
 
 Understands torchvision's VGG files (`features.0.weight`, ...) and Collaborative Distillation's
-encoders (`conv11.weight`, ..., with a 1x1 `conv0` in front and reflection padding).
+encoders (`conv11.weight`, ..., with a 1x1 `conv0` in front and reflection padding). VGG's first
+weights, which Caffe and Keras had, come under torchvision's names too, but take blue, green and red
+from 0 to 255 minus their means: say `--pixels caffe` for them.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,10 +21,20 @@ from torch import Tensor
 
 from hires.checkpoints import from_torchvision, write_checkpoint
 from hires.features import VGG16, VGG19, Architecture, FeaturesError
+from hires.pixels import CAFFE_MEAN
+
+# Blue, green, red from 0 to 255, minus the means that VGG was first trained with.
+CAFFE_MATRIX = ((0.0, 0.0, 255.0), (0.0, 255.0, 0.0), (255.0, 0.0, 0.0))
 
 
-def convert(state: Mapping[str, Tensor]) -> tuple[Architecture, dict[str, Tensor]]:
+def convert(
+    state: Mapping[str, Tensor], pixels: str = "imagenet"
+) -> tuple[Architecture, dict[str, Tensor]]:
     """Recognise a state dict by the names of its tensors.
+
+    Args:
+        state: tensors by name.
+        pixels: what a VGG was trained on, ``imagenet`` or ``caffe``.
 
     Raises:
         FeaturesError: if the names are those of no known family.
@@ -31,7 +44,11 @@ def convert(state: Mapping[str, Tensor]) -> tuple[Architecture, dict[str, Tensor
         families = {13: VGG16, 16: VGG19}
         if convolutions not in families:
             raise FeaturesError(f"{convolutions} convolutions: only VGG-16 and VGG-19 are known")
-        return families[convolutions], from_torchvision(families[convolutions], state)
+        architecture = families[convolutions]
+        if pixels == "caffe":
+            shift = tuple(-mean for mean in reversed(CAFFE_MEAN))
+            architecture = replace(architecture, matrix=CAFFE_MATRIX, shift=shift)
+        return architecture, from_torchvision(architecture, state)
     if "conv0.weight" in state and "conv11.weight" in state:
         return from_collaborative_distillation(state)
     raise FeaturesError("unknown state dict: neither torchvision's VGG nor conv0, conv11, ...")
@@ -65,13 +82,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("state_dict", type=Path, help=".pth file with a state dict")
     parser.add_argument("output", type=Path, help=".safetensors file to write")
+    parser.add_argument(
+        "--pixels",
+        choices=("imagenet", "caffe"),
+        default="imagenet",
+        help="what a VGG was trained on: standardised RGB (torchvision), or BGR 0-255 minus means",
+    )
     parser.add_argument("--licence", default="unknown", help="licence of the weights")
     parser.add_argument("--attribution", default="unknown", help="whose work the weights are")
     options = parser.parse_args()
     try:
         state = torch.load(options.state_dict, map_location="cpu", weights_only=True)
         # Collaborative Distillation's files wrap the state dict.
-        architecture, weights = convert(state.get("model", state))
+        architecture, weights = convert(state.get("model", state), options.pixels)
         metadata = {"licence": options.licence, "attribution": options.attribution}
         write_checkpoint(options.output, architecture, weights, metadata)
     except (OSError, RuntimeError, ValueError) as error:

@@ -21,8 +21,9 @@ import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
 from rich.console import Console
 
-from hires import cli, display, engine, forecast
+from hires import cli, closeup, display, engine, forecast, probe
 from hires.checkpoints import write_checkpoint
+from hires.commands import plan as plan_command
 from hires.config import Config
 from hires.engine import StylizeError, open_studio
 from hires.images import read_picture, save_image
@@ -377,21 +378,69 @@ def test_every_setting_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"--{field.name.replace('_', '-')} " in text
 
 
-HEADINGS = ["rung", "size", "steps", "tiles", "tile", "size", "graphs", "kept", "memory"]
+HEADINGS = ["rung", "size", "steps", "tiles", "tile", "size", "kept", "memory"]
+LADDER = ("--size", "512", "--min-size", "128", "--tile", "128")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs for each measurement of the probe, and no more."""
+    monkeypatch.setattr(probe, "_PATIENCE", 0.0)
+    monkeypatch.setattr(probe, "_OPTIMIZER_SIDE", 64)
 
 
 class TestPlan:
+    argv = ("plan", "content.png", "style.jpg", "--features", "tiny.safetensors")
+
     def test_prints_the_ladder_and_stops(
         self, work: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        argv = ["plan", "content.png", "style.jpg", "--features", "tiny.safetensors"]
-        assert cli.main([*argv, "--size", "512", "--min-size", "128", "--tile", "128"]) == 0
+        assert cli.main([*self.argv, *LADDER, "--no-probe"]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert lines[0].split() == HEADINGS
         assert [line.split()[1] for line in lines[1:4]] == ["128x96", "256x192", "512x384"]
         assert lines[3].split()[3] == "12"
-        assert re.match(r"\d+ steps on \w+ in \w+, at most about [\d.]+ \w+ of memory", lines[4])
+        assert re.fullmatch(r"\d+ steps on \w+ in \w+", lines[4])
+        assert re.match(r"about [\d.]+ \w+ of memory at most", lines[5])
         assert made(work) == set()
+
+    @pytest.mark.usefixtures("impatient")
+    def test_tells_the_time_from_a_probe(
+        self, work: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main([*self.argv, *LADDER, "-o", "out.tif"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].split() == [*HEADINGS, "time"]
+        assert re.search(r": about [\d.]+ (s|min)", lines[4])
+        assert made(work) == set()
+
+    @pytest.mark.usefixtures("impatient")
+    def test_json_has_every_figure(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main([*self.argv, *LADDER, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert [rung["width"] for rung in found["rungs"]] == [128, 256, 512]
+        assert found["seconds"] == pytest.approx(sum(rung["seconds"] for rung in found["rungs"]))
+        assert found["peak_bytes"] == max(rung["host_bytes"] for rung in found["rungs"])
+        assert found["proposal"] is None
+
+    @pytest.mark.usefixtures("impatient")
+    @pytest.mark.parametrize("optimizer", ["lbfgs", "lbfgs-wolfe"])
+    def test_probes_other_optimizers(
+        self, optimizer: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main([*self.argv, *LADDER, "--json", "--optimizer", optimizer]) == 0
+        assert json.loads(capsys.readouterr().out)["seconds"] > 0
+
+    @pytest.mark.usefixtures("impatient")
+    def test_a_long_wait_gets_a_smaller_proposal(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(plan_command, "_LONG", 1e-3)
+        argv = [*self.argv, "--iterations", "1", "--print", "A4", "--dpi", "200", "--no-metadata"]
+        assert cli.main(argv) == 0
+        told = capsys.readouterr()
+        assert re.search(r"a long wait: --dpi \d+ would take about", told.out)
+        assert re.search(r"as if it were \d+ cm large", told.err)
 
     def test_refuses_what_stylize_refuses(self, capsys: pytest.CaptureFixture[str]) -> None:
         argv = typed(command="plan")
@@ -415,6 +464,45 @@ def test_forecast_counts_canvas_and_optimizer() -> None:
     num_pixels = 480 * 640
     assert peak() - peak(average=0.0) == 12 * num_pixels
     assert peak(optimizer="lbfgs") - peak() == 12 * (46 - 5) * num_pixels
+
+
+class TestPreview:
+    argv = ("--size", "256", "--min-size", "64", "--iterations", "2", "--preview")
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(closeup, "SHOWN", 128)
+        monkeypatch.setattr(closeup, "PREVIEW_PIXELS", 128 * 96)
+
+    def words(self, *extra: str) -> list[str]:
+        given = ["content.png", "style.jpg", "--features", "tiny.safetensors"]
+        return ["stylize", *given, "-o", "out.tif", *self.argv, *extra]
+
+    def test_stops_early_shows_the_end_and_goes_on(
+        self, work: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(self.words("--dpi", "200")) == 0
+        assert made(work) == {"out-preview.png", "out-closeup.png", "out.run"}
+        assert "hires resume out.run goes on" in capsys.readouterr().out
+        assert read_picture("out-preview.png").pixels.shape == (1, 3, 111, 148)
+        assert read_picture("out-closeup.png").pixels.shape == (1, 3, 128, 128)
+        assert cli.main(["resume", "out.run"]) == 0
+        assert read_picture("out.tif").pixels.shape == (1, 3, 192, 256)
+
+    def test_a_previewed_run_ends_as_any_other(self) -> None:
+        assert cli.main(self.words()) == 0
+        assert cli.main([word for word in self.words() if word != "--preview"]) == 0
+        stopped = Path("out.tif").read_bytes()
+        words = [word for word in self.words("--no-run-dir") if word != "--preview"]
+        assert cli.main(words) == 0
+        assert Path("out.tif").read_bytes() == stopped
+
+    def test_a_small_painting_needs_none(
+        self, work: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ["256" if word == "64" else word for word in self.words()]
+        assert "leave --preview out" in refusal(words, capsys)
+        assert made(work) == set()
 
 
 class FakeProgress:
@@ -442,7 +530,7 @@ class TestDisplay:
         lines.begin(rungs)
         for rung in (0, 1):
             for iteration in range(1, rungs[rung].num_iterations + 1):
-                lines.update(FakeProgress(rungs, rung, iteration))  # type: ignore[arg-type]
+                lines.update(FakeProgress(rungs, rung, iteration))
         assert isinstance(console.file, io.StringIO)
         printed = console.file.getvalue().splitlines()
         assert printed[0] == "rung 1/2, 128x96: 40 steps"
@@ -460,7 +548,7 @@ class TestDisplay:
             live.begin(rungs)
             for rung in (0, 1):
                 for iteration in range(1, rungs[rung].num_iterations + 1):
-                    live.update(FakeProgress(rungs, rung, iteration))  # type: ignore[arg-type]
+                    live.update(FakeProgress(rungs, rung, iteration))
         assert isinstance(console.file, io.StringIO)
         printed = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", console.file.getvalue())
         assert "rung 1/2  128x96   0:0" in printed

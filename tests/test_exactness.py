@@ -85,7 +85,7 @@ def relative(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).norm() / wanted.norm())
 
 
-@pytest.mark.parametrize("style_loss", STYLE_LOSSES)
+@pytest.mark.parametrize("style_loss", reference.STYLE)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_whole_equals_the_formulas(shape: str, style_loss: str) -> None:
     architecture, size = SHAPES[shape], (70, 83)
@@ -110,7 +110,7 @@ def test_whole_equals_the_formulas(shape: str, style_loss: str) -> None:
 
 
 CASES: list[tuple[str, str, int]] = [
-    *itertools.product(("vgg19", "compact"), STYLE_LOSSES, (48, 96)),
+    *itertools.product(("vgg19", "compact"), reference.STYLE, (48, 96)),
     ("reflect", "gram", 44),
     ("reflect", "wasserstein", 44),
 ]
@@ -126,7 +126,7 @@ def test_tiled_equals_whole_float64(shape: str, style_loss: str, tile: int) -> N
     assert relative(tiled.gradient, whole.gradient) <= 1e-12
 
 
-@pytest.mark.parametrize("style_loss", STYLE_LOSSES)
+@pytest.mark.parametrize("style_loss", reference.STYLE)
 @pytest.mark.parametrize("shape", ["vgg19", "compact"])
 def test_tiled_equals_whole_float32(shape: str, style_loss: str) -> None:
     arguments: dict[str, Any] = {"dtype": torch.float32}

@@ -118,7 +118,10 @@ def test_a_banner_starts_where_its_short_side_shows_something() -> None:
 def test_a_small_style_is_warned_about() -> None:
     config, styles = Config(size=2048), [(400, 300), (1024, 900)]
     (warning,) = ladder.warnings(config, plan(config, CONTENT, styles), styles)
-    assert warning.startswith("style 1 is 300x400, much smaller than the 2048 px")
+    assert warning.startswith("style 1 is 300x400 and would be measured at 2048 px: the last")
+    assert "5.1 times finer" in warning
+    (warning,) = ladder.warnings(config, plan(config, CONTENT, styles), styles, dpi=100)
+    assert "as if it were 10 cm large" in warning
     assert not ladder.warnings(Config(size=512), plan(Config(size=512), CONTENT, styles), styles)
 
 

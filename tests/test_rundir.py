@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import random
@@ -20,14 +21,15 @@ from typing import Any
 import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
+from torch import Tensor
 
-from hires import cli, recorder
+from hires import cli, display, recorder
 from hires.checkpoints import write_checkpoint
 from hires.display import Silence
-from hires.engine import Progress
 from hires.images import save_image
 from hires.locks import Lock
 from hires.machine import fingerprint
+from hires.objective import Objective
 from hires.recorder import Pace
 from hires.rundir import LAYOUT, read_record
 from hires.trace import Step, Trace
@@ -56,7 +58,7 @@ class Watching(Silence):
     def __init__(self, acts: Acts) -> None:
         self._acts, self._num_steps = acts, 0
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: display.Step) -> None:
         del progress
         self._num_steps += 1
         self._acts.get(self._num_steps, lambda: None)()
@@ -190,6 +192,59 @@ class TestFinished:
         assert paint("--run-dir", "mine") == 0
         assert names("mine") == FINISHED
         assert not Path("out.run").exists()
+
+
+class TestSaveEvery:
+    """Pictures on the way, `--save-every`, beside a run directory."""
+
+    WORDS = ("--save-every", "1", "--checkpoint-every", "0")
+
+    @staticmethod
+    def pictures() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in Path().glob("out*.png")}
+
+    @pytest.mark.parametrize("preset", ["hires", "d2l", "keras"])
+    @pytest.mark.parametrize("number", [2, 3, 5])
+    def test_all_are_there_after_a_kill(
+        self, preset: str, number: int, at_step: Callable[[Acts], None]
+    ) -> None:
+        words = (*self.WORDS, "--preset", preset)
+        assert paint(*words) == 0
+        wanted = self.pictures()
+        assert set(wanted) == {"out.png", *(f"out-{step:04}.png" for step in range(1, 7))}
+        # A line search shows the last point that it accepted.
+        assert len(set(wanted.values())) == (2 if preset == "keras" else 6)
+        for name in wanted:
+            Path(name).unlink()
+        at_step({number: kill})
+        with pytest.raises(Killed):
+            paint(*words)
+        at_step({})
+        assert cli.main(["resume", "out.run"]) == 0
+        assert self.pictures() == wanted
+
+    def test_one_of_a_finished_rung_is_not_replaced(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert paint(*self.WORDS) == 0
+        wanted = self.pictures()
+        real, calls = Objective.__call__, itertools.count(1)
+
+        def interrupted(self: Objective, canvas: Tensor) -> Any:
+            if next(calls) == 4:  # the first of the second rung, whose canvas is there already
+                raise KeyboardInterrupt
+            return real(self, canvas)
+
+        monkeypatch.setattr(Objective, "__call__", interrupted)
+        assert paint(*self.WORDS) == 130
+        monkeypatch.setattr(Objective, "__call__", real)
+        assert "checkpoint-2-000000.safetensors" in names()
+        assert cli.main(["resume", "out.run"]) == 0
+        assert self.pictures() == wanted
+
+    @pytest.mark.usefixtures("unfinished")
+    def test_asked_for_only_now_it_is_still_the_same_run(self) -> None:
+        assert paint("--save-every", "3") == 0
+        assert is_whole()
+        assert set(self.pictures()) == {"out.png", "out-0006.png"}
 
 
 class TestResume:

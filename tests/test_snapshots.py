@@ -23,7 +23,10 @@ from hires.engine import Progress, iter_stylize, stylize
 from hires.formats import SaveError
 from hires.interrupts import held_back
 from hires.objective import Objective
-from hires.optim import canvas_optimizer, restored
+from hires.optim import canvas_optimizer
+from hires.optimizers import optimizer_of, restored
+from hires.presets import PRESETS
+from hires.quasinewton import WolfeLBFGS
 from hires.snapshots import Snapshot, SnapshotError, mapped, read_snapshot, write_snapshot
 
 CONTENT = random_image(60, 80, seed=1).float()
@@ -127,6 +130,13 @@ def towards(target: Tensor, canvas: Tensor) -> tuple[Tensor, Tensor]:
     return (bend * difference.square()).mean(), 2 * bend * difference / difference.numel()
 
 
+def steep(target: Tensor, canvas: Tensor) -> tuple[Tensor, Tensor]:
+    """A valley with terraces: a line search needs several trials on it."""
+    difference = canvas - target
+    loss = (difference.square() + 0.02 * (1 - torch.cos(25 * difference))).sum()
+    return loss, 2 * difference + 0.5 * torch.sin(25 * difference)
+
+
 @pytest.mark.parametrize("kind", ["adam", "lbfgs"])
 @pytest.mark.parametrize("averaging", [0.0, 0.9])
 @pytest.mark.parametrize("num_before", [0, 1, 7])
@@ -159,6 +169,55 @@ def test_an_optimizer_survives_its_state(
     assert same(larger[0].state(), larger[1].state())
 
 
+PRESET_OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "tutorial": {"history": 3},
+    "d2l": {},
+    "d2l, averaged": {"average": 0.9, "optimizer_state": "carry"},
+    "keras": {"restart": 5, "history": 2},
+    "unbounded lbfgs": {"optimizer": "lbfgs", "clamp": "result", "learning_rate": 3.0},
+    "keras, one round": {"restart": None},
+}
+
+
+@pytest.mark.parametrize("name", PRESET_OPTIMIZERS)
+@pytest.mark.parametrize("num_before", [*range(12)])
+def test_an_optimizer_of_a_preset_survives_its_state(
+    name: str, num_before: int, tmp_path: Path
+) -> None:
+    preset, target = name.split(",")[0], random_image(9, 6, seed=5).float()
+    preset = "hires" if preset not in PRESETS else preset
+    settings = Config(preset=preset, **PRESET_OPTIMIZERS[name])  # type: ignore[arg-type]
+    first = optimizer_of(settings, random_image(9, 6).float(), settings.learning_rate_at(0))
+    for _ in range(num_before):
+        first.step(lambda canvas: steep(target, canvas))
+    path = tmp_path / "a.safetensors"
+    write_snapshot(replace(SNAPSHOT, state=first.state()), path)
+    seconds = restored(read_snapshot(path).state), restored(mapped(first.state(), Tensor.clone))
+    assert [second.num_steps for second in seconds] == [num_before] * 2
+    for _ in range(8):
+        first.step(lambda canvas: steep(target, canvas))
+        for second in seconds:
+            second.step(lambda canvas: steep(target, canvas))
+            assert torch.equal(first.canvas, second.canvas)
+            assert torch.equal(first.result(), second.result())
+    states = [
+        optimizer.enlarged(lambda part: part.repeat(1, 1, 2, 2), 0.2).state()
+        for optimizer in (first, *seconds)
+    ]
+    assert same(states[0], states[1])
+    assert same(states[0], states[2])
+
+
+def test_some_of_those_states_are_amid_a_line_search() -> None:
+    target = random_image(9, 6, seed=5).float()
+    optimizer = WolfeLBFGS(random_image(9, 6).float(), history_size=3)
+    states = []
+    for _ in range(11):
+        optimizer.step(lambda canvas: steep(target, canvas))
+        states.append(optimizer.state())
+    assert any(state["pairs"] and state["num_trials"] for state in states)
+
+
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("features") / "tiny.safetensors"
@@ -183,6 +242,10 @@ RUNS: dict[str, dict[str, Any]] = {
     "lbfgs": {"optimizer": "lbfgs"},
     "tiled": {"tile": 32, "memory": "3MiB"},
     "tiled lbfgs": {"tile": 32, "optimizer": "lbfgs", "init": "noise"},
+    "tutorial": {"preset": "tutorial", "sizes": (48, 64), "iterations": (3, 4)},
+    "d2l": {"preset": "d2l", "sizes": (48, 64), "iterations": (5, 4), "decay_every": (2, 1)},
+    "keras": {"preset": "keras", "sizes": (48, 64), "iterations": (9, 5), "restart": 4},
+    "tiled wolfe": {"tile": 32, "optimizer": "lbfgs-wolfe", "init": "noise"},
 }
 
 
@@ -252,7 +315,7 @@ def test_a_thumbnail_is_small_and_never_larger(features: str) -> None:
     assert torch.equal(last.thumbnail(1600), last.picture())
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lbfgs-wolfe"])
 def test_an_interrupt_at_any_evaluation_leaves_a_state_to_go_on_from(
     optimizer: str, features: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,13 +36,14 @@ _PROBE_PIXELS = 10**6
 def run(job: Plan) -> int:
     """Print the ladder with its tiles, memory and time."""
     easel = set_up(job)
-    studio = open_studio(job.config)
-    check_ladder(studio, job.config, easel.rungs, easel.content_size)
+    config = easel.config
+    studio = open_studio(config)
+    check_ladder(studio, config, easel.rungs, easel.content_size)
     if job.quiet and not job.json:
         return 0
     # What is free is asked before the probe takes some of it.
     free = _free_bytes(studio.device)
-    rates = None if job.no_probe else measure_rates(job.config, studio, easel.rungs)
+    rates = None if job.no_probe else measure_rates(config, studio, easel.rungs)
     estimate = _Estimate(easel, studio, rates)
     if job.json:
         print(json.dumps(estimate.record(free), indent=2))
@@ -63,7 +64,7 @@ class _Estimate:
     def of(self, rungs: Sequence[ladder.Rung]) -> tuple[Forecast, ...]:
         """The forecast of a ladder."""
         return forecast(
-            self.easel.job.config,
+            self.easel.config,
             self.studio,
             rungs,
             num_input_pixels=self.easel.num_input_pixels,
@@ -136,7 +137,7 @@ class _Estimate:
         """The largest ``(height, width)`` for the memory that is free; not with an enlargement."""
         if free is None or self.finish is not None:
             return None
-        return largest_size(self.rungs[-1], self.easel.job.config, self.studio, free)
+        return largest_size(self.rungs[-1], self.easel.config, self.studio, free)
 
     def proposal(self) -> tuple[str, int, float] | None:
         """An option and its value that cut a long wait, and the seconds that are left then."""
@@ -150,7 +151,7 @@ class _Estimate:
         return found
 
     def _smaller(self) -> list[tuple[str, int, tuple[ladder.Rung, ...]]]:
-        easel, config = self.easel, self.easel.job.config
+        easel, config = self.easel, self.easel.config
         sizes = easel.content_size, easel.style_sizes
         if config.sizes or self.finish is not None:
             return []
@@ -217,8 +218,8 @@ def _record(line: Forecast) -> dict[str, Any]:
 
 def _table(rungs: Sequence[Forecast]) -> Table:
     has_device = any(line.device_bytes is not None for line in rungs)
-    columns = ["rung", "size", "megapixels", "steps", "tiles", "tile size", "graphs kept"]
-    columns += ["device memory", "host memory"] if has_device else ["memory"]
+    columns = ["rung", "size", "steps", "tiles", "tile size", "kept"]
+    columns += ["on device", "on host"] if has_device else ["memory"]
     columns += ["time"] if rungs[0].seconds is not None else []
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in columns:
@@ -228,7 +229,6 @@ def _table(rungs: Sequence[Forecast]) -> Table:
         cells = [
             str(line.rung.index + 1),
             f"{line.rung.size[1]}x{line.rung.size[0]}",
-            f"{line.rung.num_pixels / 1e6:.2f}",
             str(line.rung.num_iterations),
             str(len(line.tiles.tiles)),
             f"{width}x{height}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 
 from hires.arguments import Resume
@@ -19,7 +20,8 @@ def run(command: Resume) -> int:
         directory.path = directory.path.absolute()
         # Sums are cut among the threads: another number would round them differently.
         use_threads(directory.record.threads)
-        job = job_of(directory.record.settings)
+        # A run that was stopped for its preview is painted to its end now.
+        job = replace(job_of(directory.record.settings), preview=False)
         with chdir(folder_of(directory.path, directory.record)):
             return paint(set_up(job), job, directory, quiet=command.quiet)
     finally:

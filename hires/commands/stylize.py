@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from hires import repeat
 from hires.arguments import Job, Stylize
+from hires.commands import preview
 from hires.display import Display, open_display
 from hires.easel import Easel, partial_path
 from hires.engine import Progress, StylizeError
@@ -28,6 +29,8 @@ def set_up(job: Job) -> Easel:
     """Read the pictures and tell what the user should know before the run."""
     again = repeat.warnings(job) if isinstance(job, Stylize) and job.source is not None else ()
     easel = Easel(job)
+    if isinstance(job, Stylize) and job.preview:
+        preview.check(easel, job.output)
     for warning in (*again, *easel.warnings):
         tell("hires", f"warning: {warning}")
     return easel
@@ -41,7 +44,10 @@ def paint(easel: Easel, job: Stylize, directory: RunDirectory | None, *, quiet: 
         recorder = Recorder(directory, easel.rungs, checkpoint_every=job.checkpoint_every)
     try:
         with open_display(quiet=quiet) as display:
-            _paint(easel, display, recorder, job.output)
+            _paint(easel, display, recorder, job)
+        if job.preview:
+            advice = _stopped(easel, recorder)
+            return preview.show(easel, job.output, advice, quiet=quiet)
         _save(easel, recorder, job.output)
     except KeyboardInterrupt:
         return _save_interrupted(easel, recorder, job.output)
@@ -56,7 +62,7 @@ def paint(easel: Easel, job: Stylize, directory: RunDirectory | None, *, quiet: 
     return 0
 
 
-def _paint(easel: Easel, display: Display, recorder: Recorder | None, output: str) -> None:
+def _paint(easel: Easel, display: Display, recorder: Recorder | None, job: Stylize) -> None:
     """Paint to the end. Whatever ends the painting early, the picture so far is saved beside it."""
     display.begin(easel.rungs)
     try:
@@ -64,12 +70,15 @@ def _paint(easel: Easel, display: Display, recorder: Recorder | None, output: st
             if recorder is not None:
                 recorder.observe(progress)
             display.update(progress)
+            easel.save_step()
+            if job.preview and preview.is_reached(easel, progress):
+                break
     except Exception as error:
         picture = error.picture if isinstance(error, StylizeError) else None
         if mendable(error) is None or (picture is None and easel.last is None):
             raise
         hint = "" if picture is not None else _stopped(easel, recorder)
-        path = partial_path(output)
+        path = partial_path(job.output)
         try:
             easel.save(path, picture)
         except ImageError as failure:

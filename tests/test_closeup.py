@@ -1,0 +1,104 @@
+"""The close-up of a preview: its windows, and that it is what the whole picture would become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import COMPACT_SHAPE, random_weights
+from torch import Tensor
+
+from hires import closeup
+from hires.checkpoints import write_checkpoint
+from hires.closeup import SHOWN, busiest, paint_close_up, preview_rung
+from hires.config import Config
+from hires.images import resize
+from hires.ladder import plan
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.safetensors"
+    write_checkpoint(path, COMPACT_SHAPE, random_weights(COMPACT_SHAPE), {"licence": "none"})
+    return str(path)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closeup, "SHOWN", 128)
+    monkeypatch.setattr(closeup, "PREVIEW_PIXELS", 128 * 96)
+
+
+def test_stops_near_a_megapixel_and_below_the_end() -> None:
+    rungs = plan(Config(size=8192), (3000, 4000), [])
+    stop = preview_rung(rungs)
+    assert stop is not None
+    assert 0.5e6 < stop.num_pixels < 2e6
+    assert preview_rung(plan(Config(size=1024), (3000, 4000), [])) is None
+
+
+@pytest.mark.parametrize("size", [(300, 2000), (2000, 300), (1290, 1823), (9933, 14043)])
+@pytest.mark.parametrize("spot", [(0.0, 0.0), (0.5, 0.3), (1.0, 1.0)])
+def test_windows_lie_inside_and_fill_their_canvas(
+    size: tuple[int, int], spot: tuple[float, float]
+) -> None:
+    windows = closeup._windows(size, spot)
+    canvas = closeup._empty_canvas(windows)
+    for window in windows:
+        region = window.region(size)
+        assert region.size == window.size == window.place.size
+        assert region.rows.start >= 0
+        assert region.columns.start >= 0
+        assert region.rows.stop <= size[0]
+        assert region.columns.stop <= size[1]
+        canvas[..., *window.place.index] += 1
+    assert bool((canvas == 1).all())
+
+
+def test_the_window_shows_where_most_happens() -> None:
+    picture = torch.full((1, 3, 120, 200), 0.5)
+    picture[..., 80:110, 150:190] = torch.rand(3, 30, 40)
+    row, column = busiest(picture, (SHOWN * 4, SHOWN * 5))
+    assert row == pytest.approx(95 / 120, abs=0.06)
+    assert column == pytest.approx(170 / 200, abs=0.06)
+
+
+def test_windows_stay_in_place_as_the_picture_grows(image: Callable[..., Tensor]) -> None:
+    """Taken from the rung below or from the whole picture, a window shows the same."""
+    picture = resize(image(60, 80).float(), (600, 800), clamp=True)  # smooth at all sizes here
+    sizes = (900, 1200), (1500, 2000)
+    windows = [closeup._windows(size, (0.3, 0.6)) for size in sizes]
+    below = closeup._collage(windows[0], sizes[0], picture)
+    found = closeup._enlarged(below, (windows[0], sizes[0]), (windows[1], sizes[1]))
+    direct = closeup._collage(windows[1], sizes[1], picture)
+    assert float((found - direct).abs().max()) < 0.02
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_paints_up_to_the_last_rung(
+    optimizer: str, features: str, image: Callable[..., Tensor]
+) -> None:
+    config = Config(
+        features=features,
+        size=512,
+        min_size=128,
+        iterations=(3,),
+        optimizer=optimizer,  # type: ignore[arg-type]
+    )
+    content, style = image(96, 128).float(), image(64, 64, seed=1).float()
+    rungs = plan(config, (96, 128), [(64, 64)])
+    start = preview_rung(rungs)
+    assert start is rungs[0]
+    steps = list(paint_close_up(content, content, [style], config, rungs, start))
+    assert [(step.rung.index, step.iteration) for step in steps] == [
+        (rung.index, i) for rung in rungs[1:] for i in (1, 2, 3)
+    ]
+    assert steps[-1].is_last
+    assert steps[-1].fraction == 1
+    assert steps[-1].shown.shape == (1, 3, 128, 128)
+    assert bool(torch.isfinite(steps[-1].shown).all())
+    assert 0 <= float(steps[-1].shown.min()) <= float(steps[-1].shown.max()) <= 1
+    assert steps[-1].terms["style"] < steps[-3].terms["style"]

@@ -1,0 +1,116 @@
+"""Time and memory told beforehand, against arithmetic and against what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import COMPACT_SHAPE, random_weights
+
+from hires import probe
+from hires.checkpoints import write_checkpoint
+from hires.config import Config
+from hires.engine import Studio, open_studio
+from hires.forecast import bytes_per_pixel, forecast, largest_size
+from hires.ladder import Rung, plan
+from hires.probe import Rates, measure_rates
+
+CONTENT = (480, 640)
+RATES = Rates(
+    whole=((10_000, 1.0), (40_000, 2.5)),
+    forward=1e-6,
+    both=3e-6,
+    outside=1e-8,
+    fixed=0.5,
+    spread=(2.0, 1.0),
+)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("network") / "tiny.safetensors"
+    write_checkpoint(path, COMPACT_SHAPE, random_weights(COMPACT_SHAPE), {"licence": "none"})
+    return str(path)
+
+
+def opened(features: str, **settings: object) -> tuple[Config, Studio, tuple[Rung, ...]]:
+    config = Config(features=features, device="cpu", precision="fp32", **settings)  # type: ignore[arg-type]
+    return config, open_studio(config), plan(config, CONTENT, [(64, 64)])
+
+
+def test_a_step_of_tiles_is_the_sum_of_its_walks(features: str) -> None:
+    config, studio, rungs = opened(features, sizes=(640,), tile=64, iterations=(7,))
+    (found,) = forecast(config, studio, rungs, num_input_pixels=0, rates=RATES)
+    padded = [tile.padded.num_pixels for tile in found.tiles.tiles]
+    again = sum(padded[: len(padded) - found.tiles.num_kept])
+    step = 0.5 + 3e-6 * sum(padded) + 1e-6 * again + 1e-8 * 480 * 640
+    targets = 1e-6 * (sum(padded) + 64 * 64)
+    assert found.seconds == pytest.approx(7 * step * 1.025 + targets, rel=1e-9)
+
+
+def test_steps_of_one_tile_lie_between_those_measured(features: str) -> None:
+    config, studio, rungs = opened(features, sizes=(100, 163, 231, 320), iterations=(1,))
+    found = forecast(config, studio, rungs, num_input_pixels=0, rates=RATES)
+    steps = [(line.seconds or 0) / 1.025 for line in found]
+    assert steps[0] == pytest.approx(0.5 + 0.5 * 7500 / 10_000, rel=0.05)  # below the smallest
+    assert steps[1] == pytest.approx(1.0 + 1.5 * (163 * 122 - 10_000) / 30_000, rel=0.05)
+    assert steps[3] == pytest.approx(0.5 + 2.0 * 76_800 / 40_000, rel=0.05)  # beyond the largest
+
+
+def test_measured_memory_takes_the_place_of_planned(features: str) -> None:
+    config, studio, rungs = opened(features, sizes=(320,))
+    (planned,) = forecast(config, studio, rungs, num_input_pixels=0, rates=RATES)
+    less = replace(RATES, spread=(1.5, 1.0))
+    (measured,) = forecast(config, studio, rungs, num_input_pixels=0, rates=less)
+    assert planned.host_bytes - measured.host_bytes == planned.tiles.bytes_needed // 2
+
+
+@pytest.mark.parametrize("tile", [None, 128])
+def test_the_largest_size_fits_and_no_more(features: str, tile: int | None) -> None:
+    config, studio, rungs = opened(features, sizes=(640,), tile=tile, memory="200MiB")
+    (last,) = forecast(config, studio, rungs, num_input_pixels=0, rates=RATES)
+    memory = 8 * 2**30
+    height, width = largest_size(last, config, studio, memory)
+    assert width / height == pytest.approx(4 / 3, rel=1e-3)
+    grown = last.peak_bytes + bytes_per_pixel(config, studio, last.rung) * (
+        height * width - last.rung.num_pixels
+    )
+    assert memory - 2**30 < grown <= memory
+
+
+def test_too_little_memory_has_no_largest_size(features: str) -> None:
+    config, studio, rungs = opened(features, sizes=(640,))
+    (last,) = forecast(config, studio, rungs, num_input_pixels=0)
+    assert largest_size(last, config, studio, 2**20) == (0, 0)
+
+
+@pytest.mark.parametrize("tile", [None, 96])
+def test_the_probe_measures_what_a_ladder_needs(
+    features: str, tile: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_PATIENCE", 0.0)
+    config, studio, rungs = opened(features, sizes=(96, 320), tile=tile)
+    rates = measure_rates(config, studio, rungs)
+    # Only the canvases that are one tile are stepped whole.
+    assert [pixels for pixels, _ in rates.whole] == [
+        rung.num_pixels for rung in rungs if studio.may_keep_memory(config, rung.size)
+    ]
+    assert 0 < rates.forward < 1e-3
+    assert 0 < rates.both < 1e-3
+    assert rates.fixed > 0
+    assert rates.outside > 0
+    found = forecast(config, studio, rungs, num_input_pixels=0, rates=rates)
+    assert all(line.seconds for line in found)
+
+
+def test_the_probed_tile_is_the_largest_with_its_geometry(features: str) -> None:
+    config, studio, rungs = opened(features, sizes=(640,), tile=96)
+    tiles = studio.plan_tiles(config, rungs[0].size)
+    found = probe._typical_tile(tiles, studio)
+    assert found.padded.num_pixels == max(tile.padded.num_pixels for tile in tiles.tiles)
+    objective, canvas = probe._objective(studio, found)
+    evaluation = objective(canvas)
+    assert bool(torch.isfinite(evaluation.gradient).all())
+    inside = evaluation.gradient[..., *found.core.index]
+    assert float(inside.abs().min()) > 0
