@@ -47,7 +47,9 @@ class Finish:
         exact: tuple[int, int] | None = None,
     ) -> None:
         if config.sizes:
-            raise ConfigError("--finish enlarges to --size: leave --sizes out")
+            raise ConfigError(
+                "--finish enlarges to --size: leave --sizes, or a preset that has its own, out"
+            )
         apply_config = ApplyConfig(
             memory=config.memory, precision=config.precision, device=config.device
         )

@@ -17,11 +17,13 @@ from hires.paper import MM_PER_INCH
 
 
 def check(easel: Easel, output: str) -> None:
-    """Refuse a preview of a painting that is hardly larger, and files that cannot be written.
+    """Refuse a preview that shows nothing of the finished painting, and files not to be written.
 
     Raises:
         ValueError: with what to do instead.
     """
+    if easel.finish is not None:
+        raise ConfigError("--preview shows strokes as they are painted: leave --finish out for it")
     if preview_rung(easel.rungs) is None:
         height, width = easel.rungs[-1].size
         raise ConfigError(
