@@ -29,6 +29,11 @@ def check(easel: Easel, output: str) -> None:
         raise ConfigError(
             f"the painting is {width}x{height}, no larger than its preview: leave --preview out"
         )
+    if easel.finish is not None:
+        raise ConfigError(
+            "--preview shows what the ladder paints, not what --finish makes of it:"
+            " leave one of them out"
+        )
     for path in paths(output):
         check_output(path, bit_depth=8, inputs=easel.inputs)
 
