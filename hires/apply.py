@@ -130,7 +130,7 @@ class Press:
                 f" at least {self.least_side} px on its short side"
             )
         course = Course(self.stages, size, self.factor)
-        walks = self._plan(course, known=self._has_thumbnail(size))
+        walks = self.plan(course, known=self._has_thumbnail(size))
         return bytes_needed(course, walks, self.precision.dtype.itemsize)
 
     @torch.no_grad()
@@ -165,9 +165,6 @@ class Press:
 
     def plan(self, course: Course, *, known: bool) -> tuple[Walk, ...]:
         """The walks of a picture."""
-        return self._plan(course, known=known)
-
-    def _plan(self, course: Course, *, known: bool) -> tuple[Walk, ...]:
         return plan_walks(
             course,
             itemsize=self.precision.dtype.itemsize,

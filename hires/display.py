@@ -208,15 +208,8 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         self._headline = f"{rung_name(rung, self._rungs)}  measuring the pictures"
 
     def _picture(self) -> RenderableType:
-        bar = Table.grid(padding=(0, 1), expand=True)
-        bar.add_column(ratio=1)
-        bar.add_column(justify="right", no_wrap=True)
-        bar.add_row(
-            ProgressBar(total=1, completed=self._fraction),
-            f"{self._fraction:4.0%}  [cyan]{times(self._watch)}[/]",
-        )
-        lines = (Text(self._headline, style="bold"), bar, Text(self._losses, style="dim"))
-        return Group(*lines)
+        moving = bar(self._fraction, self._watch)
+        return Group(Text(self._headline, style="bold"), moving, Text(self._losses, style="dim"))
 
     def __enter__(self) -> Self:
         """The display appears when the run begins."""
@@ -230,6 +223,17 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
     ) -> None:
         """Take the moving lines away and give the cursor back."""
         self._live.stop()
+
+
+def bar(fraction: float, watch: Stopwatch) -> RenderableType:
+    """How much of the work is done, as a bar and in numbers, and its times."""
+    grid = Table.grid(padding=(0, 1), expand=True)
+    grid.add_column(ratio=1)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_row(
+        ProgressBar(total=1, completed=fraction), f"{fraction:4.0%}  [cyan]{times(watch)}[/]"
+    )
+    return grid
 
 
 def rung_name(rung: Rung, rungs: Sequence[Rung]) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hires.config import Config, parse_bytes
+from hires.config import Config
 from hires.engine import Studio
 from hires.finish import CANVAS_BYTES, Finish
 from hires.ladder import Rung, Size
@@ -166,7 +166,7 @@ def largest_size(last: Forecast, config: Config, studio: Studio, memory: int) ->
     grows = bytes_per_pixel(config, studio, last.rung)
     constant = last.peak_bytes - grows * last.rung.num_pixels
     # A canvas of one tile may become many, and then takes what the budget gives.
-    constant += max(parse_bytes(config.memory) - last.tiles.bytes_needed, 0)
+    constant += max(config.memory_bytes - last.tiles.bytes_needed, 0)
     scale = math.sqrt(max(memory - constant, 0) / grows / last.rung.num_pixels)
     height, width = (math.floor(side * scale) for side in last.rung.size)
     return height, width

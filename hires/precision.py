@@ -61,6 +61,14 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done everything that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def resolve_precision(name: str, device: torch.device) -> Precision:
     """Turn ``auto``, ``fp32``, ``bf16`` or ``fp16`` into the arithmetic for a device.
 

@@ -27,6 +27,7 @@ from hires.memory import (
 )
 from hires.objective import Objective, measure_content, measure_style
 from hires.optimizers import optimizer_of
+from hires.precision import synchronize
 from hires.tiling import Region, Span, Tile
 from hires.walk import TilePlan
 
@@ -192,19 +193,12 @@ def _settled(act: Callable[[], object], device: torch.device) -> float:
     """Seconds of an act once caches and heap have settled: the median of the later runs."""
     seconds: list[float] = []
     while len(seconds) < 2 or (sum(seconds) < _PATIENCE and len(seconds) < _MOST_RUNS):
-        _wait_for(device)
+        synchronize(device)
         started = time.perf_counter()
         act()
-        _wait_for(device)
+        synchronize(device)
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[len(seconds) // 2 :])
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 class _Gauge:

@@ -9,11 +9,9 @@ from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
-from hires.display import Clock, Stopwatch, times
+from hires.display import Clock, Stopwatch, bar, times
 
 _SECONDS_PER_LINE = 10.0
 
@@ -71,15 +69,8 @@ class LiveTally(Tally):
         self._fraction, self._label, self._detail = fraction, label, detail
 
     def _picture(self) -> RenderableType:
-        bar = Table.grid(padding=(0, 1), expand=True)
-        bar.add_column(ratio=1)
-        bar.add_column(justify="right", no_wrap=True)
-        bar.add_row(
-            ProgressBar(total=1, completed=self._fraction),
-            f"{self._fraction:4.0%}  [cyan]{times(self._watch)}[/]",
-        )
         line = Text(self._label, style="bold", no_wrap=True, overflow="ellipsis")
-        return Group(line.append(f"  {self._detail}", "dim"), bar)
+        return Group(line.append(f"  {self._detail}", "dim"), bar(self._fraction, self._watch))
 
     def __enter__(self) -> Self:
         """Show the lines."""

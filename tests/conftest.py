@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
 from hypothesis import settings
 from torch import Tensor
 
+from hires import cli
 from hires.features import Architecture
 
 # Tests run tiny tensors: threads cost more than they bring, and runners are often crowded.
@@ -54,6 +56,29 @@ def random_image(height: int, width: int, seed: int = 0) -> Tensor:
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
     noise = torch.rand(1, 3, height, width, generator=generator, dtype=torch.float64)
     return 0.7 * smooth + 0.3 * noise
+
+
+def refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run what must be refused; returns the one line that says why."""
+    capsys.readouterr()
+    assert cli.main(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1, captured.err
+    assert captured.err.startswith("hires: ")
+    return captured.err
+
+
+@contextmanager
+def largest_file(num_bytes: int) -> Iterator[None]:
+    """Refuse larger files inside, as a full disk would."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import COMPACT_SHAPE, random_image, random_weights
+from conftest import COMPACT_SHAPE, random_image, random_weights, refusal
 from rich.console import Console
 
 from hires import cli, closeup, display, engine, forecast, probe
@@ -72,17 +72,6 @@ def made(folder: Path) -> set[str]:
     """What a run left in the folder."""
     given = {"content.png", "style.jpg", "other.png", "tiny.safetensors"}
     return {file.name for file in folder.iterdir()} - given
-
-
-def refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run what must be refused; returns the one line that says why."""
-    capsys.readouterr()
-    assert cli.main(argv) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1, captured.err
-    assert captured.err.startswith("hires: ")
-    return captured.err
 
 
 class TestStylize:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import math
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pikepdf
 import pytest
 import tifffile
 import torch
+from conftest import largest_file
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
@@ -451,17 +450,6 @@ def test_contradictions_are_refused() -> None:
         Delivery(deliver="friend")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="leave dpi=300 out"):
         save_image(noise(*LAYOUT.painted), "out.png", layout=LAYOUT, dpi=300)
-
-
-@contextmanager
-def largest_file(num_bytes: int) -> Iterator[None]:
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("delivery", [LAB, Delivery()])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import COMPACT_SHAPE, random_image, random_weights
+from conftest import COMPACT_SHAPE, random_image, random_weights, refusal
 from forward_models import ENLARGE, STYLE, random_model, write_random_model
 
 from hires import cli, forward_training, streaming
@@ -55,17 +55,6 @@ def work(studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(forward_training, "design_of", design_of)
     return tmp_path
-
-
-def refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run what must be refused; returns the one line that says why."""
-    capsys.readouterr()
-    assert cli.main(argv) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1, captured.err
-    assert captured.err.startswith("hires: ")
-    return captured.err
 
 
 class TestApply:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from conftest import COMPACT_SHAPE, random_image, random_weights
+from conftest import COMPACT_SHAPE, random_image, random_weights, refusal
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -156,16 +156,6 @@ def typed(*extra: str, output: str = "out.tif") -> list[str]:
 
 
 PRINT = ("--print", "A6", "--dpi", "20", "--bleed", "3mm")
-
-
-def refusal(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run what must be refused; returns the one line that says why."""
-    capsys.readouterr()
-    assert cli.main(argv) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1, captured.err
-    return captured.err
 
 
 def made(folder: Path) -> set[str]:

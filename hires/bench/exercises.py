@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hires.bench.cases import VGG19_SHAPE, Case
-from hires.bench.stopwatch import Gauge, Stopwatch, synchronize
+from hires.bench.stopwatch import Gauge, Stopwatch
 from hires.bench.work import content_bytes, largest_megapixels, predicted_bytes, work_of
 from hires.checkpoints import write_checkpoint
 from hires.config import Config, parse_bytes
@@ -24,7 +24,7 @@ from hires.features import VGG19, Architecture
 from hires.memory import heap_slack, return_freed_memory
 from hires.objective import Evaluation, Objective, measure_content, measure_style
 from hires.optim import canvas_optimizer
-from hires.precision import resolve_device
+from hires.precision import resolve_device, synchronize
 from hires.walk import TilePlan
 
 # VGG-19 as style transfer uses it: nothing beyond relu5_1.

@@ -11,17 +11,10 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from hires.memory import peak_resident_bytes
+from hires.precision import synchronize
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done everything that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 class Stopwatch:
