@@ -21,7 +21,7 @@ from hires.images import load_image, resize
 from hires.interrupts import held_back
 from hires.ladder import Rung
 from hires.losses import STYLE_LOSSES, Moments, blend
-from hires.memory import heap_slack, keep_freed_memory, return_freed_memory
+from hires.memory import keep_freed_memory, return_freed_memory
 from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
 from hires.optim import CanvasOptimizer, NonFiniteError
 from hires.optimizers import optimizer_of, restored
@@ -166,10 +166,9 @@ class Studio:
         kept, besides = tile_bytes(self.network, self.weights.names, self.precision.dtype)
         return num_pixels * (kept + besides)
 
-    def may_keep_memory(self, config: Config, size: tuple[int, int]) -> bool:
-        """Whether a picture is one tile even in a heap that fragments."""
-        plan = self.plan_tiles(config, size)
-        return len(plan.tiles) == 1 and plan.bytes_needed * heap_slack() <= config.memory_bytes
+    def is_one_tile(self, config: Config, size: tuple[int, int]) -> bool:
+        """Whether a picture of ``(height, width)`` is a single tile."""
+        return len(self.plan_tiles(config, size).tiles) == 1
 
 
 def open_studio(config: Config) -> Studio:
@@ -321,14 +320,16 @@ def iter_stylize(
         if _is_done(standing, rung):
             continue
         objective = None  # The last rung's buffers make room for this one's.
-        keep_freed_memory(studio.may_keep_memory(config, rung.size))
+        # What lasts is allocated until the first step is done: outside of the heap, which then has
+        # no holes and may keep what later steps free.
+        keep_freed_memory(False)
         return_freed_memory()
         objective = _objective(studio, config, rung, content_image, style_images, shares)
         _begin(standing, studio, config, rung, content_image, objective)
-        return_freed_memory()
         for done in range(standing[0].optimizer.num_steps, rung.num_iterations):
             standing[0].optimizer.set_learning_rate(rung.learning_rate_at(done + 1))
             _step(standing[0], objective)
+            keep_freed_memory(True)
             yield progress()
 
 

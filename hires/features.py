@@ -280,14 +280,14 @@ class Network(nn.Module):
                 key = f"{b}_{i}"
                 pooled_next = merged and i == len(block)
                 fused = f"conv{key}" not in wanted and not pooled_next
-                operation = self._convolution(key, padded, fused)
+                operation = self._convolution(key, padded, fused, seen=f"relu{key}" in wanted)
                 yield (f"relu{key}" if fused else f"conv{key}"), operation
                 if not (fused or pooled_next):
                     yield f"relu{key}", F.relu
             yield f"pool{b}", partial(max_pool, relu=True) if merged else self._pool
 
     def _convolution(
-        self, key: str, padded: tuple[bool, bool], relu: bool
+        self, key: str, padded: tuple[bool, bool], relu: bool, *, seen: bool
     ) -> Callable[[Tensor], Tensor]:
         weight, bias = self.get_buffer(f"weight{key}"), self.get_buffer(f"bias{key}")
         turned = self.get_buffer(f"turned{key}")
@@ -300,9 +300,10 @@ class Network(nn.Module):
         def apply(x: Tensor) -> Tensor:
             if mode == "reflect":
                 x = F.pad(x, [columns, columns, rows, rows], mode=mode)
-                return conv_relu(x, weight, bias, turned, (0, 0), relu, quads=quads)
-            sizes = (rows, columns)
-            return conv_relu(x, weight, bias, turned, sizes, relu, borders=borders, quads=quads)
+                return conv_relu(x, weight, bias, turned, (0, 0), relu, seen=seen, quads=quads)
+            return conv_relu(
+                x, weight, bias, turned, (rows, columns), relu, seen=seen, borders=borders, quads=quads
+            )
 
         return apply
 

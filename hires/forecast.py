@@ -10,7 +10,6 @@ from hires.config import Config
 from hires.engine import Studio
 from hires.finish import CANVAS_BYTES, Finish
 from hires.ladder import Rung, Size
-from hires.memory import heap_slack
 from hires.probe import Rates
 from hires.walk import TilePlan
 
@@ -69,8 +68,9 @@ def forecast(
     found = []
     for rung in rungs:
         tiles = studio.plan_tiles(config, rung.size)
-        keeps = studio.may_keep_memory(config, rung.size)
-        spread = _spread(rates, keeps=keeps, on_host=on_host)
+        spread = 1.0
+        if rates is not None:
+            spread = rates.spread[0 if studio.is_one_tile(config, rung.size) else 1]
         taken = round(
             tiles.bytes_needed * spread + bytes_per_pixel(config, studio, rung) * rung.num_pixels
         )
@@ -98,17 +98,10 @@ def bytes_per_pixel(config: Config, studio: Studio, rung: Rung) -> float:
     return state_bytes(config, rung.index) + content_bytes(studio) + CANVAS_BYTES
 
 
-def _spread(rates: Rates | None, *, keeps: bool, on_host: bool) -> float:
-    """Bytes that are taken for a byte planned for feature maps."""
-    if rates is None:
-        return heap_slack() if keeps and on_host else 1.0
-    return rates.spread[0 if keeps else 1]
-
-
 def _seconds(config: Config, studio: Studio, rung: Rung, tiles: TilePlan, rates: Rates) -> float:
     """Seconds of a rung: its targets, then its steps."""
     step = _whole_step(rung.num_pixels, rates)
-    if step is None or not studio.may_keep_memory(config, rung.size):
+    if step is None or not studio.is_one_tile(config, rung.size):
         step = _tiled_step(rung.num_pixels, tiles, rates)
     looked_at = sum(tile.padded.num_pixels for tile in tiles.tiles)
     for size in rung.style_sizes:

@@ -1,13 +1,14 @@
 """The few tensor operations that every step spends its time in, as autograd nodes that save little.
 
-Each node keeps only what its backward needs: a convolution with ReLU keeps its output, a pooling
-keeps its input (which is the output that the convolution before it keeps anyway), and no node ever
-computes a gradient for weights. All of them stay in channels-last, so that gradients meet in one
-layout.
+Each node keeps only what its backward needs: a convolution with ReLU keeps one bit of each output,
+a pooling one byte (`hires.switches`), and no node ever computes a gradient for weights. Feature maps
+stay in memory only where a loss looks at them. All of them stay in channels-last, so that gradients
+meet in one layout.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from hires.switches import max_pool_2x2, pack_positive, pass_positive, unpool_2x2
 
 
 class Borders(NamedTuple):
@@ -31,7 +34,7 @@ class Borders(NamedTuple):
 
 
 class ConvRelu(Function):
-    """3×3 convolution, bias and (optionally) ReLU in one node that keeps only its output."""
+    """3×3 convolution, bias and (optionally) ReLU in one node that keeps a bit of each output."""
 
     @staticmethod
     def forward(
@@ -42,6 +45,7 @@ class ConvRelu(Function):
         turned: Tensor,
         padding: tuple[int, int],
         relu: bool,
+        seen: bool,
         borders: Borders | None,
         quads: Tensor | None,
     ) -> Tensor:
@@ -51,8 +55,12 @@ class ConvRelu(Function):
             _add_border(y, x, borders, padding)
         if relu:
             y = y.relu_()
-        ctx.save_for_backward(*((turned, y) if relu else (turned,)))
-        ctx.padding, ctx.borders, ctx.quads = padding, borders, quads
+        if relu and ctx.needs_input_grad[0]:
+            # Whoever looks at the output keeps it already.
+            ctx.save_for_backward(turned, y if seen else pack_positive(y))
+        else:
+            ctx.save_for_backward(turned)
+        ctx.padding, ctx.seen, ctx.borders, ctx.quads = padding, seen, borders, quads
         return y
 
     @staticmethod
@@ -61,13 +69,15 @@ class ConvRelu(Function):
         """Gradient of the input: the masked gradient convolved with the turned kernel."""
         (gradient,) = gradients
         turned, *saved = ctx.saved_tensors
-        if saved:
+        if saved and ctx.seen:
             gradient = torch.ops.aten.threshold_backward(gradient, saved[0], 0)
+        elif saved:
+            gradient = pass_positive(gradient, saved[0])
         rows, columns = ctx.padding
         slope = _convolve(gradient, turned, (2 - rows, 2 - columns), ctx.quads)
         if ctx.borders is not None:
             _add_border_slope(slope, gradient, ctx.borders, ctx.padding)
-        return slope, None, None, None, None, None, None, None
+        return slope, None, None, None, None, None, None, None, None
 
 
 def quad_kernel(kernel: Tensor) -> Tensor:
@@ -172,7 +182,7 @@ def _convolved(lines: Tensor, kernels: Tensor) -> Tensor:
 
 
 class MaxPool2x2(Function):
-    """2×2 max pooling, with or without a ReLU, that keeps no indices but finds its maxima again.
+    """2×2 max pooling, with or without a ReLU, that keeps a byte of each output.
 
     The ReLU of a maximum is the maximum of the ReLUs, at a quarter of the cost, forward and back.
     """
@@ -180,33 +190,18 @@ class MaxPool2x2(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, relu: bool) -> Tensor:
         """Pool ``x`` (B, C, H, W); an odd last row or column is dropped."""
-        ctx.save_for_backward(x)
-        ctx.relu = relu
-        pooled = _maxima(x)
-        return pooled.relu_() if relu else pooled
+        pooled, switches = max_pool_2x2(x, relu=relu, switched=ctx.needs_input_grad[0])
+        if switches is not None:
+            ctx.save_for_backward(switches)
+        ctx.size = x.shape[2:]
+        return pooled
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Send each gradient to the first maximum of its window, as PyTorch's own pooling does."""
-        (gradient,) = gradients
-        (x,) = ctx.saved_tensors
-        pooled, indices = torch.ops.aten.max_pool2d_with_indices(x, [2, 2], [2, 2])
-        if ctx.relu:
-            gradient = torch.ops.aten.threshold_backward(gradient, pooled, 0)
-        spread: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-            gradient, x, [2, 2], [2, 2], [0, 0], [1, 1], False, indices
-        )
-        return spread, None
-
-
-def _maxima(x: Tensor) -> Tensor:
-    if x.is_cuda:
-        return F.max_pool2d(x, 2)
-    # On a CPU four strided views are compared several times faster than PyTorch pools.
-    height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
-    rows = torch.maximum(x[:, :, 0:height:2], x[:, :, 1:height:2])
-    return torch.maximum(rows[..., 0:width:2], rows[..., 1:width:2])
+        (switches,) = ctx.saved_tensors
+        return unpool_2x2(gradients[0], switches, ctx.size), None
 
 
 class MomentSums(Function):
@@ -219,7 +214,14 @@ class MomentSums(Function):
         """Sum ``features[..., *window]`` of (1, C, H, W) to (C,) and (C, C) in ``dtype``."""
         ctx.save_for_backward(features)
         ctx.window = window
-        return row_sums(as_rows(features, window), dtype, exact=exact)
+        num_channels = features.shape[1]
+        total = torch.zeros(num_channels, dtype=dtype, device=features.device)
+        product = torch.zeros(num_channels, num_channels, dtype=dtype, device=features.device)
+        for band in _bands(features, window):
+            part, parts = row_sums(as_rows(features, band), dtype, exact=exact)
+            total += part
+            product += parts
+        return total, product
 
     @staticmethod
     @once_differentiable
@@ -227,10 +229,13 @@ class MomentSums(Function):
         """``f (Ḡ + Ḡᵀ) + ḡ`` inside the window, nothing outside."""
         total, product = gradients
         (features,) = ctx.saved_tensors
-        rows = as_rows(features, ctx.window)
         # The matrix is symmetric, so it does not matter that `linear` transposes it.
-        gradient = F.linear(rows, (product + product.T).to(rows.dtype), total.to(rows.dtype))
-        return from_rows(gradient, features, ctx.window), None, None, None
+        matrix, shift = (product + product.T).to(features.dtype), total.to(features.dtype)
+        gradient = _zeros_around(features, ctx.window)
+        for band in _bands(features, ctx.window):
+            place = gradient[0, :, *band].permute(1, 2, 0)
+            place.copy_(F.linear(as_rows(features, band), matrix, shift).view(place.shape))
+        return gradient, None, None, None
 
 
 class SquaredError(Function):
@@ -246,10 +251,11 @@ class SquaredError(Function):
     ) -> Tensor:
         """Compare ``features[..., *window]`` (1, C, h, w) with ``target`` of that shape."""
         wide = torch.promote_types(features.dtype, torch.float32)
-        difference = features[..., *window] - target.to(features.dtype)
-        ctx.save_for_backward(features, difference)
+        target = target.to(features.dtype)
+        # Both are kept by others: their difference is made again rather than kept as well.
+        ctx.save_for_backward(features, target)
         ctx.window = window
-        flat = difference.to(wide).flatten()
+        flat = (features[..., *window] - target).to(wide).flatten()
         return torch.dot(flat, flat).to(dtype)
 
     @staticmethod
@@ -257,9 +263,12 @@ class SquaredError(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """``2 (f - target)`` inside the window, nothing outside."""
         (gradient,) = gradients
-        features, difference = ctx.saved_tensors
-        scaled = difference * (2 * gradient).to(difference.dtype)
-        return place(scaled, features, ctx.window), None, None, None
+        features, target = ctx.saved_tensors
+        slope = _zeros_around(features, ctx.window)
+        place = slope[..., *ctx.window]
+        torch.sub(features[..., *ctx.window], target, out=place)
+        place.mul_((2 * gradient).to(features.dtype))
+        return slope, None, None, None
 
 
 def conv_relu(
@@ -270,16 +279,18 @@ def conv_relu(
     padding: tuple[int, int],
     relu: bool,
     *,
+    seen: bool = False,
     borders: Borders | None = None,
     quads: Tensor | None = None,
 ) -> Tensor:
     """Apply `ConvRelu`.
 
-    ``turned`` is the kernel turned round, its channels exchanged; ``borders`` of the kernel make
+    ``turned`` is the kernel turned round, its channels exchanged; ``seen`` says that a loss keeps
+    the output, so that nothing has to be kept for the ReLU; ``borders`` of the kernel make
     padding replicate the border of ``x`` instead of being zero; ``quads`` of the turned kernel make
     the way back to a picture of three channels faster.
     """
-    y: Tensor = ConvRelu.apply(x, weight, bias, turned, padding, relu, borders, quads)
+    y: Tensor = ConvRelu.apply(x, weight, bias, turned, padding, relu, seen, borders, quads)
     return y
 
 
@@ -310,19 +321,40 @@ def as_rows(features: Tensor, window: tuple[slice, slice]) -> Tensor:
     return features[0, :, *window].permute(1, 2, 0).reshape(-1, features.shape[1])
 
 
-def from_rows(rows: Tensor, like: Tensor, window: tuple[slice, slice]) -> Tensor:
-    """Undo `as_rows`: a tensor shaped like ``like`` that is zero outside of the window."""
-    height, width = like[0, 0, *window].shape
-    return place(rows.view(1, height, width, -1).permute(0, 3, 1, 2), like, window)
+def _zeros_around(like: Tensor, window: tuple[slice, slice]) -> Tensor:
+    """A tensor like (B, C, H, W) whose window is still to be written; around it are zeros."""
+    rows, columns = _spans(like, window)
+    framed = torch.empty_like(like)
+    for frame in (
+        framed[:, :, : rows.start],
+        framed[:, :, rows.stop :],
+        framed[:, :, rows, : columns.start],
+        framed[:, :, rows, columns.stop :],
+    ):
+        frame.zero_()
+    return framed
 
 
-def place(values: Tensor, like: Tensor, window: tuple[slice, slice]) -> Tensor:
-    """Set ``values`` into zeros shaped and laid out like ``like``; no copy if they fill it."""
-    if values.shape == like.shape:
-        return values
-    full = torch.zeros_like(like)
-    full[..., *window] = values
-    return full
+def _spans(features: Tensor, window: tuple[slice, slice]) -> tuple[slice, slice]:
+    """The window of (B, C, H, W) with its bounds written out."""
+    rows, columns = (
+        slice(*part.indices(length)[:2])
+        for part, length in zip(window, features.shape[2:], strict=True)
+    )
+    return rows, columns
+
+
+def _bands(features: Tensor, window: tuple[slice, slice]) -> Iterator[tuple[slice, slice]]:
+    """Cut a window of (1, C, H, W) into bands of whole rows that a processor's cache holds.
+
+    A window inside of the features is no matrix of rows in memory: it has to be copied, and less at
+    a time is faster and leaner.
+    """
+    rows, columns = _spans(features, window)
+    block = _BLOCK if features.device.type == "cpu" else 64 * _BLOCK
+    step = max(block // (features.shape[1] * max(columns.stop - columns.start, 1)), 1)
+    for start in range(rows.start, rows.stop, step):
+        yield slice(start, min(start + step, rows.stop)), columns
 
 
 # Elements per partial sum. A float32 sum over a million positions loses three digits; partial sums

@@ -16,9 +16,6 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_MMAP_MAX = -4
 
-
-# A heap that keeps what is freed fragments: feature maps take up to half as much again.
-_HEAP_SLACK = 1.5
 # Larger blocks come from the kernel, in huge pages, and go back to it when they are freed.
 _MMAP_THRESHOLD = 2**20
 _manages_heap = False
@@ -28,10 +25,10 @@ def manage_heap() -> bool:
     """Let this module decide, from now on, whether the process keeps the memory that it frees.
 
     By default every feature map is fresh memory from the kernel, which clears it page by page; that
-    costs more than computing it (a step of the compact network at 1024×1024 takes 1.5 times as
-    long). Kept memory fragments, though, so it is kept for canvases that are one tile, and for
-    others taken in huge pages. It changes the whole process, so only a program's own entry point
-    should call it, and before torch is imported.
+    costs more than computing it (a step of the compact network takes 1.5 to 2 times as long). Kept
+    memory fragments, though, where what lasts lies between what comes and goes: so whatever lasts is
+    allocated while freed memory is returned, which puts it outside of the heap. It changes the whole
+    process, so only a program's own entry point should call it, and before torch is imported.
 
     Returns:
         Whether the C library could be told (glibc on Linux).
@@ -63,11 +60,6 @@ def return_freed_memory() -> None:
     malloc_trim = _c_function("malloc_trim")
     if _manages_heap and malloc_trim is not None:
         malloc_trim(0)
-
-
-def heap_slack() -> float:
-    """How many bytes the process takes for a byte of feature maps while it keeps freed memory."""
-    return _HEAP_SLACK if _manages_heap else 1.0
 
 
 def _c_function(name: str) -> Callable[..., int] | None:

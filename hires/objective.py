@@ -10,11 +10,12 @@ ordinary pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from hires.arena import Arena
 from hires.config import ConfigError
 from hires.features import Network
 from hires.kernels import squared_error
@@ -22,7 +23,7 @@ from hires.losses import CENTRED_LOSSES, SUMMED_LOSSES, Moments, StyleLoss, meas
 from hires.precision import Precision, fp32_island
 from hires.tiling import Tile, bands, grid, round_up
 from hires.variation import VARIATIONS
-from hires.walk import MIN_CORE, TilePlan, canvas_window, feature_window
+from hires.walk import MIN_CORE, TilePlan, canvas_window, feature_window, kept_bytes
 
 # Rows of the total-variation pass are taken in bands of about this many pixels.
 _TV_BAND = 2**17
@@ -132,6 +133,7 @@ class Objective:
         self.reduce = reduce
         self._divisors = {name: weights.content_divisor(part) for name, part in content.items()}
         self._gradient: Tensor | None = None
+        self._arena: Arena | None = None
 
     def __call__(self, canvas: Tensor) -> Evaluation:
         """Evaluate a canvas (1, 3, H, W) in [0, 1].
@@ -147,7 +149,7 @@ class Objective:
     def _smaller_plan(self, canvas: Tensor) -> TilePlan:
         size, plan = (canvas.shape[2], canvas.shape[3]), self.plan
         if plan.num_kept > 1:
-            return TilePlan(plan.tiles, plan.core, plan.num_kept // 2, plan.bytes_needed)
+            return replace(plan, num_kept=plan.num_kept // 2)
         if plan.core // 2 < MIN_CORE:
             raise ConfigError(
                 f"out of memory with tiles of {plan.core} px: give a smaller --size"
@@ -220,13 +222,27 @@ class Objective:
             )
         return pixels, sums
 
+    def _cleared_arena(self) -> Arena:
+        """Where graphs keep what they keep; on a GPU, whose allocator does not scatter, nowhere."""
+        device = self.network.origin.device
+        num_bytes = 0
+        if device.type == "cpu":
+            num_bytes = kept_bytes(self.network, self.weights.names, self.precision.dtype, self.plan)
+        if self._arena is None or self._arena.num_bytes != num_bytes:
+            self._arena = None  # The old one makes room.
+            lasting = [*self.network.buffers(), *self.content.values()]
+            self._arena = Arena(num_bytes, device, lasting)
+        self._arena.clear()
+        return self._arena
+
     def _measure(self, canvas: Tensor) -> tuple[dict[str, Tensor], list[_KeptTile]]:
         """Add up the sums of all tiles, keeping the graphs of the last few."""
         sums: dict[str, Tensor] = {}
         kept: list[_KeptTile] = []
+        arena = self._cleared_arena()
         for i, tile in enumerate(self.plan.tiles):
             keep = i >= len(self.plan.tiles) - self.plan.num_kept
-            with torch.set_grad_enabled(keep):
+            with torch.set_grad_enabled(keep), arena.keeping():
                 pixels, parts = self._forward(canvas, tile)
             if keep:
                 kept.append(_KeptTile(tile, pixels, parts))
@@ -279,7 +295,7 @@ class Objective:
             tile = kept.pop()
             _backward(tile, list(cotangents), slopes, gradient, scale)
         for region in repainted:
-            with torch.enable_grad():
+            with torch.enable_grad(), self._cleared_arena().keeping():
                 pixels, sums = self._forward(canvas, region)
             _backward(_KeptTile(region, pixels, sums), list(cotangents), slopes, gradient, scale)
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps a canvas to its loss (0-d) and its gradient (shaped like the canvas)."""
@@ -101,22 +102,15 @@ class Adam:
         self.clamp, self.ceiling = clamp, ceiling
         self.num_steps = 0
         self.average = canvas.clone() if averaging else None
-        # The fused kernel needs no temporary canvases, on a CPU as on a GPU.
-        self._adam = torch.optim.Adam(
-            [canvas],
-            lr=learning_rate,
-            betas=(0.9, beta2),
-            eps=1e-8 / canvas.numel() if epsilon is None else epsilon,
-            fused=True,
-        )
+        self.learning_rate = learning_rate
+        self._epsilon = 1e-8 / canvas.numel() if epsilon is None else epsilon
+        self._moments: dict[str, Tensor] = {}
 
     def step(self, evaluate: Evaluate) -> None:
         """Evaluate and move the canvas once."""
         loss, gradient = evaluate(self.canvas)
         require_finite(loss, gradient)
-        self.canvas.grad = gradient
-        self._adam.step()
-        self.canvas.grad = None
+        self._move(gradient)
         if self.clamp:
             hold(self.canvas, self.ceiling)
         self.num_steps += 1
@@ -124,6 +118,36 @@ class Adam:
             # The weights of a bias-corrected average: an interrupt finds a picture at any moment.
             share = (1 - self.averaging) / (1 - self.averaging**self.num_steps)
             self.average.lerp_(self.canvas, share)
+
+    def _move(self, gradient: Tensor) -> None:
+        """PyTorch's fused kernel, which needs no temporary canvases, on a CPU as on a GPU.
+
+        Called without PyTorch's class: that imports a compiler which nobody here uses, one second
+        and 150 MB.
+        """
+        canvas = self.canvas
+        if not self._moments:
+            self._moments = {
+                "step": torch.zeros((), dtype=torch.float32, device=canvas.device),
+                "exp_avg": torch.zeros_like(canvas),
+                "exp_avg_sq": torch.zeros_like(canvas),
+            }
+        adam(
+            [canvas],
+            [gradient],
+            [self._moments["exp_avg"]],
+            [self._moments["exp_avg_sq"]],
+            [],
+            [self._moments["step"]],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=self.beta2,
+            lr=self.learning_rate,
+            weight_decay=0.0,
+            eps=self._epsilon,
+            maximize=False,
+        )
 
     @property
     def picture(self) -> Tensor:
@@ -137,7 +161,7 @@ class Adam:
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Change the step size."""
-        self._adam.param_groups[0]["lr"] = learning_rate
+        self.learning_rate = learning_rate
 
     def state(self) -> dict[str, Any]:
         """Canvas, average, moments, and the numbers that go with them; no copies."""
@@ -147,32 +171,31 @@ class Adam:
             "average": self.average,
             "averaging": self.averaging,
             "num_steps": self.num_steps,
-            "learning_rate": self._adam.param_groups[0]["lr"],
+            "learning_rate": self.learning_rate,
             "beta2": self.beta2,
             "epsilon": self.epsilon,
             "carry": self.carry,
             "clamp": self.clamp,
             "ceiling": self.ceiling,
-            "moments": dict(self._adam.state.get(self.canvas, {})),
+            "moments": dict(self._moments),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Adam:
         """The optimizer that had this state; it takes the tensors over."""
         same = ("learning_rate", "beta2", "epsilon", "carry", "clamp", "ceiling")
-        adam = cls(state["canvas"], averaging=0, **{name: state[name] for name in same})
-        adam.averaging, adam.average = state["averaging"], state["average"]
-        adam.num_steps = state["num_steps"]
-        if state["moments"]:
-            adam._adam.state[adam.canvas] = dict(state["moments"])
-        return adam
+        restored = cls(state["canvas"], averaging=0, **{name: state[name] for name in same})
+        restored.averaging, restored.average = state["averaging"], state["average"]
+        restored.num_steps = state["num_steps"]
+        restored._moments = dict(state["moments"])
+        return restored
 
     def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> Adam:
         """Carry canvas and moments to the next rung.
 
         The gradient of a mean falls with the number of pixels, and so do Adam's moments.
         """
-        state, old_pixels = self._adam.state.get(self.canvas, {}), self.canvas.numel()
+        state, old_pixels = self._moments, self.canvas.numel()
         larger = Adam(
             hold(resize(self.result()), self.ceiling),
             learning_rate=learning_rate,
@@ -185,7 +208,7 @@ class Adam:
         )
         if state and self.carry:
             ratio = old_pixels / larger.canvas.numel()
-            larger._adam.state[larger.canvas] = {
+            larger._moments = {
                 "step": state["step"].clone(),
                 "exp_avg": resize(state["exp_avg"]).mul_(ratio),
                 "exp_avg_sq": resize(state["exp_avg_sq"]).clamp_min_(0).mul_(ratio**2),

@@ -71,15 +71,13 @@ def measure_rates(config: Config, studio: Studio, rungs: Sequence[Rung]) -> Rate
         studio: network and arithmetic.
         rungs: the ladder.
     """
-    kept = [rung for rung in rungs if studio.may_keep_memory(config, rung.size)]
-    tiled = [rung for rung in rungs if rung not in kept]
-    keep_freed_memory(bool(kept))
-    whole, whole_spread = _whole_steps(config, studio, kept)
+    untiled = [rung for rung in rungs if studio.is_one_tile(config, rung.size)]
+    tiled = [rung for rung in rungs if rung not in untiled]
+    whole, whole_spread = _whole_steps(config, studio, untiled)
     outside = _optimizer_seconds(config, studio) / _OPTIMIZER_SIDE**2
     least = max(studio.network.least_side(studio.weights.names), 64)
     fixed = _tile_seconds(studio, _only_tile((least, least)))[1]
     largest = tiled[-1] if tiled else rungs[-1]
-    keep_freed_memory(not tiled)
     return_freed_memory()
     tile = _typical_tile(studio.plan_tiles(config, largest.size), studio)
     forward, both, tile_spread = _tile_seconds(studio, tile)
@@ -146,6 +144,7 @@ def _only_tile(size: tuple[int, int]) -> Tile:
 
 def _objective(studio: Studio, tile: Tile) -> tuple[Objective, Tensor]:
     """An objective of one tile, and a canvas for it; random, since the arithmetic is the same."""
+    keep_freed_memory(False)
     generator = torch.Generator().manual_seed(0)
     network, weights = studio.network, studio.weights
     canvas = torch.rand(
@@ -190,14 +189,19 @@ def _optimizer_seconds(config: Config, studio: Studio) -> float:
 
 
 def _settled(act: Callable[[], object], device: torch.device) -> float:
-    """Seconds of an act once caches and heap have settled: the median of the later runs."""
+    """Seconds of an act once caches and heap have settled: the median of the later runs.
+
+    What lasts is allocated outside of the heap, as a run does.
+    """
     seconds: list[float] = []
+    keep_freed_memory(False)
     while len(seconds) < 2 or (sum(seconds) < _PATIENCE and len(seconds) < _MOST_RUNS):
         synchronize(device)
         started = time.perf_counter()
         act()
         synchronize(device)
         seconds.append(time.perf_counter() - started)
+        keep_freed_memory(True)
     return statistics.median(seconds[len(seconds) // 2 :])
 
 

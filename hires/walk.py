@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,12 @@ from hires.tiling import Region, Span, Tile, grid, round_up
 
 # Below this core the halo is most of the work; a budget that small is refused.
 MIN_CORE = 64
+# Of three channels in float32.
+_PIXEL_BYTES = 12
+# As many tensors of the widest layer are alive at once in the backward pass, measured (2.0 to 2.4).
+_WIDEST_LAYERS = 2.5
+# Bytes that a CPU's heap takes for a byte that comes and goes, measured: it fragments.
+_HEAP_SLACK = 2.0
 
 
 class TileMemoryError(ConfigError):
@@ -29,7 +36,14 @@ class TileMemoryError(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class TilePlan:
-    """How a canvas is walked: its tiles, and how many of their graphs stay in memory."""
+    """How a canvas is walked.
+
+    Attributes:
+        tiles: its tiles.
+        core: largest side of a core in pixels.
+        num_kept: of how many tiles, the last ones, graphs are kept between the two walks.
+        bytes_needed: memory for feature maps at most.
+    """
 
     tiles: tuple[Tile, ...]
     core: int
@@ -64,18 +78,43 @@ def canvas_window(layer: Layer, core: Region) -> tuple[slice, slice]:
 def tile_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> tuple[int, int]:
     """Bytes per pixel of a padded tile: what its graph keeps, and what a pass needs besides.
 
-    Kept are the outputs of every layer. Besides, the widest point of the backward pass holds a few
-    tensors of the widest layer, and the image, its gradient and their float copies.
+    Kept are its pixels, the layers that are looked at, and the switches of the others: a bit for
+    each ReLU, a byte for each maximum (other poolings keep what they pool). Besides, the widest
+    point of the backward pass holds a few tensors of the widest layer, and the pixels' gradient; on
+    a CPU counted with what the heap loses between them.
     """
-    deepest = max(network.layers[name].multiply_adds for name in names)
-    used = [
-        layer.channels / layer.stride**2
-        for name, layer in network.layers.items()
-        if layer.multiply_adds <= deepest and not name.startswith("conv")
-    ]
-    kept = sum(used) * dtype.itemsize + 24
-    besides = 3.5 * max(used) * dtype.itemsize + 40
+    layers = network.layers
+    deepest = max(layers[name].multiply_adds for name in names)
+    kept, widest = _PIXEL_BYTES, 0.0
+    blocks = network.architecture.blocks
+    for b, block in enumerate(blocks, start=1):
+        for i in range(1, len(block) + 1):
+            relu = f"relu{b}_{i}"
+            if layers[relu].multiply_adds > deepest:
+                continue
+            width = layers[relu].channels / layers[relu].stride ** 2
+            widest = max(widest, width)
+            looked_at = sum(name in names for name in (f"conv{b}_{i}", relu))
+            kept += looked_at * width * dtype.itemsize
+            if i < len(block) and relu not in names:
+                kept += width / 8
+            elif i == len(block) and network.pooling == "max":
+                kept += width / 4
+            elif i == len(block) and relu not in names:
+                kept += width * dtype.itemsize
+    besides = _WIDEST_LAYERS * widest * dtype.itemsize + 2 * _PIXEL_BYTES
+    if network.origin.device.type == "cpu":
+        besides *= _HEAP_SLACK
     return round(kept), round(besides)
+
+
+def kept_bytes(
+    network: Network, names: Sequence[str], dtype: torch.dtype, plan: TilePlan
+) -> int:
+    """Bytes that the graphs of a plan's tiles keep at most at any time."""
+    pixels = [tile.padded.num_pixels for tile in plan.tiles]
+    together = sum(pixels[max(len(pixels) - plan.num_kept, 0) :]) if plan.num_kept else 0
+    return max(together, max(pixels)) * tile_bytes(network, names, dtype)[0]
 
 
 def plan_tiles(
@@ -87,7 +126,9 @@ def plan_tiles(
     memory: int,
     tile: int | None = None,
 ) -> TilePlan:
-    """Choose the tiles for a canvas: one if it fits the memory, else the largest that do.
+    """Choose the tiles for a canvas: one if it fits the memory, else those with the least work.
+
+    Small tiles leave room for more graphs, which saves second forwards; large tiles have less halo.
 
     Args:
         network: the feature network.
@@ -109,26 +150,43 @@ def plan_tiles(
     halo, alignment = network.reach(names)
     kept, besides = tile_bytes(network, names, dtype)
     largest = round_up(max(size), alignment)
+    smallest = min(round_up(MIN_CORE, alignment), largest)
     core = largest if tile is None else min(max(round_up(tile, alignment), alignment), largest)
-
-    def layout(core: int) -> tuple[tuple[Tile, ...], int]:
+    best: TilePlan | None = None
+    least_work = math.inf
+    while True:
         tiles = grid(size, core=core, halo=halo, alignment=alignment)
-        return tiles, max(tile.padded.num_pixels for tile in tiles)
-
-    tiles, pixels = layout(core)
-    smallest = min(round_up(MIN_CORE, alignment), core)
-    while pixels * (kept + besides) > memory and core > smallest and tile is None:
+        # A halo is half computed: the deeper the layer, the less of it.
+        padded = [(tile.core.num_pixels + tile.padded.num_pixels) / 2 for tile in tiles]
+        if 2 * sum(padded) >= least_work:
+            break  # Smaller tiles only have more halo.
+        num_kept, needed = _keep(tiles, kept, besides, memory)
+        work = 2 * sum(padded) + sum(padded[: len(tiles) - num_kept])
+        if needed <= memory and work < least_work:
+            best, least_work = TilePlan(tiles, core, num_kept, needed), work
+        if tile is not None or core <= smallest:
+            break
         core = max(_smaller(core, alignment), smallest)
-        tiles, pixels = layout(core)
-    if pixels * (kept + besides) > memory:
-        needed = layout(smallest if tile is None else core)[1] * (kept + besides)
+    if best is None:
         raise TileMemoryError(
             f"--memory {format_bytes(memory)} is too small for a tile of {core} px:"
             f" give at least {needed // 2**20 + 1}MiB" + (" or a smaller --tile" if tile else ""),
             needed,
         )
-    num_kept = min((memory - pixels * besides) // (pixels * kept), len(tiles))
-    return TilePlan(tiles, core, num_kept, pixels * (besides + kept * num_kept))
+    return best
+
+
+def _keep(tiles: Sequence[Tile], kept: int, besides: int, memory: int) -> tuple[int, int]:
+    """How many of the last tiles keep their graphs, at least one, and the bytes that this takes."""
+    pixels = [tile.padded.num_pixels for tile in tiles]
+    needed = max(pixels) * (besides + kept)
+    num_kept, total = 1, max(pixels) * besides + pixels[-1] * kept
+    for more in reversed(pixels[:-1]):
+        total += more * kept
+        if total > memory:
+            break
+        num_kept, needed = num_kept + 1, max(needed, total)
+    return num_kept, needed
 
 
 def replan(

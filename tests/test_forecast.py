@@ -94,7 +94,7 @@ def test_the_probe_measures_what_a_ladder_needs(
     rates = measure_rates(config, studio, rungs)
     # Only the canvases that are one tile are stepped whole.
     assert [pixels for pixels, _ in rates.whole] == [
-        rung.num_pixels for rung in rungs if studio.may_keep_memory(config, rung.size)
+        rung.num_pixels for rung in rungs if studio.is_one_tile(config, rung.size)
     ]
     assert 0 < rates.forward < 1e-3
     assert 0 < rates.both < 1e-3

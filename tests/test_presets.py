@@ -296,8 +296,7 @@ def test_the_documents_optimizers() -> None:
     d2l = optimizer_of(preset("d2l"), canvas, 0.01)
     assert isinstance(d2l, ScaledOptimizer)
     assert isinstance(d2l.inner, Adam)
-    group = d2l.inner._adam.param_groups[0]
-    assert (group["lr"], group["betas"], group["eps"]) == (0.01, (0.9, 0.999), 1e-8)
+    assert (d2l.inner.learning_rate, d2l.inner.beta2, d2l.inner.epsilon) == (0.01, 0.999, 1e-8)
     assert (d2l.inner.clamp, d2l.inner.average, d2l.inner.carry) == (False, None, False)
     torch.testing.assert_close(
         d2l.inner.canvas, canvas / torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)

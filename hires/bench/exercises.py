@@ -21,7 +21,7 @@ from hires.checkpoints import write_checkpoint
 from hires.config import Config, parse_bytes
 from hires.engine import Progress, Studio, iter_stylize, open_studio
 from hires.features import VGG19, Architecture
-from hires.memory import heap_slack, return_freed_memory
+from hires.memory import keep_freed_memory, return_freed_memory
 from hires.objective import Evaluation, Objective, measure_content, measure_style
 from hires.optim import canvas_optimizer
 from hires.precision import resolve_device, synchronize
@@ -105,7 +105,6 @@ def facts_of(studio: Studio, size: tuple[int, int], plan: TilePlan, memory: str)
     """What is known of a case before its first step: tiles, arithmetic, predicted memory."""
     names = studio.weights.names
     content = content_bytes(studio.network, list(studio.weights.content_layers))
-    slack = heap_slack() if studio.device.type == "cpu" else 1.0
     largest = {
         amount: largest_megapixels(
             studio.network,
@@ -113,7 +112,6 @@ def facts_of(studio: Studio, size: tuple[int, int], plan: TilePlan, memory: str)
             studio.precision.dtype,
             parse_bytes(amount),
             content=content,
-            slack=slack,
         )
         for amount in dict.fromkeys([memory, *_MEMORIES])
     }
@@ -145,9 +143,10 @@ class StepExercise:
         plan = studio.plan_tiles(config, case.size)
         if case.num_kept is not None:
             plan = replace(plan, num_kept=min(case.num_kept, len(plan.tiles)))
+        # As a run does: what lasts lies outside of the heap.
+        keep_freed_memory(False)
         return_freed_memory()
         self.objective = self._objective(studio, config, plan, canvas)
-        return_freed_memory()
         self.optimizer = canvas_optimizer(
             "adam",
             canvas.to(self.device),
@@ -185,6 +184,7 @@ class StepExercise:
         self.optimizer.step(self._evaluate)
         synchronize(self.device)
         seconds = time.perf_counter() - started
+        keep_freed_memory(True)
         self.gauge.sample()
         assert self._evaluation is not None
         return {"seconds": seconds, "loss": float(self._evaluation.loss)}

@@ -129,7 +129,6 @@ def largest_megapixels(
     memory: int,
     *,
     content: float = 0.0,
-    slack: float = 1.0,
 ) -> tuple[float, float]:
     """The largest canvas that fits into ``memory`` bytes in all, untiled and in smallest tiles.
 
@@ -141,12 +140,11 @@ def largest_megapixels(
         dtype: type of the features.
         memory: of the machine or the device, in bytes.
         content: of the content targets, as from `content_bytes`.
-        slack: bytes that the allocator takes for a byte of feature maps.
 
     Returns:
         Two areas in millions of pixels.
     """
-    kept, besides = (slack * part for part in tile_bytes(network, names, dtype))
+    kept, besides = tile_bytes(network, names, dtype)
     state = STATE_BYTES + PICTURE_BYTES + content
     halo, alignment = network.reach(names)
     side = round_up(MIN_CORE, alignment) + 2 * halo

@@ -1,0 +1,108 @@
+"""Which way a gradient goes through ReLU and max pooling, kept in a bit or a byte.
+
+A frozen network's backward needs no feature maps, only their *switches* (Zeiler and Fergus 2014,
+section 2.1): one bit of every ReLU, and the place of every window's maximum. All of it is integer
+arithmetic on the bits of the numbers, which a CPU does several times faster than it compares or
+selects floats.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Of as many bytes as the floats that they stand for.
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+# Times eight bytes of 0 or 1 it gathers them, the first lowest, as the bits of the highest byte.
+_GATHER = 0x0102040810204080
+_HIGHEST_BYTE = 56
+# Times a byte it copies it to all eight; of the copies, this has the first's lowest bit, the next
+# one's second, and so on.
+_COPY = 0x0101010101010101
+_ONE_OF_EACH = 0x8040201008040201 - 2**64
+
+
+def pack_positive(x: Tensor) -> Tensor:
+    """Where ``x`` (B, C, H, W) is above zero: (⌈B·C·H·W / 8⌉,) uint8, eight positions a byte."""
+    bits = bits_of(x.permute(0, 2, 3, 1).contiguous()).clamp(0, 1).to(torch.uint8).flatten()
+    if len(bits) % 8:
+        bits = torch.nn.functional.pad(bits, (0, -len(bits) % 8))
+    gathered = bits.view(torch.int64) * _GATHER
+    return gathered.bitwise_right_shift_(_HIGHEST_BYTE).to(torch.uint8)
+
+
+def pass_positive(gradient: Tensor, packed: Tensor) -> Tensor:
+    """A gradient (B, C, H, W) where the packed ``x`` was above zero, and nothing elsewhere."""
+    batch, channels, height, width = gradient.shape
+    spread = (packed.to(torch.int64) * _COPY).bitwise_and_(_ONE_OF_EACH)
+    bits = spread.view(torch.uint8)[: gradient.numel()].clamp_(max=1)
+    mask = bits.view(batch, height, width, channels).permute(0, 3, 1, 2)
+    return _masked(gradient, mask.to(_INTEGERS[gradient.itemsize]).neg_())
+
+
+def max_pool_2x2(x: Tensor, *, relu: bool, switched: bool) -> tuple[Tensor, Tensor | None]:
+    """Pool (B, C, H, W) by 2×2, with or without a ReLU; an odd last row or column is dropped.
+
+    On a CPU strided views are compared several times faster than PyTorch pools.
+
+    Returns:
+        The maxima (B, C, H/2, W/2), and their switches, uint8 of the same shape, if they are wanted:
+        the place of the first maximum, 1 to 4 row by row, or 0 where the ReLU lets nothing pass.
+    """
+    corners = _corners(x)
+    upper = torch.maximum(corners[0], corners[1])
+    lower = torch.maximum(corners[2], corners[3])
+    pooled = torch.maximum(upper, lower)
+    if not switched:
+        return (pooled.relu_() if relu else pooled), None
+    is_lower = _differs(upper, pooled)
+    place = _differs(corners[0], upper)
+    # In the row of the maximum.
+    place += (_differs(corners[2], lower) - place) * is_lower
+    place += is_lower.mul_(2).add_(1)
+    if relu:
+        pooled = pooled.relu_()
+        place *= bits_of(pooled).clamp(0, 1)
+    return pooled, place.to(torch.uint8)
+
+
+def unpool_2x2(gradient: Tensor, switches: Tensor, size: tuple[int, int]) -> Tensor:
+    """Send a gradient (B, C, H/2, W/2) to the maxima of windows in (B, C, *size)."""
+    spread = torch.empty(
+        (*gradient.shape[:2], *size),
+        dtype=gradient.dtype,
+        device=gradient.device,
+        memory_format=torch.channels_last,
+    )
+    if size[0] % 2:
+        spread[:, :, -1] = 0
+    if size[1] % 2:
+        spread[..., -1] = 0
+    places = switches.to(_INTEGERS[gradient.itemsize])
+    bits = bits_of(gradient)
+    for place, corner in enumerate(_corners(spread), start=1):
+        # -1, all bits, where the place agrees, else 0.
+        mask = places.bitwise_xor(place).clamp_(0, 1).sub_(1)
+        torch.bitwise_and(bits, mask, out=bits_of(corner))
+    return spread
+
+
+def bits_of(x: Tensor) -> Tensor:
+    """The same memory as signed integers: above zero where ``x`` is, zero where it is +0."""
+    return x.view(_INTEGERS[x.itemsize])
+
+
+def _masked(x: Tensor, mask: Tensor) -> Tensor:
+    """``x`` where an integer mask has all bits, +0 where it has none."""
+    return torch.bitwise_and(bits_of(x), mask).view(x.dtype)
+
+
+def _differs(a: Tensor, b: Tensor) -> Tensor:
+    """1 where the bits of two tensors differ, else 0."""
+    return bits_of(a).bitwise_xor(bits_of(b)).clamp_(-1, 1).bitwise_and_(1)
+
+
+def _corners(x: Tensor) -> list[Tensor]:
+    """The four strided views whose same places make a window: upper row first."""
+    height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
+    return [x[:, :, row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
