@@ -1,15 +1,16 @@
 """One block of memory for everything that the graphs of a walk keep.
 
-Between a tile's forward and its backward lie the maps of all other kept tiles. Left to a heap, these
-long-lived maps lie scattered between short-lived ones and pin the holes in between, up to twice what
-is needed; taken from the kernel each time, every page is cleared anew, which costs more than the
-arithmetic. In an arena they lie side by side, in the same pages at every step.
+Between a tile's forward and its backward lie those of all other tiles. Left to a heap, what lasts
+so long lies scattered between what does not, and pins the holes in between; taken from the kernel
+each time, every page is cleared anew, which costs more than the arithmetic. In an arena it lies
+side by side, in the same pages at every step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Arena:
         self._memory = torch.empty(num_bytes, dtype=torch.uint8, device=device)
         self._lasting = {tensor.untyped_storage().data_ptr() for tensor in lasting}
         self._used = 0
-        self._copies: dict[int, tuple[StorageWeakRef, Tensor]] = {}
+        self._copies: dict[int, tuple[Callable[[], bool], Tensor]] = {}
 
     @property
     def num_bytes(self) -> int:
@@ -49,16 +50,34 @@ class Arena:
         """Graphs built inside of this ``with`` save into the arena."""
         return saved_tensors_hooks(self._keep, _itself)
 
+    def remaking(self, make: Callable[[], Tensor]) -> AbstractContextManager[object]:
+        """Graphs built inside of this ``with`` save nothing: what they ask for is made again.
+
+        Args:
+            make: makes the one tensor that is saved inside, once or several times, bit by bit.
+        """
+        remade = _Remade(make)
+
+        def pack(tensor: Tensor) -> Tensor | _Remade:
+            return tensor if self._lasts(tensor) else remade.wanted()
+
+        def unpack(saved: Tensor | _Remade) -> Tensor:
+            return saved.get() if isinstance(saved, _Remade) else saved
+
+        return saved_tensors_hooks(pack, unpack)
+
+    def _lasts(self, tensor: Tensor) -> bool:
+        return tensor.untyped_storage().data_ptr() in self._lasting
+
     def _keep(self, tensor: Tensor) -> Tensor:
         """What a graph saves in place of a tensor: its copy here, one for all who save it."""
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() in self._lasting or not _is_dense(tensor):
+        if self._lasts(tensor) or not _is_dense(tensor):
             return tensor
         key = tensor.data_ptr()
         if key in self._copies:
-            owner, copy = self._copies[key]
-            # Once the storage is gone another tensor may lie in its place.
-            if not owner.expired() and _layout(copy) == _layout(tensor):
+            is_gone, copy = self._copies[key]
+            # Another tensor may lie in the place of one that is gone.
+            if not is_gone() and _layout(copy) == _layout(tensor):
                 return copy
         stop = self._used + tensor.nbytes
         if stop > self.num_bytes:
@@ -67,8 +86,32 @@ class Arena:
         with torch.no_grad():
             copy = place.as_strided(tensor.shape, tensor.stride()).copy_(tensor)
         self._used = -(-stop // _ALIGNMENT) * _ALIGNMENT
-        self._copies[key] = StorageWeakRef(storage), copy
+        owner: Any = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+        self._copies[key] = owner.expired, copy
         return copy
+
+
+class _Remade:
+    """A tensor that is made when it is first asked for, and forgotten when it was last."""
+
+    def __init__(self, make: Callable[[], Tensor]) -> None:
+        self._make = make
+        self._num_wanted = 0
+        self._made: Tensor | None = None
+
+    def wanted(self) -> _Remade:
+        self._num_wanted += 1
+        return self
+
+    def get(self) -> Tensor:
+        if self._made is None:
+            with torch.no_grad():
+                self._made = self._make()
+        made = self._made
+        self._num_wanted -= 1
+        if not self._num_wanted:
+            self._made = None
+        return made
 
 
 def _itself(tensor: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ and each layer's stride and halo follow from the architecture's own arithmetic. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hires.kernels import Borders, border_kernels, conv_relu, max_pool, quad_kernel
+from hires.kernels import Borders, border_kernels, conv_relu, max_pool, quad_kernel, reflect_pad
 from hires.pixels import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
 
 PaddingMode = Literal["zeros", "reflect", "replicate"]
@@ -257,18 +258,41 @@ class Network(nn.Module):
         Raises:
             FeaturesError: for an unknown layer.
         """
+        found = dict(self.produce(image, names, padded=padded))
+        return {name: found[name] for name in names}
+
+    def produce(
+        self,
+        image: Tensor,
+        names: Sequence[str],
+        *,
+        padded: tuple[bool, bool] = (True, True),
+        around: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yield the named layers as soon as they are computed; see `forward`.
+
+        Whoever uses a layer before asking for the next frees its memory early, and its share of a
+        backward pass comes late: autograd goes back in the order in which things were done.
+
+        Args:
+            image: see `forward`.
+            names: see `forward`.
+            padded: see `forward`.
+            around: a context for the name of each layer, entered while the layer is computed.
+        """
         self.check_layers(names)
-        wanted, found = set(names), dict[str, Tensor]()
+        missing = set(names)
         wide = torch.promote_types(image.dtype, torch.float32)
         x = image.to(wide) - self.origin.to(wide)
         x = x.to(self.dtype, memory_format=torch.channels_last)
-        for layer, operation in self._operations(wanted, padded):
-            x = operation(x)
-            if layer in wanted:
-                found[layer] = x
-            if len(found) == len(wanted):
-                break
-        return {name: found[name] for name in names}
+        for layer, operation in self._operations(set(names), padded):
+            with around(layer):
+                x = operation(x)
+            if layer in missing:
+                missing.remove(layer)
+                yield layer, x
+            if not missing:
+                return
 
     def _operations(
         self, wanted: set[str], padded: tuple[bool, bool]
@@ -299,10 +323,18 @@ class Network(nn.Module):
 
         def apply(x: Tensor) -> Tensor:
             if mode == "reflect":
-                x = F.pad(x, [columns, columns, rows, rows], mode=mode)
+                x = reflect_pad(x, (rows, columns))
                 return conv_relu(x, weight, bias, turned, (0, 0), relu, seen=seen, quads=quads)
             return conv_relu(
-                x, weight, bias, turned, (rows, columns), relu, seen=seen, borders=borders, quads=quads
+                x,
+                weight,
+                bias,
+                turned,
+                (rows, columns),
+                relu,
+                seen=seen,
+                borders=borders,
+                quads=quads,
             )
 
         return apply

@@ -1,9 +1,9 @@
 """The few tensor operations that every step spends its time in, as autograd nodes that save little.
 
 Each node keeps only what its backward needs: a convolution with ReLU keeps one bit of each output,
-a pooling one byte (`hires.switches`), and no node ever computes a gradient for weights. Feature maps
-stay in memory only where a loss looks at them. All of them stay in channels-last, so that gradients
-meet in one layout.
+a pooling one byte (`hires.switches`), and no node ever computes a gradient for weights. Feature
+maps stay in memory only where a loss looks at them. All of them stay in channels-last, so that
+gradients meet in one layout.
 """
 
 from __future__ import annotations
@@ -181,6 +181,31 @@ def _convolved(lines: Tensor, kernels: Tensor) -> Tensor:
     return torch.bmm(windows, kernels)
 
 
+class ReflectPad(Function):
+    """Padding by reflection that keeps nothing: PyTorch's keeps its input, for its shape."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, padding: tuple[int, int]) -> Tensor:
+        """Pad ``x`` (B, C, H, W) by (rows, columns) on either side."""
+        rows, columns = padding
+        ctx.size, ctx.padding = x.shape, [columns, columns, rows, rows]
+        return F.pad(x, ctx.padding, mode="reflect")
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Add up what the copies of each pixel receive."""
+        (gradient,) = gradients
+        shaped = torch.empty(
+            ctx.size,
+            dtype=gradient.dtype,
+            device=gradient.device,
+            memory_format=torch.channels_last,
+        )
+        slope = torch.ops.aten.reflection_pad2d_backward(gradient, shaped, ctx.padding)
+        return slope, None
+
+
 class MaxPool2x2(Function):
     """2×2 max pooling, with or without a ReLU, that keeps a byte of each output.
 
@@ -253,8 +278,8 @@ class SquaredError(Function):
         wide = torch.promote_types(features.dtype, torch.float32)
         target = target.to(features.dtype)
         # Both are kept by others: their difference is made again rather than kept as well.
-        ctx.save_for_backward(features, target)
-        ctx.window = window
+        ctx.save_for_backward(features)
+        ctx.window, ctx.target = window, target
         flat = (features[..., *window] - target).to(wide).flatten()
         return torch.dot(flat, flat).to(dtype)
 
@@ -263,10 +288,10 @@ class SquaredError(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """``2 (f - target)`` inside the window, nothing outside."""
         (gradient,) = gradients
-        features, target = ctx.saved_tensors
+        (features,) = ctx.saved_tensors
         slope = _zeros_around(features, ctx.window)
         place = slope[..., *ctx.window]
-        torch.sub(features[..., *ctx.window], target, out=place)
+        torch.sub(features[..., *ctx.window], ctx.target, out=place)
         place.mul_((2 * gradient).to(features.dtype))
         return slope, None, None, None
 
@@ -291,6 +316,12 @@ def conv_relu(
     the way back to a picture of three channels faster.
     """
     y: Tensor = ConvRelu.apply(x, weight, bias, turned, padding, relu, seen, borders, quads)
+    return y
+
+
+def reflect_pad(x: Tensor, padding: tuple[int, int]) -> Tensor:
+    """Apply `ReflectPad`."""
+    y: Tensor = ReflectPad.apply(x, padding)
     return y
 
 

@@ -24,11 +24,12 @@ _manages_heap = False
 def manage_heap() -> bool:
     """Let this module decide, from now on, whether the process keeps the memory that it frees.
 
-    By default every feature map is fresh memory from the kernel, which clears it page by page; that
-    costs more than computing it (a step of the compact network takes 1.5 to 2 times as long). Kept
-    memory fragments, though, where what lasts lies between what comes and goes: so whatever lasts is
-    allocated while freed memory is returned, which puts it outside of the heap. It changes the whole
-    process, so only a program's own entry point should call it, and before torch is imported.
+    By default every feature map is fresh memory from the kernel, which clears it page by page;
+    that costs more than computing it (a step of the compact network takes 1.5 to 2 times as long).
+    Kept memory fragments, though, where what lasts lies between what comes and goes: so whatever
+    lasts is allocated while freed memory is returned, which puts it outside of the heap. It changes
+    the whole process, so only a program's own entry point should call it, and before torch is
+    imported.
 
     Returns:
         Whether the C library could be told (glibc on Linux).

@@ -10,10 +10,14 @@ ordinary pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from hires.arena import Arena
 from hires.config import ConfigError
@@ -21,9 +25,16 @@ from hires.features import Network
 from hires.kernels import squared_error
 from hires.losses import CENTRED_LOSSES, SUMMED_LOSSES, Moments, StyleLoss, measure
 from hires.precision import Precision, fp32_island
-from hires.tiling import Tile, bands, grid, round_up
+from hires.tiling import Region, Tile, bands, grid, round_up
 from hires.variation import VARIATIONS
-from hires.walk import MIN_CORE, TilePlan, canvas_window, feature_window, kept_bytes
+from hires.walk import (
+    MIN_CORE,
+    TilePlan,
+    canvas_window,
+    feature_window,
+    kept_bytes,
+    remade_layer,
+)
 
 # Rows of the total-variation pass are taken in bands of about this many pixels.
 _TV_BAND = 2**17
@@ -134,6 +145,7 @@ class Objective:
         self._divisors = {name: weights.content_divisor(part) for name, part in content.items()}
         self._gradient: Tensor | None = None
         self._arena: Arena | None = None
+        self._anchor = torch.zeros((), requires_grad=True)
 
     def __call__(self, canvas: Tensor) -> Evaluation:
         """Evaluate a canvas (1, 3, H, W) in [0, 1].
@@ -164,7 +176,7 @@ class Objective:
         sums, kept = self._measure(canvas)
         with fp32_island(canvas.device):
             loss, terms, cotangents = self._judge(sums, canvas)
-        self._paint(canvas, gradient, cotangents, kept)
+        self._paint(canvas, cotangents, kept)
         loss = loss + self.weights.tv * variation
         return Evaluation(loss, {**terms, "tv": variation}, gradient)
 
@@ -197,37 +209,57 @@ class Objective:
         scale = torch.tensor(self.weights.pixel_scale, dtype=canvas.dtype, device=canvas.device)
         return scale.view(1, 3, 1, 1)
 
-    def _forward(self, canvas: Tensor, tile: Tile) -> tuple[Tensor, dict[str, Tensor]]:
-        """Run one tile; returns its pixels (a leaf) and its sums by name."""
-        pixels = canvas[..., *tile.padded.index].to(
-            self.network.origin.device, memory_format=torch.contiguous_format, copy=True
+    def _forward(self, canvas: Tensor, tile: Tile, arena: Arena) -> dict[str, Tensor]:
+        """Run one tile; returns its sums by name.
+
+        Their backward adds the gradient of the tile's pixels to that of the canvas.
+        """
+        assert self._gradient is not None
+        network, weights, dtype = self.network, self.weights, self.precision.sum_dtype
+        pixels = _Pixels.apply(
+            self._anchor,
+            canvas,
+            tile.padded,
+            network.origin.device,
+            self._gradient,
+            _scale(canvas, weights),
         )
-        pixels.requires_grad_(torch.is_grad_enabled())
-        features = self.network(pixels, self.weights.names, padded=tile.bordered)
+        # The widest map of all is the cheapest: it is made again instead of kept.
+        first = remade_layer(weights.names)
+        remaking = arena.remaking(lambda: self._remake(first, canvas, tile))
+        kept_as = {first: remaking}
         sums: dict[str, Tensor] = {}
-        for name in self.weights.style_layers:
-            window = feature_window(self.network.layers[name], tile)
-            moments = measure(
-                features[name], window, self.precision.sum_dtype, exact=self.weights.is_centred
-            )
-            sums[f"total {name}"], sums[f"product {name}"] = moments.total, moments.product
-        for name in self.weights.content_layers:
-            layer = self.network.layers[name]
-            target = self.content[name][..., *canvas_window(layer, tile.core)]
-            sums[f"content {name}"] = squared_error(
-                features[name],
-                feature_window(layer, tile),
-                target.to(features[name].device, non_blocking=True),
-                self.precision.sum_dtype,
-            )
-        return pixels, sums
+        for name, features in network.produce(
+            pixels,
+            weights.names,
+            padded=tile.bordered,
+            around=lambda layer: kept_as.get(layer, nullcontext()),
+        ):
+            layer, window = network.layers[name], feature_window(network.layers[name], tile)
+            with kept_as.get(name, nullcontext()):
+                if name in weights.style_layers:
+                    moments = measure(features, window, dtype, exact=weights.is_centred)
+                    sums[f"total {name}"], sums[f"product {name}"] = moments.total, moments.product
+                if name in weights.content_layers:
+                    target = self.content[name][..., *canvas_window(layer, tile.core)]
+                    target = target.to(features.device, non_blocking=True)
+                    sums[f"content {name}"] = squared_error(features, window, target, dtype)
+        return sums
+
+    def _remake(self, layer: str, canvas: Tensor, tile: Tile) -> Tensor:
+        """A layer of a tile, computed once more."""
+        pixels = canvas[..., *tile.padded.index].to(self.network.origin.device)
+        made: Tensor = self.network(pixels, [layer], padded=tile.bordered)[layer]
+        return made
 
     def _cleared_arena(self) -> Arena:
         """Where graphs keep what they keep; on a GPU, whose allocator does not scatter, nowhere."""
         device = self.network.origin.device
         num_bytes = 0
         if device.type == "cpu":
-            num_bytes = kept_bytes(self.network, self.weights.names, self.precision.dtype, self.plan)
+            num_bytes = kept_bytes(
+                self.network, self.weights.names, self.precision.dtype, self.plan
+            )
         if self._arena is None or self._arena.num_bytes != num_bytes:
             self._arena = None  # The old one makes room.
             lasting = [*self.network.buffers(), *self.content.values()]
@@ -235,17 +267,17 @@ class Objective:
         self._arena.clear()
         return self._arena
 
-    def _measure(self, canvas: Tensor) -> tuple[dict[str, Tensor], list[_KeptTile]]:
-        """Add up the sums of all tiles, keeping the graphs of the last few."""
+    def _measure(self, canvas: Tensor) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
+        """Add up the sums of all tiles; also return those of the last few, with their graphs."""
         sums: dict[str, Tensor] = {}
-        kept: list[_KeptTile] = []
+        kept: list[dict[str, Tensor]] = []
         arena = self._cleared_arena()
         for i, tile in enumerate(self.plan.tiles):
             keep = i >= len(self.plan.tiles) - self.plan.num_kept
             with torch.set_grad_enabled(keep), arena.keeping():
-                pixels, parts = self._forward(canvas, tile)
+                parts = self._forward(canvas, tile, arena)
             if keep:
-                kept.append(_KeptTile(tile, pixels, parts))
+                kept.append(parts)
             for name, part in parts.items():
                 sums[name] = sums[name] + part.detach() if name in sums else part.detach()
         return {name: self.reduce(total) for name, total in sums.items()}, kept
@@ -278,42 +310,61 @@ class Objective:
         return (canvas.shape[2] // stride) * (canvas.shape[3] // stride)
 
     def _paint(
-        self,
-        canvas: Tensor,
-        gradient: Tensor,
-        cotangents: dict[str, Tensor],
-        kept: list[_KeptTile],
+        self, canvas: Tensor, cotangents: dict[str, Tensor], kept: list[dict[str, Tensor]]
     ) -> None:
         """Send the cotangents back through every tile, adding the gradient of its padded pixels."""
-        # The gradient of a mean falls with the number of pixels; scaled to be of order one it is
-        # safe from underflow in half precision. That of a sum would overflow instead.
-        is_mean = self.weights.content_loss != "sum"
-        scale = canvas.shape[2] * canvas.shape[3] if is_mean else 1
+        scale = _scale(canvas, self.weights)
         slopes = [slope * scale for slope in cotangents.values()]
         repainted = self.plan.tiles[: len(self.plan.tiles) - len(kept)]
         while kept:
-            tile = kept.pop()
-            _backward(tile, list(cotangents), slopes, gradient, scale)
-        for region in repainted:
-            with torch.enable_grad(), self._cleared_arena().keeping():
-                pixels, sums = self._forward(canvas, region)
-            _backward(_KeptTile(region, pixels, sums), list(cotangents), slopes, gradient, scale)
+            sums = kept.pop()
+            torch.autograd.backward([sums[name] for name in cotangents], slopes)
+        for tile in repainted:
+            arena = self._cleared_arena()
+            with torch.enable_grad(), arena.keeping():
+                sums = self._forward(canvas, tile, arena)
+            torch.autograd.backward([sums[name] for name in cotangents], slopes)
 
 
-@dataclass(frozen=True, slots=True)
-class _KeptTile:
-    tile: Tile
-    pixels: Tensor
-    sums: dict[str, Tensor]
+class _Pixels(Function):
+    """A tile of a canvas, whose gradient is added to the canvas's own as soon as it is known.
+
+    No tile's pixels stay in memory until then, as those of a leaf would.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        anchor: Tensor,  # noqa: ARG004 - what makes the output part of a graph
+        canvas: Tensor,
+        region: Region,
+        device: torch.device,
+        gradient: Tensor,
+        scale: float,
+    ) -> Tensor:
+        """Copy a region of a canvas to a device; ``anchor`` is any leaf."""
+        ctx.gradient, ctx.region, ctx.scale = gradient, region, scale
+        pixels: Tensor = canvas[..., *region.index].to(
+            device, memory_format=torch.contiguous_format, copy=True
+        )
+        return pixels
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, ...]:
+        """Add the gradient, which was made ``scale`` times larger."""
+        part = gradients[0].to(ctx.gradient.device)
+        ctx.gradient[..., *ctx.region.index].add_(part, alpha=1 / ctx.scale)
+        return None, None, None, None, None, None
 
 
-def _backward(
-    kept: _KeptTile, names: list[str], slopes: list[Tensor], gradient: Tensor, scale: int
-) -> None:
-    torch.autograd.backward([kept.sums[name] for name in names], slopes)
-    assert kept.pixels.grad is not None
-    part = kept.pixels.grad.to(gradient.device)
-    gradient[..., *kept.tile.padded.index].add_(part, alpha=1 / scale)
+def _scale(canvas: Tensor, weights: Weights) -> float:
+    """How much larger gradients are inside of the network.
+
+    That of a mean falls with the number of pixels; scaled to be of order one it is safe from
+    underflow in half precision. That of a sum would overflow instead.
+    """
+    return canvas.shape[2] * canvas.shape[3] if weights.content_loss != "sum" else 1
 
 
 def _power(target: Tensor) -> float:
@@ -361,7 +412,7 @@ def measure_content(
                         dtype=network.dtype,
                         device=device,
                         memory_format=torch.channels_last,
-                    )
+                    ).zero_()  # A plan may cover a part of the canvas only.
                 part = features[name][..., *feature_window(layer, tile)]
                 found[name][..., *canvas_window(layer, tile.core)] = part
     return found

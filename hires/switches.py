@@ -46,7 +46,7 @@ def max_pool_2x2(x: Tensor, *, relu: bool, switched: bool) -> tuple[Tensor, Tens
     On a CPU strided views are compared several times faster than PyTorch pools.
 
     Returns:
-        The maxima (B, C, H/2, W/2), and their switches, uint8 of the same shape, if they are wanted:
+        The maxima (B, C, H/2, W/2), and their switches if they are wanted, uint8 of the same shape:
         the place of the first maximum, 1 to 4 row by row, or 0 where the ReLU lets nothing pass.
     """
     corners = _corners(x)

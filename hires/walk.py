@@ -75,17 +75,26 @@ def canvas_window(layer: Layer, core: Region) -> tuple[slice, slice]:
     )
 
 
+def remade_layer(names: Sequence[str]) -> str:
+    """The layer that graphs make again instead of keeping it: the first convolution's.
+
+    At full size it takes more memory than all others that are looked at together, and its few input
+    channels make it the cheapest.
+    """
+    return "conv1_1" if "conv1_1" in names else "relu1_1"
+
+
 def tile_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> tuple[int, int]:
     """Bytes per pixel of a padded tile: what its graph keeps, and what a pass needs besides.
 
-    Kept are its pixels, the layers that are looked at, and the switches of the others: a bit for
-    each ReLU, a byte for each maximum (other poolings keep what they pool). Besides, the widest
-    point of the backward pass holds a few tensors of the widest layer, and the pixels' gradient; on
-    a CPU counted with what the heap loses between them.
+    Kept are the layers that are looked at (but for `remade_layer`), and the switches of the others:
+    a bit for each ReLU, a byte for each maximum (other poolings keep what they pool). Besides, the
+    widest point of the backward pass holds a few tensors of the widest layer, the pixels and their
+    gradient; on a CPU counted with what the heap loses between them.
     """
     layers = network.layers
     deepest = max(layers[name].multiply_adds for name in names)
-    kept, widest = _PIXEL_BYTES, 0.0
+    kept, widest = 0.0, 0.0
     blocks = network.architecture.blocks
     for b, block in enumerate(blocks, start=1):
         for i in range(1, len(block) + 1):
@@ -94,8 +103,8 @@ def tile_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> tu
                 continue
             width = layers[relu].channels / layers[relu].stride ** 2
             widest = max(widest, width)
-            looked_at = sum(name in names for name in (f"conv{b}_{i}", relu))
-            kept += looked_at * width * dtype.itemsize
+            keeps = {f"conv{b}_{i}", relu}.intersection(names) - {remade_layer(names)}
+            kept += len(keeps) * width * dtype.itemsize
             if i < len(block) and relu not in names:
                 kept += width / 8
             elif i == len(block) and network.pooling == "max":
@@ -108,9 +117,7 @@ def tile_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> tu
     return round(kept), round(besides)
 
 
-def kept_bytes(
-    network: Network, names: Sequence[str], dtype: torch.dtype, plan: TilePlan
-) -> int:
+def kept_bytes(network: Network, names: Sequence[str], dtype: torch.dtype, plan: TilePlan) -> int:
     """Bytes that the graphs of a plan's tiles keep at most at any time."""
     pixels = [tile.padded.num_pixels for tile in plan.tiles]
     together = sum(pixels[max(len(pixels) - plan.num_kept, 0) :]) if plan.num_kept else 0
