@@ -162,8 +162,10 @@ class Studio:
         )
 
     def tile_bytes(self, num_pixels: int) -> int:
-        """Bytes planned for a tile of so many padded pixels with its graph kept."""
-        kept, besides = tile_bytes(self.network, self.weights.names, self.precision.dtype)
+        """Bytes planned for one tile of several, of so many padded pixels, with its graph kept."""
+        kept, besides = tile_bytes(
+            self.network, self.weights.names, self.precision.dtype, remakes=True
+        )
         return num_pixels * (kept + besides)
 
     def is_one_tile(self, config: Config, size: tuple[int, int]) -> bool:

@@ -285,6 +285,7 @@ class Network(nn.Module):
         wide = torch.promote_types(image.dtype, torch.float32)
         x = image.to(wide) - self.origin.to(wide)
         x = x.to(self.dtype, memory_format=torch.channels_last)
+        del image  # Whoever else holds no reference to it gets its memory back.
         for layer, operation in self._operations(set(names), padded):
             with around(layer):
                 x = operation(x)

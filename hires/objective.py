@@ -10,7 +10,7 @@ ordinary pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -169,7 +169,7 @@ class Objective:
         halo, alignment = self.network.reach(self.weights.names)
         core = round_up(plan.core // 2, alignment)
         tiles = grid(size, core=core, halo=halo, alignment=alignment)
-        return TilePlan(tiles, core, 1, plan.bytes_needed // 2)
+        return TilePlan(tiles, core, 1, plan.bytes_needed // 2, remakes=True)
 
     def _evaluate(self, canvas: Tensor) -> Evaluation:
         gradient, variation = self._total_variation(canvas)
@@ -216,21 +216,17 @@ class Objective:
         """
         assert self._gradient is not None
         network, weights, dtype = self.network, self.weights, self.precision.sum_dtype
-        pixels = _Pixels.apply(
-            self._anchor,
-            canvas,
-            tile.padded,
-            network.origin.device,
-            self._gradient,
-            _scale(canvas, weights),
-        )
+        device = network.origin.device
         # The widest map of all is the cheapest: it is made again instead of kept.
         first = remade_layer(weights.names)
-        remaking = arena.remaking(lambda: self._remake(first, canvas, tile))
-        kept_as = {first: remaking}
+        kept_as: dict[str, AbstractContextManager[object]] = {}
+        if self.plan.remakes:
+            kept_as[first] = arena.remaking(lambda: self._remake(first, canvas, tile))
         sums: dict[str, Tensor] = {}
         for name, features in network.produce(
-            pixels,
+            _Pixels.apply(
+                self._anchor, canvas, tile.padded, device, self._gradient, _scale(canvas, weights)
+            ),
             weights.names,
             padded=tile.bordered,
             around=lambda layer: kept_as.get(layer, nullcontext()),
@@ -244,6 +240,7 @@ class Objective:
                     target = self.content[name][..., *canvas_window(layer, tile.core)]
                     target = target.to(features.device, non_blocking=True)
                     sums[f"content {name}"] = squared_error(features, window, target, dtype)
+            del features  # Or it would live on while the next layer is computed.
         return sums
 
     def _remake(self, layer: str, canvas: Tensor, tile: Tile) -> Tensor:

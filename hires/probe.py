@@ -150,7 +150,7 @@ def _objective(studio: Studio, tile: Tile) -> tuple[Objective, Tensor]:
     canvas = torch.rand(
         1, 3, tile.padded.rows.stop, tile.padded.columns.stop, generator=generator
     ).to(studio.device)
-    plan = TilePlan((tile,), max(tile.core.size), 1, 0)
+    plan = TilePlan((tile,), max(tile.core.size), 1, 0, remakes=tile.core != tile.padded)
     least = max(_STYLE_SIDE, network.least_side(weights.names))
     style = torch.rand(1, 3, least, least, generator=generator)
     style_plan = TilePlan((_only_tile((least, least)),), least, 1, 0)

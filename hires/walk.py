@@ -16,10 +16,12 @@ from hires.tiling import Region, Span, Tile, grid, round_up
 MIN_CORE = 64
 # Of three channels in float32.
 _PIXEL_BYTES = 12
-# As many tensors of the widest layer are alive at once in the backward pass, measured (2.0 to 2.4).
-_WIDEST_LAYERS = 2.5
+# As many tensors of the widest layer are alive at once, and one more where a layer is made again.
+_WIDEST_LAYERS = 2
 # Bytes that a CPU's heap takes for a byte that comes and goes, measured: it fragments.
-_HEAP_SLACK = 2.0
+_HEAP_SLACK = 1.75
+# Of what graphs keep on a CPU: what does not fit the arena would scatter over the heap.
+_SPARE_ROOM = 1.08
 
 
 class TileMemoryError(ConfigError):
@@ -43,12 +45,15 @@ class TilePlan:
         core: largest side of a core in pixels.
         num_kept: of how many tiles, the last ones, graphs are kept between the two walks.
         bytes_needed: memory for feature maps at most.
+        remakes: whether graphs make `remade_layer` again instead of keeping it, which takes a few
+            hundredths longer.
     """
 
     tiles: tuple[Tile, ...]
     core: int
     num_kept: int
     bytes_needed: int
+    remakes: bool = False
 
 
 def feature_window(layer: Layer, tile: Tile) -> tuple[slice, slice]:
@@ -84,13 +89,15 @@ def remade_layer(names: Sequence[str]) -> str:
     return "conv1_1" if "conv1_1" in names else "relu1_1"
 
 
-def tile_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> tuple[int, int]:
+def tile_bytes(
+    network: Network, names: Sequence[str], dtype: torch.dtype, *, remakes: bool
+) -> tuple[int, int]:
     """Bytes per pixel of a padded tile: what its graph keeps, and what a pass needs besides.
 
-    Kept are the layers that are looked at (but for `remade_layer`), and the switches of the others:
-    a bit for each ReLU, a byte for each maximum (other poolings keep what they pool). Besides, the
-    widest point of the backward pass holds a few tensors of the widest layer, the pixels and their
-    gradient; on a CPU counted with what the heap loses between them.
+    Kept are the layers that are looked at, but for `remade_layer` where it is made again, and the
+    switches of the others: a bit for each ReLU, a byte for each maximum (other poolings keep what
+    they pool). Besides, the widest point of the backward pass holds a few tensors of the widest
+    layer, the pixels and their gradient; on a CPU counted with what the heap loses between them.
     """
     layers = network.layers
     deepest = max(layers[name].multiply_adds for name in names)
@@ -103,7 +110,9 @@ def tile_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> tu
                 continue
             width = layers[relu].channels / layers[relu].stride ** 2
             widest = max(widest, width)
-            keeps = {f"conv{b}_{i}", relu}.intersection(names) - {remade_layer(names)}
+            keeps = {f"conv{b}_{i}", relu}.intersection(names)
+            if remakes:
+                keeps -= {remade_layer(names)}
             kept += len(keeps) * width * dtype.itemsize
             if i < len(block) and relu not in names:
                 kept += width / 8
@@ -111,8 +120,9 @@ def tile_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> tu
                 kept += width / 4
             elif i == len(block) and relu not in names:
                 kept += width * dtype.itemsize
-    besides = _WIDEST_LAYERS * widest * dtype.itemsize + 2 * _PIXEL_BYTES
+    besides = (_WIDEST_LAYERS + remakes) * widest * dtype.itemsize + 3 * _PIXEL_BYTES
     if network.origin.device.type == "cpu":
+        kept *= _SPARE_ROOM
         besides *= _HEAP_SLACK
     return round(kept), round(besides)
 
@@ -121,7 +131,8 @@ def kept_bytes(network: Network, names: Sequence[str], dtype: torch.dtype, plan:
     """Bytes that the graphs of a plan's tiles keep at most at any time."""
     pixels = [tile.padded.num_pixels for tile in plan.tiles]
     together = sum(pixels[max(len(pixels) - plan.num_kept, 0) :]) if plan.num_kept else 0
-    return max(together, max(pixels)) * tile_bytes(network, names, dtype)[0]
+    kept, _ = tile_bytes(network, names, dtype, remakes=plan.remakes)
+    return max(together, max(pixels)) * kept
 
 
 def plan_tiles(
@@ -155,7 +166,6 @@ def plan_tiles(
             f" {network.least_side(names)} px, so crop it or give a larger --size"
         )
     halo, alignment = network.reach(names)
-    kept, besides = tile_bytes(network, names, dtype)
     largest = round_up(max(size), alignment)
     smallest = min(round_up(MIN_CORE, alignment), largest)
     core = largest if tile is None else min(max(round_up(tile, alignment), alignment), largest)
@@ -167,10 +177,12 @@ def plan_tiles(
         padded = [(tile.core.num_pixels + tile.padded.num_pixels) / 2 for tile in tiles]
         if 2 * sum(padded) >= least_work:
             break  # Smaller tiles only have more halo.
+        remakes = len(tiles) > 1
+        kept, besides = tile_bytes(network, names, dtype, remakes=remakes)
         num_kept, needed = _keep(tiles, kept, besides, memory)
         work = 2 * sum(padded) + sum(padded[: len(tiles) - num_kept])
         if needed <= memory and work < least_work:
-            best, least_work = TilePlan(tiles, core, num_kept, needed), work
+            best, least_work = TilePlan(tiles, core, num_kept, needed, remakes), work
         if tile is not None or core <= smallest:
             break
         core = max(_smaller(core, alignment), smallest)
@@ -210,7 +222,7 @@ def replan(
         return plan
     halo, alignment = network.reach(names)
     tiles = grid(size, core=core, halo=halo, alignment=alignment)
-    return TilePlan(tiles, core, num_kept, plan.bytes_needed)
+    return TilePlan(tiles, core, num_kept, plan.bytes_needed, len(tiles) > 1)
 
 
 def _smaller(core: int, alignment: int) -> int:

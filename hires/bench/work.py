@@ -144,10 +144,9 @@ def largest_megapixels(
     Returns:
         Two areas in millions of pixels.
     """
-    kept, besides = tile_bytes(network, names, dtype)
     state = STATE_BYTES + PICTURE_BYTES + content
     halo, alignment = network.reach(names)
     side = round_up(MIN_CORE, alignment) + 2 * halo
-    untiled = memory / (kept + besides + state)
-    tiled = (memory - side**2 * (kept + besides)) / state
+    untiled = memory / (sum(tile_bytes(network, names, dtype, remakes=False)) + state)
+    tiled = (memory - side**2 * sum(tile_bytes(network, names, dtype, remakes=True))) / state
     return untiled / 1e6, max(tiled, 0.0) / 1e6
