@@ -17,8 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hires.kernels import Borders, border_kernels, conv_relu, max_pool, quad_kernel, reflect_pad
+from hires.kernels import (
+    Borders,
+    Convolution,
+    border_kernels,
+    conv_relu,
+    max_pool,
+    quad_kernel,
+    reflect_pad,
+)
 from hires.pixels import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
+from hires.winograd import winograd_kernel, winograd_pays
 
 PaddingMode = Literal["zeros", "reflect", "replicate"]
 Pooling = Literal["max", "average", "l2"]
@@ -184,6 +193,8 @@ class Network(nn.Module):
             if self._padding_mode(key) == "replicate":
                 for name, part in border_kernels(weight)._asdict().items():
                     self.register_buffer(f"{name}{key}", part)
+        # Convolutions that are computed with fewer multiplications; none before `prepare`.
+        self._mapped: set[str] = set()
         self.register_buffer("quads", quad_kernel(self.get_buffer("turned1_1")))
         # Folded into weights: A·x + b = A·(x - origin). Zero padding then pads with the origin.
         self.register_buffer("origin", self._origin())
@@ -210,6 +221,14 @@ class Network(nn.Module):
     ) -> Network:
         """Cast, lay out and move the weights once, before the first step; returns the network."""
         origin = self.origin
+        self._mapped = {
+            key
+            for key, before, after in self.architecture.convolutions()
+            if winograd_pays(before, after, dtype, torch.device(device))
+        }
+        for key in self._mapped:
+            for name, mapped in (("weight", "mapped"), ("turned", "mapped_turned")):
+                self.register_buffer(f"{mapped}{key}", winograd_kernel(self.get_buffer(name + key)))
         self.to(device=device, dtype=dtype)
         self.to(memory_format=memory_format)
         # The image meets the network in at least float32: 8 bits of mantissa are not enough for it.
@@ -314,31 +333,28 @@ class Network(nn.Module):
     def _convolution(
         self, key: str, padded: tuple[bool, bool], relu: bool, *, seen: bool
     ) -> Callable[[Tensor], Tensor]:
-        weight, bias = self.get_buffer(f"weight{key}"), self.get_buffer(f"bias{key}")
-        turned = self.get_buffer(f"turned{key}")
-        quads = self.get_buffer("quads") if key == "1_1" and bias.is_cpu else None
         mode, (rows, columns) = self._padding_mode(key), map(int, padded)
-        borders = None
-        if mode == "replicate":
-            borders = Borders(*(self.get_buffer(f"{name}{key}") for name in Borders._fields))
+        convolution = self._laid_out(key)
 
         def apply(x: Tensor) -> Tensor:
             if mode == "reflect":
                 x = reflect_pad(x, (rows, columns))
-                return conv_relu(x, weight, bias, turned, (0, 0), relu, seen=seen, quads=quads)
-            return conv_relu(
-                x,
-                weight,
-                bias,
-                turned,
-                (rows, columns),
-                relu,
-                seen=seen,
-                borders=borders,
-                quads=quads,
-            )
+                return conv_relu(x, convolution, (0, 0), relu=relu, seen=seen)
+            return conv_relu(x, convolution, (rows, columns), relu=relu, seen=seen)
 
         return apply
+
+    def _laid_out(self, key: str) -> Convolution:
+        """A convolution's weights, as `prepare` left them."""
+        get = self.get_buffer
+        borders, mapped = None, None
+        if self._padding_mode(key) == "replicate":
+            borders = Borders(*(get(f"{name}{key}") for name in Borders._fields))
+        if key in self._mapped:
+            mapped = (get(f"mapped{key}"), get(f"mapped_turned{key}"))
+        bias = get(f"bias{key}")
+        quads = get("quads") if key == "1_1" and bias.is_cpu else None
+        return Convolution(get(f"weight{key}"), bias, get(f"turned{key}"), borders, quads, mapped)
 
     def _pool(self, x: Tensor) -> Tensor:
         if self.pooling == "max":

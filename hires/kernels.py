@@ -18,6 +18,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from hires.switches import max_pool_2x2, pack_positive, pass_positive, unpool_2x2
+from hires.winograd import winograd_conv
 
 
 class Borders(NamedTuple):
@@ -33,6 +34,26 @@ class Borders(NamedTuple):
     turned_columns: Tensor
 
 
+class Convolution(NamedTuple):
+    """The weights of a frozen 3×3 convolution, laid out once for every way it is computed in.
+
+    Attributes:
+        weight: (C', C, 3, 3).
+        bias: (C',).
+        turned: (C, C', 3, 3), the kernel turned round and its channels exchanged, for the way back.
+        borders: of the kernel; they make padding replicate the border instead of being zero.
+        quads: `quad_kernel` of ``turned``, for a faster way back to a picture of three channels.
+        mapped: `winograd_kernel` of ``weight`` and of ``turned``, where that is faster.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    turned: Tensor
+    borders: Borders | None = None
+    quads: Tensor | None = None
+    mapped: tuple[Tensor, Tensor] | None = None
+
+
 class ConvRelu(Function):
     """3×3 convolution, bias and (optionally) ReLU in one node that keeps a bit of each output."""
 
@@ -40,27 +61,24 @@ class ConvRelu(Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        turned: Tensor,
+        convolution: Convolution,
         padding: tuple[int, int],
         relu: bool,
         seen: bool,
-        borders: Borders | None,
-        quads: Tensor | None,
     ) -> Tensor:
         """Convolve ``x`` (B, C, H, W) padded by (rows, columns) of zeros or of its own border."""
-        y = F.conv2d(x, weight, bias, padding=padding)
-        if borders is not None:
-            _add_border(y, x, borders, padding)
+        if convolution.mapped is not None:
+            y = winograd_conv(x, convolution.mapped[0], convolution.bias, padding)
+        else:
+            y = F.conv2d(x, convolution.weight, convolution.bias, padding=padding)
+        if convolution.borders is not None:
+            _add_border(y, x, convolution.borders, padding)
         if relu:
             y = y.relu_()
         if relu and ctx.needs_input_grad[0]:
             # Whoever looks at the output keeps it already.
-            ctx.save_for_backward(turned, y if seen else pack_positive(y))
-        else:
-            ctx.save_for_backward(turned)
-        ctx.padding, ctx.seen, ctx.borders, ctx.quads = padding, seen, borders, quads
+            ctx.save_for_backward(y if seen else pack_positive(y))
+        ctx.convolution, ctx.padding, ctx.seen = convolution, padding, seen
         return y
 
     @staticmethod
@@ -68,16 +86,21 @@ class ConvRelu(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient of the input: the masked gradient convolved with the turned kernel."""
         (gradient,) = gradients
-        turned, *saved = ctx.saved_tensors
-        if saved and ctx.seen:
-            gradient = torch.ops.aten.threshold_backward(gradient, saved[0], 0)
-        elif saved:
-            gradient = pass_positive(gradient, saved[0])
+        for kept in ctx.saved_tensors:
+            if ctx.seen:
+                gradient = torch.ops.aten.threshold_backward(gradient, kept, 0)
+            else:
+                gradient = pass_positive(gradient, kept)
+        convolution: Convolution = ctx.convolution
         rows, columns = ctx.padding
-        slope = _convolve(gradient, turned, (2 - rows, 2 - columns), ctx.quads)
-        if ctx.borders is not None:
-            _add_border_slope(slope, gradient, ctx.borders, ctx.padding)
-        return slope, None, None, None, None, None, None, None, None
+        rest = (2 - rows, 2 - columns)
+        if convolution.mapped is not None:
+            slope = winograd_conv(gradient, convolution.mapped[1], None, rest)
+        else:
+            slope = _convolve(gradient, convolution.turned, rest, convolution.quads)
+        if convolution.borders is not None:
+            _add_border_slope(slope, gradient, convolution.borders, ctx.padding)
+        return slope, None, None, None, None
 
 
 def quad_kernel(kernel: Tensor) -> Tensor:
@@ -298,24 +321,14 @@ class SquaredError(Function):
 
 def conv_relu(
     x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    turned: Tensor,
+    convolution: Convolution,
     padding: tuple[int, int],
-    relu: bool,
     *,
+    relu: bool = True,
     seen: bool = False,
-    borders: Borders | None = None,
-    quads: Tensor | None = None,
 ) -> Tensor:
-    """Apply `ConvRelu`.
-
-    ``turned`` is the kernel turned round, its channels exchanged; ``seen`` says that a loss keeps
-    the output, so that nothing has to be kept for the ReLU; ``borders`` of the kernel make
-    padding replicate the border of ``x`` instead of being zero; ``quads`` of the turned kernel make
-    the way back to a picture of three channels faster.
-    """
-    y: Tensor = ConvRelu.apply(x, weight, bias, turned, padding, relu, seen, borders, quads)
+    """Apply `ConvRelu`; ``seen``: a loss keeps the output, so nothing is kept for the ReLU."""
+    y: Tensor = ConvRelu.apply(x, convolution, padding, relu, seen)
     return y
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hires import kernels
 from hires.kernels import (
+    Convolution,
     border_kernels,
     conv_relu,
     max_pool,
@@ -42,7 +43,7 @@ def test_conv_relu_equals_torch(padding: tuple[int, int], relu: bool) -> None:
     x, weight, bias = random(2, 3, 7, 6), random(4, 3, 3, 3, seed=1), random(4, seed=2)
     turned = weight.flip(2, 3).transpose(0, 1)
     mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    y = conv_relu(mine, weight, bias, turned, padding, relu)
+    y = conv_relu(mine, Convolution(weight, bias, turned), padding, relu=relu)
     wanted = F.conv2d(theirs, weight, bias, padding=padding)
     wanted = F.relu(wanted) if relu else wanted
     torch.testing.assert_close(y, wanted, rtol=1e-12, atol=1e-12)
@@ -62,7 +63,7 @@ def test_a_replicated_border_equals_a_padded_copy(
     x, weight, bias = random(2, 3, *size), random(4, 3, 3, 3, seed=1), random(4, seed=2)
     turned = weight.flip(2, 3).transpose(0, 1)
     mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    y = conv_relu(mine, weight, bias, turned, padding, True, borders=border_kernels(weight))
+    y = conv_relu(mine, Convolution(weight, bias, turned, border_kernels(weight)), padding)
     rows, columns = padding
     copy = F.pad(theirs, (columns, columns, rows, rows), mode="replicate")
     wanted = F.relu(F.conv2d(copy, weight, bias))
@@ -81,8 +82,8 @@ def test_four_pixels_at_a_time_are_the_same_pixels(
     x, weight, bias = random(2, 3, *size), random(8, 3, 3, 3, seed=1), random(8, seed=2)
     turned = weight.flip(2, 3).transpose(0, 1)
     x.requires_grad_()
-    plain = conv_relu(x, weight, bias, turned, padding, True)
-    quick = conv_relu(x, weight, bias, turned, padding, True, quads=quad_kernel(turned))
+    plain = conv_relu(x, Convolution(weight, bias, turned), padding)
+    quick = conv_relu(x, Convolution(weight, bias, turned, quads=quad_kernel(turned)), padding)
     slope = random(*plain.shape, seed=3)
     found, expected = (torch.autograd.grad(y, x, slope)[0] for y in (quick, plain))
     assert found.shape == expected.shape
@@ -96,7 +97,7 @@ def test_conv_relu_gradcheck(padding: tuple[int, int]) -> None:
     weight, bias = 0.01 * random(3, 2, 3, 3, seed=1), torch.tensor([2.0, -2.0, 3.0]).double()
     turned = weight.flip(2, 3).transpose(0, 1)
     assert torch.autograd.gradcheck(
-        lambda x: conv_relu(x, weight, bias, turned, padding, True), (x,)
+        lambda x: conv_relu(x, Convolution(weight, bias, turned), padding), (x,)
     )
 
 
