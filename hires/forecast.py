@@ -70,7 +70,8 @@ def forecast(
         tiles = studio.plan_tiles(config, rung.size)
         spread = 1.0
         if rates is not None:
-            spread = rates.spread[0 if studio.is_one_tile(config, rung.size) else 1]
+            # A heap fills up over more steps than a probe has time for: never less than planned.
+            spread = max(rates.spread[0 if studio.is_one_tile(config, rung.size) else 1], 1.0)
         taken = round(
             tiles.bytes_needed * spread + bytes_per_pixel(config, studio, rung) * rung.num_pixels
         )

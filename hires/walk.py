@@ -19,7 +19,7 @@ _PIXEL_BYTES = 12
 # As many tensors of the widest layer are alive at once, and one more where a layer is made again.
 _WIDEST_LAYERS = 2
 # Bytes that a CPU's heap takes for a byte that comes and goes, measured: it fragments.
-_HEAP_SLACK = 1.75
+_HEAP_SLACK = 2.25
 # Of what graphs keep on a CPU: what does not fit the arena would scatter over the heap.
 _SPARE_ROOM = 1.08
 
