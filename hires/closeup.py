@@ -233,7 +233,8 @@ def _objective(
     tiles = tuple(Tile(window.place, window.place, (True, True)) for window in windows)
     spare = memory - studio.tile_bytes(tiles[0].core.num_pixels)
     num_small = spare // studio.tile_bytes(tiles[-1].core.num_pixels)
-    plan = TilePlan(tiles, SHOWN, max(min(num_small + 1, len(tiles)), 1), 0)
+    num_kept = max(min(num_small + 1, len(tiles)), 1)
+    plan = TilePlan(tiles, SHOWN, num_kept, 0, remakes=True)  # As `Studio.tile_bytes` counts.
     layers = list(studio.weights.content_layers)
     return Objective(
         studio.network,

@@ -25,6 +25,7 @@ from hires.kernels import (
     max_pool,
     quad_kernel,
     reflect_pad,
+    relu,
 )
 from hires.pixels import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
 from hires.winograd import winograd_kernel, winograd_pays
@@ -327,7 +328,7 @@ class Network(nn.Module):
                 operation = self._convolution(key, padded, fused, seen=f"relu{key}" in wanted)
                 yield (f"relu{key}" if fused else f"conv{key}"), operation
                 if not (fused or pooled_next):
-                    yield f"relu{key}", F.relu
+                    yield f"relu{key}", partial(relu, seen=f"relu{key}" in wanted)
             yield f"pool{b}", partial(max_pool, relu=True) if merged else self._pool
 
     def _convolution(

@@ -75,22 +75,15 @@ class ConvRelu(Function):
             _add_border(y, x, convolution.borders, padding)
         if relu:
             y = y.relu_()
-        if relu and ctx.needs_input_grad[0]:
-            # Whoever looks at the output keeps it already.
-            ctx.save_for_backward(y if seen else pack_positive(y))
-        ctx.convolution, ctx.padding, ctx.seen = convolution, padding, seen
+            _save_switches(ctx, y, seen)
+        ctx.convolution, ctx.padding, ctx.relu = convolution, padding, relu
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient of the input: the masked gradient convolved with the turned kernel."""
-        (gradient,) = gradients
-        for kept in ctx.saved_tensors:
-            if ctx.seen:
-                gradient = torch.ops.aten.threshold_backward(gradient, kept, 0)
-            else:
-                gradient = pass_positive(gradient, kept)
+        gradient = _through_relu(ctx, gradients[0]) if ctx.relu else gradients[0]
         convolution: Convolution = ctx.convolution
         rows, columns = ctx.padding
         rest = (2 - rows, 2 - columns)
@@ -101,6 +94,39 @@ class ConvRelu(Function):
         if convolution.borders is not None:
             _add_border_slope(slope, gradient, convolution.borders, ctx.padding)
         return slope, None, None, None, None
+
+
+class Relu(Function):
+    """A ReLU of its own, where a loss looks at the convolution before it; it keeps bits as well."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, seen: bool) -> Tensor:
+        """Set what is negative in ``x`` (B, C, H, W) to zero."""
+        y = x.relu()
+        _save_switches(ctx, y, seen)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Nothing where the output was zero."""
+        return _through_relu(ctx, gradients[0]), None
+
+
+def _save_switches(ctx: Any, y: Tensor, seen: bool) -> None:
+    """Save which way gradients go through a ReLU, if any will; ``y`` is what came out of it."""
+    ctx.seen = seen
+    if ctx.needs_input_grad[0]:
+        # Whoever looks at the output keeps it already.
+        ctx.save_for_backward(y if seen else pack_positive(y))
+
+
+def _through_relu(ctx: Any, gradient: Tensor) -> Tensor:
+    (kept,) = ctx.saved_tensors
+    if not ctx.seen:
+        return pass_positive(gradient, kept)
+    passed: Tensor = torch.ops.aten.threshold_backward(gradient, kept, 0)
+    return passed
 
 
 def quad_kernel(kernel: Tensor) -> Tensor:
@@ -329,6 +355,12 @@ def conv_relu(
 ) -> Tensor:
     """Apply `ConvRelu`; ``seen``: a loss keeps the output, so nothing is kept for the ReLU."""
     y: Tensor = ConvRelu.apply(x, convolution, padding, relu, seen)
+    return y
+
+
+def relu(x: Tensor, *, seen: bool = False) -> Tensor:
+    """Apply `Relu`; ``seen`` as in `conv_relu`."""
+    y: Tensor = Relu.apply(x, seen)
     return y
 
 

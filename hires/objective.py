@@ -217,10 +217,11 @@ class Objective:
         assert self._gradient is not None
         network, weights, dtype = self.network, self.weights, self.precision.sum_dtype
         device = network.origin.device
-        # The widest map of all is the cheapest: it is made again instead of kept.
+        # The widest map of all is the cheapest: where a loss looks at it, it is made again. Where
+        # none does, its ReLU saves bits, which a layer made again cannot stand in for.
         first = remade_layer(weights.names)
         kept_as: dict[str, AbstractContextManager[object]] = {}
-        if self.plan.remakes:
+        if self.plan.remakes and first in weights.names:
             kept_as[first] = arena.remaking(lambda: self._remake(first, canvas, tile))
         sums: dict[str, Tensor] = {}
         for name, features in network.produce(

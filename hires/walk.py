@@ -96,8 +96,9 @@ def tile_bytes(
 
     Kept are the layers that are looked at, but for `remade_layer` where it is made again, and the
     switches of the others: a bit for each ReLU, a byte for each maximum (other poolings keep what
-    they pool). Besides, the widest point of the backward pass holds a few tensors of the widest
-    layer, the pixels and their gradient; on a CPU counted with what the heap loses between them.
+    they pool, and what they compute on the way). Besides, the widest point of the backward pass
+    holds a few tensors of the widest layer, the pixels and their gradient; on a CPU counted with
+    what the heap loses between them.
     """
     layers = network.layers
     deepest = max(layers[name].multiply_adds for name in names)
@@ -114,12 +115,16 @@ def tile_bytes(
             if remakes:
                 keeps -= {remade_layer(names)}
             kept += len(keeps) * width * dtype.itemsize
-            if i < len(block) and relu not in names:
+            pooled = i == len(block)
+            if relu not in names and not (pooled and network.pooling == "max"):
                 kept += width / 8
-            elif i == len(block) and network.pooling == "max":
+            if pooled and network.pooling == "max":
                 kept += width / 4
-            elif i == len(block) and relu not in names:
-                kept += width * dtype.itemsize
+            elif pooled:
+                maps = (relu not in keeps) + (1.25 if network.pooling == "l2" else 0)
+                kept += maps * width * dtype.itemsize
+            if pooled and f"pool{b}" in names:
+                kept += width / 4 * dtype.itemsize
     besides = (_WIDEST_LAYERS + remakes) * widest * dtype.itemsize + 3 * _PIXEL_BYTES
     if network.origin.device.type == "cpu":
         kept *= _SPARE_ROOM

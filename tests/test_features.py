@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import weakref
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import reference
 import torch
 import torch.nn.functional as F
 from conftest import COMPACT_SHAPE, REFLECT_SHAPE, VGG_SHAPE, random_image, random_weights
+from torch import Tensor
 
 from hires.features import (
     VGG16,
@@ -187,3 +190,60 @@ def test_weights_of_another_architecture_are_refused() -> None:
         Network(COMPACT_SHAPE, weights | {"conv9_9.bias": torch.zeros(3)})
     with pytest.raises(FeaturesError, match=r"'conv1_1.bias' has values that are not finite"):
         Network(COMPACT_SHAPE, weights | {"conv1_1.bias": torch.full((4,), torch.nan)})
+
+
+@pytest.mark.parametrize("padded", list(itertools.product([True, False], [True, False])))
+@pytest.mark.parametrize("shape", [VGG_SHAPE, COMPACT_SHAPE, REFLECT_SHAPE])
+def test_fewer_multiplications_change_nothing(
+    shape: Architecture, padded: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["relu1_1", "conv2_1", "relu3_1"]
+
+    def features_and_slope() -> tuple[Network, list[Tensor]]:
+        network = Network(shape, random_weights(shape))
+        network.prepare("cpu", torch.float64, torch.channels_last)
+        image = random_image(45, 51).requires_grad_()
+        found = list(network(image, names, padded=padded).values())
+        (slope,) = torch.autograd.grad([x.square().sum() for x in found], image)
+        return network, [*found, slope]
+
+    _, wanted = features_and_slope()
+    monkeypatch.setattr("hires.features.winograd_pays", lambda *_: True)
+    network, found = features_and_slope()
+    assert network._mapped == {key for key, _, _ in shape.convolutions()}
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_layers_come_in_the_order_of_the_network() -> None:
+    network = random_network(COMPACT_SHAPE)
+    names = ["relu3_1", "pool1", "conv2_2", "relu1_1", "relu2_2"]
+    found = list(network.produce(random_image(32, 40), names))
+    assert [name for name, _ in found] == ["relu1_1", "pool1", "conv2_2", "relu2_2", "relu3_1"]
+    wanted = network(random_image(32, 40), names)
+    assert list(wanted) == names
+    assert all(torch.equal(features, wanted[name]) for name, features in found)
+
+
+def test_layers_that_nobody_holds_are_freed() -> None:
+    network = random_network(COMPACT_SHAPE)
+    image = random_image(32, 40)
+    alive = [weakref.ref(image)]
+    layers = network.produce(image, ["relu1_1", "relu1_2", "conv2_1", "relu2_1", "pool2"])
+    del image
+    for _, features in layers:
+        assert not any(ref() is not None for ref in alive)
+        alive = [weakref.ref(features)]
+        del features
+
+
+def test_every_layer_is_computed_in_its_context() -> None:
+    entered = []
+
+    def around(layer: str) -> AbstractContextManager[object]:
+        entered.append(layer)
+        return nullcontext()
+
+    network = random_network(COMPACT_SHAPE)
+    list(network.produce(random_image(32, 40), ["conv1_2", "relu2_1"], around=around))
+    assert entered == ["relu1_1", "conv1_2", "pool1", "relu2_1"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -54,6 +56,40 @@ def test_adam_is_pytorchs() -> None:
         reference.step()
     torch.testing.assert_close(mine.canvas, theirs.detach(), rtol=1e-5, atol=1e-6)
     assert mine.canvas.grad is None
+
+
+@pytest.mark.parametrize("beta2", [0.99, 0.999])
+def test_adam_is_pytorchs_fused_one_to_the_bit(beta2: float) -> None:
+    evaluate = towards(canvas_of(seed=1))
+    mine = Adam(
+        canvas_of(), learning_rate=0.02, averaging=0.0, beta2=beta2, epsilon=1e-7, clamp=False
+    )
+    theirs = canvas_of()
+    reference = torch.optim.Adam([theirs], lr=0.02, betas=(0.9, beta2), eps=1e-7, fused=True)
+    for step in range(12):
+        if step == 6:
+            mine.set_learning_rate(0.005)
+            reference.param_groups[0]["lr"] = 0.005
+        mine.step(evaluate)
+        theirs.grad = evaluate(theirs)[1]
+        reference.step()
+        assert torch.equal(mine.canvas, theirs)
+    state = reference.state[theirs]
+    assert mine._moments.keys() == state.keys()
+    assert all(torch.equal(mine._moments[name], state[name]) for name in state)
+
+
+def test_no_compiler_is_imported_for_a_step() -> None:
+    script = (
+        "import sys, torch, hires.engine\n"
+        "from hires.optim import Adam\n"
+        "adam = Adam(torch.ones(1, 3, 4, 4), learning_rate=0.1, averaging=0.9)\n"
+        "adam.step(lambda canvas: (canvas.sum(), torch.ones_like(canvas)))\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert told.strip() == "False"
 
 
 def test_tiny_gradients_of_a_huge_canvas_do_not_slow_it_down() -> None:

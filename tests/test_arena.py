@@ -1,0 +1,203 @@
+"""What graphs keep lies in the arena, once each, and gradients are those of graphs without it."""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hires.arena import Arena
+
+CPU = torch.device("cpu")
+
+
+def arena_of(num_bytes: int = 2**16, lasting: tuple[Tensor, ...] = ()) -> Arena:
+    return Arena(num_bytes, CPU, lasting)
+
+
+def leaf(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator).requires_grad_()
+
+
+def saved(y: Tensor, name: str = "result") -> Tensor:
+    """What the node that made a tensor finds when it asks for what it saved."""
+    found: Tensor = getattr(y.grad_fn, f"_saved_{name}")
+    return found
+
+
+def offset(tensor: Tensor, arena: Arena) -> int:
+    return tensor.data_ptr() - arena._memory.data_ptr()
+
+
+def lies_in(tensor: Tensor, arena: Arena) -> bool:
+    start = offset(tensor, arena)
+    return start >= 0 and start + tensor.nbytes <= arena.num_bytes
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_what_is_saved_lies_in_the_arena(dtype: torch.dtype, layout: torch.memory_format) -> None:
+    arena = arena_of()
+    x = leaf(1, 3, 5, 4).detach().to(dtype).contiguous(memory_format=layout).requires_grad_()
+    with arena.keeping():
+        y = x.exp()
+    kept = saved(y)
+    assert lies_in(kept, arena)
+    assert not lies_in(y, arena)
+    assert torch.equal(kept, y)
+    assert kept.stride() == y.stride()
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert torch.equal(gradient, y)
+
+
+def test_only_what_is_built_inside_is_kept() -> None:
+    arena = arena_of()
+    with arena.keeping():
+        pass
+    y = leaf(7).exp()
+    assert not lies_in(saved(y), arena)
+
+
+def test_what_two_nodes_save_takes_room_once() -> None:
+    arena = arena_of(128)
+    with arena.keeping():
+        y = leaf(20).exp()
+        z = y.square()
+        w = y.sin()
+    assert lies_in(saved(y), arena)
+    places = {kept.data_ptr() for kept in (saved(y), saved(z, "self"), saved(w, "self"))}
+    assert len(places) == 1
+
+
+def test_what_lies_side_by_side_is_aligned_and_apart() -> None:
+    arena = arena_of()
+    with arena.keeping():
+        kept = [saved(leaf(length).exp()) for length in (1, 3, 16, 17, 40)]
+    starts = [offset(tensor, arena) for tensor in kept]
+    assert starts == [0, 64, 128, 192, 320]
+
+
+def test_the_place_of_a_tensor_that_is_gone_is_not_the_tensor() -> None:
+    arena = arena_of()
+    memory = np.arange(6, dtype=np.float32)
+    one = torch.from_numpy(memory)
+    first = arena._keep(one)
+    address = one.data_ptr()
+    del one
+    memory[:] = 7
+    other = torch.from_numpy(memory)
+    assert other.data_ptr() == address
+    second = arena._keep(other)
+    assert first.tolist() == [0, 1, 2, 3, 4, 5]
+    assert second.tolist() == [7] * 6
+
+
+def test_another_view_of_the_same_memory_is_another_tensor() -> None:
+    arena = arena_of()
+    x = torch.arange(12.0).view(3, 4)
+    assert arena._keep(x).data_ptr() == arena._keep(x[:]).data_ptr()
+    rows, flat = arena._keep(x[:2]), arena._keep(x.flatten())
+    assert torch.equal(rows, x[:2])
+    assert torch.equal(flat, x.flatten())
+
+
+def test_lasting_tensors_are_saved_as_they_are() -> None:
+    weight = torch.arange(6.0)
+    arena = arena_of(lasting=(weight,))
+    with arena.keeping():
+        y, z = leaf(6) * weight, leaf(4) * weight[2:]
+    assert saved(y, "other").data_ptr() == weight.data_ptr()
+    assert saved(z, "other").data_ptr() == weight[2:].data_ptr()
+
+
+def test_what_has_gaps_in_memory_stays_where_it_is() -> None:
+    x = torch.arange(12.0).view(3, 4)
+    assert arena_of()._keep(x[:, 1:]).data_ptr() == x[:, 1:].data_ptr()
+
+
+def test_what_does_not_fit_stays_where_it_is() -> None:
+    arena, x = arena_of(200), leaf(20)
+    with arena.keeping():
+        y = x.exp()
+        z = y.sin().exp()
+        small = z.tanh()
+    assert lies_in(saved(y), arena)
+    assert not lies_in(saved(z), arena)
+    assert torch.equal(saved(z), z)
+    (found,) = torch.autograd.grad(small.sum(), x)
+    (wanted,) = torch.autograd.grad(x.exp().sin().exp().tanh().sum(), x)
+    assert torch.equal(found, wanted)
+
+
+def test_an_empty_arena_keeps_nothing() -> None:
+    arena, x = arena_of(0), leaf(5)
+    with arena.keeping():
+        y = x.exp()
+    assert arena.num_bytes == 0
+    assert torch.equal(torch.autograd.grad(y.sum(), x)[0], y)
+
+
+def test_a_cleared_arena_begins_at_its_start() -> None:
+    arena, x = arena_of(64), leaf(16)
+    for scale in (1.0, 2.0):
+        arena.clear()
+        with arena.keeping():
+            y = (x * scale).exp()
+        assert offset(saved(y), arena) == 0
+        assert torch.equal(saved(y), y)
+
+
+def test_a_tensor_of_before_is_kept_anew_after_clearing() -> None:
+    arena, x = arena_of(64), torch.ones(4)
+    arena._keep(x)
+    arena.clear()
+    arena._keep(torch.zeros(16))
+    assert torch.equal(arena._keep(x), x)
+
+
+def test_a_layer_is_made_again_once_for_all_who_saved_it() -> None:
+    arena, x = arena_of(), leaf(9)
+    made: list[weakref.ref[Tensor]] = []
+    grad_modes: list[bool] = []
+
+    def make() -> Tensor:
+        tensor = x.exp()
+        made.append(weakref.ref(tensor))
+        grad_modes.append(torch.is_grad_enabled())
+        return tensor
+
+    with arena.keeping(), arena.remaking(make):
+        y = x.exp()
+        z = y.square() + y.sin()
+    assert not made
+    assert arena._used == 0
+    (found,) = torch.autograd.grad(z.sum(), x)
+    assert grad_modes == [False]
+    assert made[0]() is None
+    plain = x.exp()
+    (wanted,) = torch.autograd.grad((plain.square() + plain.sin()).sum(), x)
+    assert torch.equal(found, wanted)
+
+
+def test_lasting_tensors_are_not_made_again() -> None:
+    weight, x = torch.arange(6.0), leaf(6)
+
+    def make() -> Tensor:
+        raise AssertionError
+
+    with arena_of(lasting=(weight,)).remaking(make):
+        y = x * weight
+    assert torch.equal(torch.autograd.grad(y.sum(), x)[0], weight)
+
+
+def test_the_arena_goes_on_keeping_after_something_was_not_kept() -> None:
+    arena, x = arena_of(), leaf(6)
+    with arena.keeping():
+        with arena.remaking(x.exp):
+            y = x.exp()
+        z = y.exp()
+    assert offset(saved(z), arena) == 0

@@ -1,0 +1,279 @@
+"""Tiles are chosen well, fit the memory, and what is counted for their graphs is enough."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import COMPACT_SHAPE, REFLECT_SHAPE, VGG_SHAPE, random_image, random_weights
+from torch import Tensor
+
+from hires.arena import Arena
+from hires.config import ConfigError
+from hires.features import Architecture, Network, Pooling
+from hires.losses import STYLE_LOSSES
+from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
+from hires.precision import Precision
+from hires.tiling import Tile, grid, round_up
+from hires.walk import (
+    MIN_CORE,
+    TileMemoryError,
+    TilePlan,
+    kept_bytes,
+    plan_tiles,
+    replan,
+    tile_bytes,
+)
+
+CPU = torch.device("cpu")
+NAMES = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+SIZE = (131, 283)
+
+Layers = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def network_of(
+    architecture: Architecture, *, pooling: Pooling = "max", dtype: torch.dtype = torch.float32
+) -> Network:
+    network = Network(architecture, random_weights(architecture), pooling=pooling)
+    return network.prepare(CPU, dtype, torch.channels_last)
+
+
+def planned(
+    size: tuple[int, int], memory: int, names: tuple[str, ...] = NAMES, tile: int | None = None
+) -> TilePlan:
+    network = network_of(COMPACT_SHAPE)
+    return plan_tiles(network, names, size, dtype=torch.float32, memory=memory, tile=tile)
+
+
+def needed_for(tiles: tuple[Tile, ...], num_kept: int, names: tuple[str, ...] = NAMES) -> int:
+    kept, besides = tile_bytes(
+        network_of(COMPACT_SHAPE), names, torch.float32, remakes=len(tiles) > 1
+    )
+    pixels = [tile.padded.num_pixels for tile in tiles]
+    return max(pixels) * besides + kept * max(sum(pixels[len(pixels) - num_kept :]), max(pixels))
+
+
+def work_of(tiles: tuple[Tile, ...], num_kept: int) -> float:
+    """Passes over pixels, of which half of a halo is computed."""
+    pixels = [(tile.core.num_pixels + tile.padded.num_pixels) / 2 for tile in tiles]
+    return 2 * sum(pixels) + sum(pixels[: len(tiles) - num_kept])
+
+
+def least_work(size: tuple[int, int], memory: int) -> float:
+    """Of all cores and all numbers of kept graphs that fit a memory."""
+    halo, alignment = network_of(COMPACT_SHAPE).reach(NAMES)
+    found = []
+    for core in range(round_up(MIN_CORE, alignment), round_up(max(size), alignment) + 1, alignment):
+        tiles = grid(size, core=core, halo=halo, alignment=alignment)
+        kept, besides = tile_bytes(
+            network_of(COMPACT_SHAPE), NAMES, torch.float32, remakes=len(tiles) > 1
+        )
+        pixels = [tile.padded.num_pixels for tile in tiles]
+        for num_kept in range(len(tiles), 0, -1):
+            graphs = max(sum(pixels[len(pixels) - num_kept :]), max(pixels))
+            if max(pixels) * besides + kept * graphs <= memory:
+                found.append(work_of(tiles, num_kept))
+                break
+    return min(found)
+
+
+def test_a_canvas_that_fits_is_one_tile() -> None:
+    (whole,) = grid(SIZE, core=1024, halo=1, alignment=8)
+    memory = needed_for((whole,), 1)
+    plan = planned(SIZE, memory)
+    assert plan == TilePlan((whole,), round_up(max(SIZE), 8), 1, memory, remakes=False)
+    assert len(planned(SIZE, memory - 1).tiles) > 1
+
+
+@pytest.mark.parametrize("size", [(300, 420), (640, 200), (511, 769)])
+@pytest.mark.parametrize("share", [0.2, 0.3, 0.5, 0.8, 0.95, 1.0])
+def test_no_other_core_has_clearly_less_work(size: tuple[int, int], share: float) -> None:
+    (whole,) = grid(size, core=1024, halo=1, alignment=8)
+    memory = int(needed_for((whole,), 1) * share)
+    plan = planned(size, memory)
+    # Not every core is tried, only one in steps of six percent.
+    assert work_of(plan.tiles, plan.num_kept) <= 1.02 * least_work(size, memory)
+    assert plan.bytes_needed == needed_for(plan.tiles, plan.num_kept)
+    assert plan.bytes_needed <= memory
+    assert plan.remakes == (len(plan.tiles) > 1)
+
+
+def test_all_graphs_are_kept_where_the_memory_allows_it() -> None:
+    tiles = planned(SIZE, 2**40, tile=64).tiles
+    memory = needed_for(tiles, len(tiles))
+    assert planned(SIZE, memory, tile=64) == TilePlan(tiles, 64, len(tiles), memory, remakes=True)
+    fewer = planned(SIZE, memory - 1, tile=64)
+    assert (fewer.tiles, fewer.num_kept) == (tiles, len(tiles) - 1)
+
+
+def test_a_budget_too_small_for_a_tile_is_refused_with_one_that_is_enough() -> None:
+    with pytest.raises(TileMemoryError, match="--memory 1 B is too small") as error:
+        planned((511, 769), 1)
+    needed = error.value.needed
+    assert planned((511, 769), needed).bytes_needed == needed
+    with pytest.raises(TileMemoryError):
+        planned((511, 769), needed - 1)
+
+
+def test_a_picture_that_the_deepest_layer_cannot_see_is_refused() -> None:
+    with pytest.raises(ConfigError, match="too small for the layers at 283x7"):
+        planned((7, 283), 2**40)
+
+
+def test_the_tiles_of_an_earlier_run() -> None:
+    network, plan = network_of(COMPACT_SHAPE), planned(SIZE, 2**40, tile=64)
+    assert replan(network, NAMES, SIZE, plan, core=64, num_kept=plan.num_kept) is plan
+    smaller = replan(network, NAMES, SIZE, plan, core=32, num_kept=2)
+    wanted = planned(SIZE, 2**40, tile=32)
+    assert (smaller.tiles, smaller.core, smaller.num_kept) == (wanted.tiles, 32, 2)
+    assert smaller.remakes
+
+
+LAYERS: list[Layers] = [
+    (("relu1_1", "relu2_1", "relu3_1"), ("relu2_2",)),
+    (("relu1_1", "relu2_1"), ("relu1_1",)),
+    (("relu2_1", "relu3_1"), ("relu2_2",)),
+    (("conv1_1", "conv2_1", "conv3_1"), ("conv2_2",)),
+    (("conv1_1", "relu1_1", "conv2_2"), ("relu2_2",)),
+    (("relu1_1", "relu3_1"), ("pool1", "pool2")),
+    ((), ("relu2_2",)),
+]
+SHAPES = {"vgg19": VGG_SHAPE, "compact": COMPACT_SHAPE, "reflect": REFLECT_SHAPE}
+CASES = [
+    *itertools.product(["vgg19", "compact"], LAYERS, ["max"]),
+    *itertools.product(["reflect"], [LAYERS[0], LAYERS[3], LAYERS[5]], ["max", "average", "l2"]),
+    *itertools.product(["compact"], [LAYERS[0], LAYERS[3], LAYERS[5]], ["average", "l2"]),
+]
+
+
+def objective_of(
+    shape: str,
+    layers: Layers,
+    pooling: Pooling,
+    *,
+    style_loss: str = "gram",
+    dtype: torch.dtype = torch.float32,
+    tile: int | None = 64,
+) -> Objective:
+    architecture = SHAPES[shape]
+    style, content = (dict.fromkeys(names, 1.0) for names in layers)
+    weights = Weights(
+        style_loss=STYLE_LOSSES[style_loss],
+        style_layers=style,
+        content_layers=content,
+        style=3,
+        content=2,
+        tv=1,
+    )
+    network, precision = network_of(architecture, pooling=pooling, dtype=dtype), Precision(dtype)
+    plan = plan_tiles(network, weights.names, SIZE, dtype=dtype, memory=2**40, tile=tile)
+    picture, target = (random_image(*SIZE, seed=seed).float() for seed in (1, 2))
+    return Objective(
+        network,
+        weights,
+        style=measure_style(network, target, list(style), plan, precision),
+        content=measure_content(network, picture, list(content), plan, CPU),
+        plan=plan,
+        precision=precision,
+    )
+
+
+def evaluate(objective: Objective) -> Evaluation:
+    found = objective(random_image(*SIZE, seed=3).float())
+    return replace(found, gradient=found.gradient.clone())
+
+
+@pytest.fixture
+def left_outside(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
+    """Shapes of what graphs saved and the arena did not take."""
+    found: list[torch.Size] = []
+    keep = Arena._keep
+
+    def watched(arena: Arena, tensor: Tensor) -> Tensor:
+        kept = keep(arena, tensor)
+        if kept is tensor and not arena._lasts(tensor):
+            found.append(tensor.shape)
+        return kept
+
+    monkeypatch.setattr(Arena, "_keep", watched)
+    return found
+
+
+@pytest.mark.parametrize(("shape", "layers", "pooling"), CASES, ids=str)
+def test_the_arena_holds_all_that_graphs_keep_and_remaking_changes_nothing(
+    shape: str, layers: Layers, pooling: Pooling, left_outside: list[torch.Size]
+) -> None:
+    objective = objective_of(shape, layers, pooling)
+    plan, found = objective.plan, []
+    for remakes, num_kept in itertools.product((False, True), (0, 2, len(plan.tiles))):
+        objective.plan = replace(plan, remakes=remakes, num_kept=num_kept)
+        found.append(evaluate(objective))
+        assert not left_outside
+    for kept, remade in zip(found[:3], found[3:], strict=True):
+        assert torch.equal(kept.loss, remade.loss)
+        assert torch.equal(kept.gradient, remade.gradient)
+
+
+@pytest.mark.parametrize("style_loss", STYLE_LOSSES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_arena_is_large_enough_for_every_loss(
+    style_loss: str, dtype: torch.dtype, left_outside: list[torch.Size]
+) -> None:
+    objective = objective_of("compact", LAYERS[0], "max", style_loss=style_loss, dtype=dtype)
+    evaluate(objective)
+    objective.plan = replace(objective.plan, remakes=False)
+    evaluate(objective)
+    assert not left_outside
+
+
+def test_the_arena_is_not_much_larger_than_it_need_be() -> None:
+    objective = objective_of("compact", LAYERS[0], "max", tile=None)
+    evaluate(objective)
+    arena = objective._arena
+    assert arena is not None
+    names, dtype = objective.weights.names, objective.precision.dtype
+    assert arena.num_bytes == kept_bytes(objective.network, names, dtype, objective.plan)
+    assert 0.8 * arena.num_bytes < arena._used < arena.num_bytes
+
+
+@pytest.mark.parametrize("num_kept", [0, 2, 100])
+def test_an_evaluation_again_is_the_same(num_kept: int) -> None:
+    objective = objective_of("compact", LAYERS[0], "max")
+    objective.plan = replace(objective.plan, num_kept=min(num_kept, len(objective.plan.tiles)))
+    first, second = evaluate(objective), evaluate(objective)
+    assert torch.equal(first.loss, second.loss)
+    assert torch.equal(first.gradient, second.gradient)
+
+
+def test_an_evaluation_that_broke_off_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    objective = objective_of("compact", LAYERS[0], "max")
+    wanted = evaluate(objective)
+    produce, calls = Network.produce, itertools.count(1)
+
+    def interrupted(
+        network: Network, image: Tensor, names: tuple[str, ...], **arguments: object
+    ) -> Iterator[tuple[str, Tensor]]:
+        stops = next(calls) == 3
+        for name, features in produce(network, image, names, **arguments):  # type: ignore[arg-type]
+            if stops and name == "relu2_1":
+                raise KeyboardInterrupt
+            yield name, features
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Network, "produce", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(objective)
+    assert torch.is_grad_enabled()
+    found = evaluate(objective)
+    assert torch.equal(found.gradient, wanted.gradient)
+    # No hook is left over either.
+    x = torch.ones(3).requires_grad_()
+    y = x.exp()
+    kept: Tensor = y.grad_fn._saved_result  # type: ignore[union-attr]
+    assert kept.data_ptr() == y.data_ptr()
