@@ -71,7 +71,7 @@ def forecast(
         spread = 1.0
         if rates is not None:
             # A heap fills up over more steps than a probe has time for: never less than planned.
-            spread = max(rates.spread[0 if studio.is_one_tile(config, rung.size) else 1], 1.0)
+            spread = max(rates.spread[0 if len(tiles.tiles) == 1 else 1], 1.0)
         taken = round(
             tiles.bytes_needed * spread + bytes_per_pixel(config, studio, rung) * rung.num_pixels
         )
@@ -102,7 +102,7 @@ def bytes_per_pixel(config: Config, studio: Studio, rung: Rung) -> float:
 def _seconds(config: Config, studio: Studio, rung: Rung, tiles: TilePlan, rates: Rates) -> float:
     """Seconds of a rung: its targets, then its steps."""
     step = _whole_step(rung.num_pixels, rates)
-    if step is None or not studio.is_one_tile(config, rung.size):
+    if step is None or len(tiles.tiles) > 1:
         step = _tiled_step(rung.num_pixels, tiles, rates)
     looked_at = sum(tile.padded.num_pixels for tile in tiles.tiles)
     for size in rung.style_sizes:

@@ -427,8 +427,8 @@ def _bands(features: Tensor, window: tuple[slice, slice]) -> Iterator[tuple[slic
     a time is faster and leaner.
     """
     rows, columns = _spans(features, window)
-    block = _BLOCK if features.device.type == "cpu" else 64 * _BLOCK
-    step = max(block // (features.shape[1] * max(columns.stop - columns.start, 1)), 1)
+    row = features.shape[1] * max(columns.stop - columns.start, 1)
+    step = max(_at_a_time(features.device) // row, 1)
     for start in range(rows.start, rows.stop, step):
         yield slice(start, min(start + step, rows.stop)), columns
 
@@ -441,6 +441,11 @@ _BLOCK = 2**20
 _ABREAST = 2**13
 # Up to this many channels a float32 product costs no more than the memory traffic around it.
 _NARROW = 32
+
+
+def _at_a_time(device: torch.device) -> int:
+    """Elements that are summed in one go: a GPU wants more of them."""
+    return _BLOCK if device.type == "cpu" else 64 * _BLOCK
 
 
 def column_sums(rows: Tensor, dtype: torch.dtype) -> Tensor:
@@ -470,7 +475,7 @@ def row_sums(rows: Tensor, dtype: torch.dtype, *, exact: bool) -> tuple[Tensor, 
     cast = half and (exact or num_channels <= _NARROW)
     total = torch.zeros(num_channels, dtype=dtype, device=rows.device)
     product = torch.zeros(num_channels, num_channels, dtype=dtype, device=rows.device)
-    step = max((_BLOCK if rows.device.type == "cpu" else 64 * _BLOCK) // num_channels, 1)
+    step = max(_at_a_time(rows.device) // num_channels, 1)
     for block in torch.split(rows, step):
         if rows.is_cuda and half:
             total += block.sum(0, dtype=torch.float32)

@@ -250,7 +250,7 @@ class Objective:
         made: Tensor = self.network(pixels, [layer], padded=tile.bordered)[layer]
         return made
 
-    def _cleared_arena(self) -> Arena:
+    def _room(self) -> Arena:
         """Where graphs keep what they keep; on a GPU, whose allocator does not scatter, nowhere."""
         device = self.network.origin.device
         num_bytes = 0
@@ -262,14 +262,14 @@ class Objective:
             self._arena = None  # The old one makes room.
             lasting = [*self.network.buffers(), *self.content.values()]
             self._arena = Arena(num_bytes, device, lasting)
-        self._arena.clear()
         return self._arena
 
     def _measure(self, canvas: Tensor) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
         """Add up the sums of all tiles; also return those of the last few, with their graphs."""
         sums: dict[str, Tensor] = {}
         kept: list[dict[str, Tensor]] = []
-        arena = self._cleared_arena()
+        arena = self._room()
+        arena.clear()
         for i, tile in enumerate(self.plan.tiles):
             keep = i >= len(self.plan.tiles) - self.plan.num_kept
             with torch.set_grad_enabled(keep), arena.keeping():
@@ -314,11 +314,12 @@ class Objective:
         scale = _scale(canvas, self.weights)
         slopes = [slope * scale for slope in cotangents.values()]
         repainted = self.plan.tiles[: len(self.plan.tiles) - len(kept)]
+        arena = self._room()
         while kept:
             sums = kept.pop()
             torch.autograd.backward([sums[name] for name in cotangents], slopes)
         for tile in repainted:
-            arena = self._cleared_arena()
+            arena.clear()
             with torch.enable_grad(), arena.keeping():
                 sums = self._forward(canvas, tile, arena)
             torch.autograd.backward([sums[name] for name in cotangents], slopes)
