@@ -230,9 +230,9 @@ def _objective(
     if content.shape[2] > rung.size[0]:
         content = resize(content, rung.size)
     picture = _collage(windows, rung.size, content)
-    tiles = tuple(Tile(window.place, window.place, (True, True)) for window in windows)
-    spare = memory - studio.tile_bytes(tiles[0].core.num_pixels)
-    num_small = spare // studio.tile_bytes(tiles[-1].core.num_pixels)
+    tiles = tuple(Tile(window.place) for window in windows)
+    spare = memory - studio.tile_bytes(tiles[0].region.num_pixels)
+    num_small = int(spare // studio.tile_bytes(tiles[-1].region.num_pixels))
     num_kept = max(min(num_small + 1, len(tiles)), 1)
     plan = TilePlan(tiles, SHOWN, num_kept, 0, remakes=True)  # As `Studio.tile_bytes` counts.
     layers = list(studio.weights.content_layers)

@@ -150,7 +150,7 @@ def _evaluate(
 def _tiles(network: Network, weights: Weights, size: tuple[int, int], tile: int | None) -> TilePlan:
     """Tiles of which one graph is kept: both ways of painting a tile are tried."""
     plan = plan_tiles(network, weights.names, size, dtype=network.dtype, memory=2**40, tile=tile)
-    return TilePlan(plan.tiles, plan.core, num_kept=1, bytes_needed=plan.bytes_needed)
+    return TilePlan(plan.tiles, plan.side, num_kept=1, bytes_needed=plan.bytes_needed)
 
 
 def _scene(size: tuple[int, int], seed: int) -> Tensor:

@@ -126,7 +126,7 @@ class Progress:
             seconds=self.seconds,
             loss=float(now.loss),
             terms={name: float(value) for name, value in now.terms.items()},
-            tiles=(now.plan.core, now.plan.num_kept),
+            tiles=(now.plan.side, now.plan.num_kept),
             state=now.optimizer.state(),
         )
 
@@ -161,12 +161,11 @@ class Studio:
             tile=config.tile,
         )
 
-    def tile_bytes(self, num_pixels: int) -> int:
-        """Bytes planned for one tile of several, of so many padded pixels, with its graph kept."""
-        kept, besides = tile_bytes(
-            self.network, self.weights.names, self.precision.dtype, remakes=True
+    def tile_bytes(self, num_pixels: int) -> float:
+        """Bytes planned for one tile of several, of so many pixels, with its graph kept."""
+        return num_pixels * sum(
+            tile_bytes(self.network, self.weights.names, self.precision.dtype, remakes=True)
         )
-        return num_pixels * (kept + besides)
 
     def is_one_tile(self, config: Config, size: tuple[int, int]) -> bool:
         """Whether a picture of ``(height, width)`` is a single tile."""
@@ -343,13 +342,13 @@ def _stand(studio: Studio, config: Config, rungs: Sequence[Rung], snapshot: Snap
     optimizer = restored(mapped(snapshot.state, lambda tensor: tensor.to(studio.device)))
     if _size(optimizer.canvas) != rung.size or snapshot.iteration > rung.num_iterations:
         raise SnapshotError("the snapshot is that of another ladder")
-    core, num_kept = snapshot.tiles
+    side, num_kept = snapshot.tiles
     plan = replan(
         studio.network,
         studio.weights.names,
         rung.size,
         studio.plan_tiles(config, rung.size),
-        core=core,
+        side=side,
         num_kept=num_kept,
     )
     number = partial(torch.tensor, dtype=torch.float64)

@@ -28,6 +28,7 @@ from hires.kernels import (
     relu,
 )
 from hires.pixels import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
+from hires.seams import TileSeams
 from hires.winograd import winograd_kernel, winograd_pays
 
 PaddingMode = Literal["zeros", "reflect", "replicate"]
@@ -262,15 +263,14 @@ class Network(nn.Module):
         return self.reach(names)[1] * (2 if "reflect" in paddings else 1)
 
     def forward(
-        self, image: Tensor, names: Sequence[str], *, padded: tuple[bool, bool] = (True, True)
+        self, image: Tensor, names: Sequence[str], *, seams: TileSeams | None = None
     ) -> dict[str, Tensor]:
         """Compute the named layers.
 
         Args:
-            image: (B, 3, H, W) float, sRGB in [0, 1].
+            image: (B, 3, H, W) float, sRGB in [0, 1]; of a tile what it reads.
             names: layers wanted; nothing beyond the last of them is computed.
-            padded: whether rows and columns are padded by each convolution (at the border of the
-                canvas) or shrink by one pixel on both sides (inside of the canvas).
+            seams: what it exchanges with its neighbours, if it is one tile (B = 1) of several.
 
         Returns:
             The features (B, C, about H/stride, about W/stride) in the network's dtype.
@@ -278,7 +278,7 @@ class Network(nn.Module):
         Raises:
             FeaturesError: for an unknown layer.
         """
-        found = dict(self.produce(image, names, padded=padded))
+        found = dict(self.produce(image, names, seams=seams))
         return {name: found[name] for name in names}
 
     def produce(
@@ -286,7 +286,7 @@ class Network(nn.Module):
         image: Tensor,
         names: Sequence[str],
         *,
-        padded: tuple[bool, bool] = (True, True),
+        seams: TileSeams | None = None,
         around: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
     ) -> Iterator[tuple[str, Tensor]]:
         """Yield the named layers as soon as they are computed; see `forward`.
@@ -297,7 +297,7 @@ class Network(nn.Module):
         Args:
             image: see `forward`.
             names: see `forward`.
-            padded: see `forward`.
+            seams: see `forward`.
             around: a context for the name of each layer, entered while the layer is computed.
         """
         self.check_layers(names)
@@ -306,7 +306,7 @@ class Network(nn.Module):
         x = image.to(wide) - self.origin.to(wide)
         x = x.to(self.dtype, memory_format=torch.channels_last)
         del image  # Whoever else holds no reference to it gets its memory back.
-        for layer, operation in self._operations(set(names), padded):
+        for layer, operation in self._operations(set(names), seams):
             with around(layer):
                 x = operation(x)
             if layer in missing:
@@ -316,25 +316,30 @@ class Network(nn.Module):
                 return
 
     def _operations(
-        self, wanted: set[str], padded: tuple[bool, bool]
+        self, wanted: set[str], seams: TileSeams | None
     ) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
         for b, block in enumerate(self.architecture.blocks, start=1):
             # What nobody looks at between a convolution and a max pooling needs no ReLU of its own.
             merged = self.pooling == "max" and f"relu{b}_{len(block)}" not in wanted
             for i in range(1, len(block) + 1):
                 key = f"{b}_{i}"
+                if seams is not None:
+                    padding = self._padding_mode(key)
+                    yield f"join{key}", partial(seams.join, key=key, padding=padding)
                 pooled_next = merged and i == len(block)
                 fused = f"conv{key}" not in wanted and not pooled_next
-                operation = self._convolution(key, padded, fused, seen=f"relu{key}" in wanted)
+                cut = (False, False) if seams is None else seams.tile.is_cut
+                operation = self._convolution(key, cut, fused, seen=f"relu{key}" in wanted)
                 yield (f"relu{key}" if fused else f"conv{key}"), operation
                 if not (fused or pooled_next):
                     yield f"relu{key}", partial(relu, seen=f"relu{key}" in wanted)
             yield f"pool{b}", partial(max_pool, relu=True) if merged else self._pool
 
     def _convolution(
-        self, key: str, padded: tuple[bool, bool], relu: bool, *, seen: bool
+        self, key: str, cut: tuple[bool, bool], relu: bool, *, seen: bool
     ) -> Callable[[Tensor], Tensor]:
-        mode, (rows, columns) = self._padding_mode(key), map(int, padded)
+        """A convolution; along axes that are cut, its input has been extended already."""
+        mode, (rows, columns) = self._padding_mode(key), (int(not is_cut) for is_cut in cut)
         convolution = self._laid_out(key)
 
         def apply(x: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ def forecast(
                 tiles=tiles,
                 host_bytes=program + taken if on_host else program,
                 device_bytes=None if on_host else taken,
-                seconds=None if rates is None else _seconds(config, studio, rung, tiles, rates),
+                seconds=None if rates is None else _seconds(rung, tiles, rates),
             )
         )
     return tuple(found)
@@ -99,14 +99,12 @@ def bytes_per_pixel(config: Config, studio: Studio, rung: Rung) -> float:
     return state_bytes(config, rung.index) + content_bytes(studio) + CANVAS_BYTES
 
 
-def _seconds(config: Config, studio: Studio, rung: Rung, tiles: TilePlan, rates: Rates) -> float:
+def _seconds(rung: Rung, tiles: TilePlan, rates: Rates) -> float:
     """Seconds of a rung: its targets, then its steps."""
     step = _whole_step(rung.num_pixels, rates)
     if step is None or len(tiles.tiles) > 1:
         step = _tiled_step(rung.num_pixels, tiles, rates)
-    looked_at = sum(tile.padded.num_pixels for tile in tiles.tiles)
-    for size in rung.style_sizes:
-        looked_at += sum(t.padded.num_pixels for t in studio.plan_tiles(config, size).tiles)
+    looked_at = rung.num_pixels + sum(height * width for height, width in rung.style_sizes)
     return rung.num_iterations * step * _RECORDING + looked_at * rates.forward
 
 
@@ -126,9 +124,9 @@ def _whole_step(num_pixels: int, rates: Rates) -> float | None:
 
 def _tiled_step(num_pixels: int, tiles: TilePlan, rates: Rates) -> float:
     """Seconds of a step that walks tiles, all of them twice but for those whose graphs are kept."""
-    padded = [tile.padded.num_pixels for tile in tiles.tiles]
-    repainted = sum(padded[: len(padded) - min(tiles.num_kept, len(padded))])
-    walked = rates.both * sum(padded) + rates.forward * repainted
+    pixels = [tile.region.num_pixels for tile in tiles.tiles]
+    repainted = sum(pixels[: len(pixels) - min(tiles.num_kept, len(pixels))])
+    walked = rates.both * num_pixels + rates.forward * repainted
     return rates.fixed + walked + rates.outside * num_pixels
 
 

@@ -137,10 +137,10 @@ class Judge:
         """Mean over the pictures of the weighted mean over layers."""
         function = STYLE_LOSSES[self.config.style_loss]
         exact, total = function in CENTRED_LOSSES, sum(self.style_layers.values())
-        whole, parts = (slice(None), slice(None)), []
+        parts = []
         for name, weight in self.style_layers.items():
             for picture in torch.split(found[name], 1):
-                moments = measure(picture, whole, self.precision.sum_dtype, exact=exact)
+                moments = measure(picture, self.precision.sum_dtype, exact=exact)
                 parts.append(weight / total * function(moments, self.targets[name]))
         return torch.stack(parts).sum() / len(next(iter(found.values())))
 

@@ -8,7 +8,6 @@ gradients meet in one layout.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -144,13 +143,17 @@ def quad_kernel(kernel: Tensor) -> Tensor:
 
 
 def _convolve(x: Tensor, kernel: Tensor, padding: tuple[int, int], quads: Tensor | None) -> Tensor:
-    """Convolve with a kernel, four pixels at a time where its `quad_kernel` is given and fits."""
-    height, width = (length + 2 * pad - 2 for length, pad in zip(x.shape[2:], padding, strict=True))
-    if quads is None or height % 2 or width % 2:
+    """Convolve with a kernel, four pixels at a time where its `quad_kernel` is given."""
+    if quads is None:
         return F.conv2d(x, kernel, padding=padding)
-    found = F.conv2d(x, quads, stride=2, padding=padding)
-    parts = found.view(len(x), 2, 2, -1, height // 2, width // 2)
-    return parts.permute(0, 3, 4, 1, 5, 2).reshape(len(x), -1, height, width)
+    # An odd number of lines is computed with one more before the first.
+    odd = [length % 2 for length in x.shape[2:]]
+    rows, columns = (pad + more for pad, more in zip(padding, odd, strict=True))
+    found = F.conv2d(x, quads, stride=2, padding=(rows, columns))
+    height, width = found.shape[2:]
+    parts = found.view(len(x), 2, 2, -1, height, width)
+    slope = parts.permute(0, 3, 4, 1, 5, 2).reshape(len(x), -1, 2 * height, 2 * width)
+    return slope[:, :, odd[0] :, odd[1] :]
 
 
 def border_kernels(weight: Tensor) -> Borders:
@@ -279,70 +282,51 @@ class MaxPool2x2(Function):
 
 
 class MomentSums(Function):
-    """``Σf`` and ``Σf fᵀ`` over a window of features, in one node."""
+    """``Σf`` and ``Σf fᵀ`` of features, in one node."""
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, window: tuple[slice, slice], dtype: torch.dtype, exact: bool
+        ctx: Any, features: Tensor, dtype: torch.dtype, exact: bool
     ) -> tuple[Tensor, Tensor]:
-        """Sum ``features[..., *window]`` of (1, C, H, W) to (C,) and (C, C) in ``dtype``."""
+        """Sum (1, C, H, W) to (C,) and (C, C) in ``dtype``."""
         ctx.save_for_backward(features)
-        ctx.window = window
-        num_channels = features.shape[1]
-        total = torch.zeros(num_channels, dtype=dtype, device=features.device)
-        product = torch.zeros(num_channels, num_channels, dtype=dtype, device=features.device)
-        for band in _bands(features, window):
-            part, parts = row_sums(as_rows(features, band), dtype, exact=exact)
-            total += part
-            product += parts
-        return total, product
+        return row_sums(as_rows(features), dtype, exact=exact)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """``f (Ḡ + Ḡᵀ) + ḡ`` inside the window, nothing outside."""
+        """``f (Ḡ + Ḡᵀ) + ḡ``."""
         total, product = gradients
         (features,) = ctx.saved_tensors
         # The matrix is symmetric, so it does not matter that `linear` transposes it.
         matrix, shift = (product + product.T).to(features.dtype), total.to(features.dtype)
-        gradient = _zeros_around(features, ctx.window)
-        for band in _bands(features, ctx.window):
-            place = gradient[0, :, *band].permute(1, 2, 0)
-            place.copy_(F.linear(as_rows(features, band), matrix, shift).view(place.shape))
-        return gradient, None, None, None
+        slope = F.linear(as_rows(features), matrix, shift)
+        height, width = features.shape[2:]
+        return slope.view(1, height, width, -1).permute(0, 3, 1, 2), None, None
 
 
 class SquaredError(Function):
-    """Sum of squared differences between a window of features and a target, in one node."""
+    """Sum of squared differences between features and a target, in one node."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        features: Tensor,
-        window: tuple[slice, slice],
-        target: Tensor,
-        dtype: torch.dtype,
-    ) -> Tensor:
-        """Compare ``features[..., *window]`` (1, C, h, w) with ``target`` of that shape."""
+    def forward(ctx: Any, features: Tensor, target: Tensor, dtype: torch.dtype) -> Tensor:
+        """Compare (1, C, H, W) with a target of that shape."""
         wide = torch.promote_types(features.dtype, torch.float32)
         target = target.to(features.dtype)
         # Both are kept by others: their difference is made again rather than kept as well.
         ctx.save_for_backward(features)
-        ctx.window, ctx.target = window, target
-        flat = (features[..., *window] - target).to(wide).flatten()
+        ctx.target = target
+        flat = (features - target).to(wide).flatten()
         return torch.dot(flat, flat).to(dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """``2 (f - target)`` inside the window, nothing outside."""
+        """``2 (f - target)``."""
         (gradient,) = gradients
         (features,) = ctx.saved_tensors
-        slope = _zeros_around(features, ctx.window)
-        place = slope[..., *ctx.window]
-        torch.sub(features[..., *ctx.window], ctx.target, out=place)
-        place.mul_((2 * gradient).to(features.dtype))
-        return slope, None, None, None
+        slope = torch.sub(features, ctx.target, out=torch.empty_like(features))
+        return slope.mul_((2 * gradient).to(features.dtype)), None, None
 
 
 def conv_relu(
@@ -376,61 +360,21 @@ def max_pool(x: Tensor, *, relu: bool = False) -> Tensor:
     return y
 
 
-def moment_sums(
-    features: Tensor, window: tuple[slice, slice], dtype: torch.dtype, *, exact: bool
-) -> tuple[Tensor, Tensor]:
+def moment_sums(features: Tensor, dtype: torch.dtype, *, exact: bool) -> tuple[Tensor, Tensor]:
     """Apply `MomentSums`."""
-    sums: tuple[Tensor, Tensor] = MomentSums.apply(features, window, dtype, exact)
+    sums: tuple[Tensor, Tensor] = MomentSums.apply(features, dtype, exact)
     return sums
 
 
-def squared_error(
-    features: Tensor, window: tuple[slice, slice], target: Tensor, dtype: torch.dtype
-) -> Tensor:
+def squared_error(features: Tensor, target: Tensor, dtype: torch.dtype) -> Tensor:
     """Apply `SquaredError`."""
-    total: Tensor = SquaredError.apply(features, window, target, dtype)
+    total: Tensor = SquaredError.apply(features, target, dtype)
     return total
 
 
-def as_rows(features: Tensor, window: tuple[slice, slice]) -> Tensor:
-    """View (or copy) a window of (1, C, H, W) features as (N, C), one row per position."""
-    return features[0, :, *window].permute(1, 2, 0).reshape(-1, features.shape[1])
-
-
-def _zeros_around(like: Tensor, window: tuple[slice, slice]) -> Tensor:
-    """A tensor like (B, C, H, W) whose window is still to be written; around it are zeros."""
-    rows, columns = _spans(like, window)
-    framed = torch.empty_like(like)
-    for frame in (
-        framed[:, :, : rows.start],
-        framed[:, :, rows.stop :],
-        framed[:, :, rows, : columns.start],
-        framed[:, :, rows, columns.stop :],
-    ):
-        frame.zero_()
-    return framed
-
-
-def _spans(features: Tensor, window: tuple[slice, slice]) -> tuple[slice, slice]:
-    """The window of (B, C, H, W) with its bounds written out."""
-    rows, columns = (
-        slice(*part.indices(length)[:2])
-        for part, length in zip(window, features.shape[2:], strict=True)
-    )
-    return rows, columns
-
-
-def _bands(features: Tensor, window: tuple[slice, slice]) -> Iterator[tuple[slice, slice]]:
-    """Cut a window of (1, C, H, W) into bands of whole rows that a processor's cache holds.
-
-    A window inside of the features is no matrix of rows in memory: it has to be copied, and less at
-    a time is faster and leaner.
-    """
-    rows, columns = _spans(features, window)
-    row = features.shape[1] * max(columns.stop - columns.start, 1)
-    step = max(_at_a_time(features.device) // row, 1)
-    for start in range(rows.start, rows.stop, step):
-        yield slice(start, min(start + step, rows.stop)), columns
+def as_rows(features: Tensor) -> Tensor:
+    """View (or copy) (1, C, H, W) features as (N, C), one row per position."""
+    return features[0].permute(1, 2, 0).reshape(-1, features.shape[1])
 
 
 # Elements per partial sum. A float32 sum over a million positions loses three digits; partial sums

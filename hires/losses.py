@@ -74,19 +74,16 @@ class Moments:
         return square_roots((self.covariance + self.ridge).detach())[0]
 
 
-def measure(
-    features: Tensor, window: tuple[slice, slice], dtype: torch.dtype, *, exact: bool
-) -> Moments:
-    """Moments of ``features[..., *window]``, differentiable.
+def measure(features: Tensor, dtype: torch.dtype, *, exact: bool) -> Moments:
+    """Moments of features, differentiable.
 
     Args:
         features: (1, C, H, W), any float dtype.
-        window: rows and columns to count.
         dtype: type of the sums.
         exact: whether products of half-precision features stay unrounded, as covariances need.
     """
-    total, product = moment_sums(features, window, dtype, exact=exact)
-    height, width = features[0, 0, *window].shape
+    total, product = moment_sums(features, dtype, exact=exact)
+    height, width = features.shape[2:]
     return Moments(height * width, total, product)
 
 

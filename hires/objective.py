@@ -9,7 +9,7 @@ ordinary pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,13 +25,13 @@ from hires.features import Network
 from hires.kernels import squared_error
 from hires.losses import CENTRED_LOSSES, SUMMED_LOSSES, Moments, StyleLoss, measure
 from hires.precision import Precision, fp32_island
+from hires.seams import Seams, TileSeams
 from hires.tiling import Region, Tile, bands, grid, round_up
 from hires.variation import VARIATIONS
 from hires.walk import (
-    MIN_CORE,
+    MIN_TILE,
     TilePlan,
     canvas_window,
-    feature_window,
     kept_bytes,
     remade_layer,
 )
@@ -145,6 +145,7 @@ class Objective:
         self._divisors = {name: weights.content_divisor(part) for name, part in content.items()}
         self._gradient: Tensor | None = None
         self._arena: Arena | None = None
+        self._seams = Seams()
         self._anchor = torch.zeros((), requires_grad=True)
 
     def __call__(self, canvas: Tensor) -> Evaluation:
@@ -162,14 +163,14 @@ class Objective:
         size, plan = (canvas.shape[2], canvas.shape[3]), self.plan
         if plan.num_kept > 1:
             return replace(plan, num_kept=plan.num_kept // 2)
-        if plan.core // 2 < MIN_CORE:
+        if plan.side // 2 < MIN_TILE:
             raise ConfigError(
-                f"out of memory with tiles of {plan.core} px: give a smaller --size"
+                f"out of memory with tiles of {plan.side} px: give a smaller --size"
             ) from None
         halo, alignment = self.network.reach(self.weights.names)
-        core = round_up(plan.core // 2, alignment)
-        tiles = grid(size, core=core, halo=halo, alignment=alignment)
-        return TilePlan(tiles, core, 1, plan.bytes_needed // 2, remakes=True)
+        side = round_up(plan.side // 2, alignment)
+        tiles = grid(size, side, halo=halo, alignment=alignment)
+        return TilePlan(tiles, side, 1, plan.bytes_needed // 2, remakes=True)
 
     def _evaluate(self, canvas: Tensor) -> Evaluation:
         gradient, variation = self._total_variation(canvas)
@@ -209,7 +210,9 @@ class Objective:
         scale = torch.tensor(self.weights.pixel_scale, dtype=canvas.dtype, device=canvas.device)
         return scale.view(1, 3, 1, 1)
 
-    def _forward(self, canvas: Tensor, tile: Tile, arena: Arena) -> dict[str, Tensor]:
+    def _forward(
+        self, canvas: Tensor, tile: Tile, arena: Arena, seams: TileSeams | None
+    ) -> dict[str, Tensor]:
         """Run one tile; returns its sums by name.
 
         Their backward adds the gradient of the tile's pixels to that of the canvas.
@@ -222,32 +225,31 @@ class Objective:
         first = remade_layer(weights.names)
         kept_as: dict[str, AbstractContextManager[object]] = {}
         if self.plan.remakes and first in weights.names:
-            kept_as[first] = arena.remaking(lambda: self._remake(first, canvas, tile))
+            kept_as[first] = arena.remaking(lambda: self._remake(first, canvas, tile, seams))
         sums: dict[str, Tensor] = {}
         for name, features in network.produce(
             _Pixels.apply(
-                self._anchor, canvas, tile.padded, device, self._gradient, _scale(canvas, weights)
+                self._anchor, canvas, tile.read, device, self._gradient, _scale(canvas, weights)
             ),
             weights.names,
-            padded=tile.bordered,
+            seams=seams,
             around=lambda layer: kept_as.get(layer, nullcontext()),
         ):
-            layer, window = network.layers[name], feature_window(network.layers[name], tile)
             with kept_as.get(name, nullcontext()):
                 if name in weights.style_layers:
-                    moments = measure(features, window, dtype, exact=weights.is_centred)
+                    moments = measure(features, dtype, exact=weights.is_centred)
                     sums[f"total {name}"], sums[f"product {name}"] = moments.total, moments.product
                 if name in weights.content_layers:
-                    target = self.content[name][..., *canvas_window(layer, tile.core)]
+                    target = self.content[name][..., *canvas_window(network.layers[name], tile)]
                     target = target.to(features.device, non_blocking=True)
-                    sums[f"content {name}"] = squared_error(features, window, target, dtype)
+                    sums[f"content {name}"] = squared_error(features, target, dtype)
             del features  # Or it would live on while the next layer is computed.
         return sums
 
-    def _remake(self, layer: str, canvas: Tensor, tile: Tile) -> Tensor:
-        """A layer of a tile, computed once more."""
-        pixels = canvas[..., *tile.padded.index].to(self.network.origin.device)
-        made: Tensor = self.network(pixels, [layer], padded=tile.bordered)[layer]
+    def _remake(self, layer: str, canvas: Tensor, tile: Tile, seams: TileSeams | None) -> Tensor:
+        """The first layer of a tile, computed once more."""
+        pixels = canvas[..., *tile.read.index].to(self.network.origin.device)
+        made: Tensor = self.network(pixels, [layer], seams=seams)[layer]
         return made
 
     def _room(self) -> Arena:
@@ -270,10 +272,12 @@ class Objective:
         kept: list[dict[str, Tensor]] = []
         arena = self._room()
         arena.clear()
+        self._seams.clear()
         for i, tile in enumerate(self.plan.tiles):
             keep = i >= len(self.plan.tiles) - self.plan.num_kept
+            seams = self._seams.of(tile, last=keep)
             with torch.set_grad_enabled(keep), arena.keeping():
-                parts = self._forward(canvas, tile, arena)
+                parts = self._forward(canvas, tile, arena, seams)
             if keep:
                 kept.append(parts)
             for name, part in parts.items():
@@ -310,7 +314,7 @@ class Objective:
     def _paint(
         self, canvas: Tensor, cotangents: dict[str, Tensor], kept: list[dict[str, Tensor]]
     ) -> None:
-        """Send the cotangents back through every tile, adding the gradient of its padded pixels."""
+        """Send the cotangents back through every tile, the last one first."""
         scale = _scale(canvas, self.weights)
         slopes = [slope * scale for slope in cotangents.values()]
         repainted = self.plan.tiles[: len(self.plan.tiles) - len(kept)]
@@ -318,10 +322,11 @@ class Objective:
         while kept:
             sums = kept.pop()
             torch.autograd.backward([sums[name] for name in cotangents], slopes)
-        for tile in repainted:
+        for tile in reversed(repainted):
             arena.clear()
+            seams = self._seams.of(tile, first=False)
             with torch.enable_grad(), arena.keeping():
-                sums = self._forward(canvas, tile, arena)
+                sums = self._forward(canvas, tile, arena, seams)
             torch.autograd.backward([sums[name] for name in cotangents], slopes)
 
 
@@ -379,15 +384,23 @@ def measure_style(
     found: dict[str, Moments] = {}
     if not names:
         return found
-    with torch.no_grad():
-        for tile in plan.tiles:
-            pixels = image[..., *tile.padded.index].to(network.origin.device)
-            features = network(pixels, names, padded=tile.bordered)
-            for name in names:
-                window = feature_window(network.layers[name], tile)
-                part = measure(features[name], window, precision.sum_dtype, exact=True)
-                found[name] = found[name] + part if name in found else part
+    for _, features in _walk(network, image, names, plan):
+        for name, part in features.items():
+            moments = measure(part, precision.sum_dtype, exact=True)
+            found[name] = found[name] + moments if name in found else moments
     return found
+
+
+def _walk(
+    network: Network, image: Tensor, names: Sequence[str], plan: TilePlan
+) -> Iterator[tuple[Tile, dict[str, Tensor]]]:
+    """The features of every tile of a picture."""
+    seams = Seams()
+    for tile in plan.tiles:
+        pixels = image[..., *tile.read.index].to(network.origin.device)
+        with torch.no_grad():
+            features = network(pixels, names, seams=seams.of(tile))
+        yield tile, features
 
 
 def measure_content(
@@ -398,20 +411,13 @@ def measure_content(
     if not names:
         return found
     height, width = image.shape[2:]
-    with torch.no_grad():
-        for tile in plan.tiles:
-            pixels = image[..., *tile.padded.index].to(network.origin.device)
-            features = network(pixels, names, padded=tile.bordered)
-            for name in names:
-                layer = network.layers[name]
-                if name not in found:
-                    shape = (1, layer.channels, height // layer.stride, width // layer.stride)
-                    found[name] = torch.empty(
-                        shape,
-                        dtype=network.dtype,
-                        device=device,
-                        memory_format=torch.channels_last,
-                    ).zero_()  # A plan may cover a part of the canvas only.
-                part = features[name][..., *feature_window(layer, tile)]
-                found[name][..., *canvas_window(layer, tile.core)] = part
+    for tile, features in _walk(network, image, names, plan):
+        for name, part in features.items():
+            layer = network.layers[name]
+            if name not in found:
+                shape = (1, layer.channels, height // layer.stride, width // layer.stride)
+                found[name] = torch.empty(
+                    shape, dtype=network.dtype, device=device, memory_format=torch.channels_last
+                ).zero_()  # A plan may cover a part of the canvas only.
+            found[name][..., *canvas_window(layer, tile)] = part
     return found

@@ -28,7 +28,7 @@ from hires.memory import (
 from hires.objective import Objective, measure_content, measure_style
 from hires.optimizers import optimizer_of
 from hires.precision import synchronize
-from hires.tiling import Region, Span, Tile
+from hires.tiling import Region, Span, Tile, joined
 from hires.walk import TilePlan
 
 # Seconds that one measurement may go on for, beyond the two runs that it needs.
@@ -47,8 +47,8 @@ class Rates:
 
     Attributes:
         whole: pixels and seconds of complete steps of canvases that are one tile, ascending.
-        forward: of a tile without a graph, per padded pixel.
-        both: of a tile forward and back, per padded pixel.
+        forward: of a tile without a graph, per pixel.
+        both: of a tile forward and back, per pixel.
         outside: of optimizer and running average, per pixel of the canvas.
         fixed: of a step whatever its size: the losses of the moments.
         spread: bytes that the process takes for a byte planned for feature maps, for canvases of
@@ -76,13 +76,13 @@ def measure_rates(config: Config, studio: Studio, rungs: Sequence[Rung]) -> Rate
     whole, whole_spread = _whole_steps(config, studio, untiled)
     outside = _optimizer_seconds(config, studio) / _OPTIMIZER_SIDE**2
     least = max(studio.network.least_side(studio.weights.names), 64)
-    fixed = _tile_seconds(studio, _only_tile((least, least)))[1]
+    fixed = _walk_seconds(studio, _one_tile((least, least)))[1]
     largest = tiled[-1] if tiled else rungs[-1]
     return_freed_memory()
-    tile = _typical_tile(studio.plan_tiles(config, largest.size), studio)
-    forward, both, tile_spread = _tile_seconds(studio, tile)
+    tiles = _typical_tiles(studio.plan_tiles(config, largest.size), studio)
+    forward, both, tile_spread = _walk_seconds(studio, tiles)
     return_freed_memory()
-    num_pixels = tile.padded.num_pixels
+    num_pixels = _num_pixels(tiles)
     return Rates(
         whole=whole,
         forward=forward / num_pixels,
@@ -104,7 +104,7 @@ def _whole_steps(
         if time.perf_counter() - started > _PATIENCE_WHOLE:
             break
         with _Gauge(studio) as gauge:
-            objective, canvas = _objective(studio, _only_tile(rung.size))
+            objective, canvas = _objective(studio, _one_tile(rung.size))
             optimizer = optimizer_of(config, canvas, rung.learning_rate)
 
             def evaluate(canvas: Tensor, objective: Objective = objective) -> tuple[Tensor, Tensor]:
@@ -119,46 +119,53 @@ def _whole_steps(
     return tuple(found), spread
 
 
-def _typical_tile(plan: TilePlan, studio: Studio) -> Tile:
-    """The largest tile of a plan, moved to the corner of a canvas that holds it alone."""
-    _, alignment = studio.network.reach(studio.weights.names)
-    tile = max(plan.tiles, key=lambda tile: tile.padded.num_pixels)
+def _typical_tiles(plan: TilePlan, studio: Studio) -> TilePlan:
+    """The largest tile of a plan, on a canvas where a thin one follows it at each cut."""
+    if len(plan.tiles) == 1:
+        return plan
+    halo, alignment = studio.network.reach(studio.weights.names)
+    tile = max(plan.tiles, key=lambda tile: tile.region.num_pixels)
     rows, columns = (
-        span.start // alignment * alignment for span in (tile.padded.rows, tile.padded.columns)
+        _cut(length, halo, alignment) if is_cut else (Span(0, length),)
+        for length, is_cut in zip(tile.region.size, tile.is_cut, strict=True)
     )
-
-    def moved(region: Region) -> Region:
-        return Region(_back(region.rows, rows), _back(region.columns, columns))
-
-    return Tile(moved(tile.core), moved(tile.padded), tile.bordered)
+    tiles = joined(rows, columns)
+    return replace(plan, tiles=tiles, num_kept=len(tiles))
 
 
-def _back(span: Span, by: int) -> Span:
-    return Span(span.start - by, span.stop - by)
+def _cut(length: int, halo: int, alignment: int) -> tuple[Span, Span]:
+    stop = halo + max((length - halo) // alignment, 1) * alignment
+    return Span(0, stop), Span(stop, stop + alignment)
 
 
-def _only_tile(size: tuple[int, int]) -> Tile:
-    whole = Region(Span(0, size[0]), Span(0, size[1]))
-    return Tile(whole, whole, (True, True))
+def _one_tile(size: tuple[int, int]) -> TilePlan:
+    tile = Tile(Region(Span(0, size[0]), Span(0, size[1])))
+    return TilePlan((tile,), max(size), 1, 0)
 
 
-def _objective(studio: Studio, tile: Tile) -> tuple[Objective, Tensor]:
-    """An objective of one tile, and a canvas for it; random, since the arithmetic is the same."""
+def _num_pixels(plan: TilePlan) -> int:
+    return sum(tile.region.num_pixels for tile in plan.tiles)
+
+
+def _objective(studio: Studio, plan: TilePlan) -> tuple[Objective, Tensor]:
+    """An objective, and a canvas for it; random, since the arithmetic is the same."""
     keep_freed_memory(False)
     generator = torch.Generator().manual_seed(0)
     network, weights = studio.network, studio.weights
-    canvas = torch.rand(
-        1, 3, tile.padded.rows.stop, tile.padded.columns.stop, generator=generator
-    ).to(studio.device)
-    plan = TilePlan((tile,), max(tile.core.size), 1, 0, remakes=tile.core != tile.padded)
+    last = plan.tiles[-1].region
+    size = (1, 3, last.rows.stop, last.columns.stop)
+    canvas = torch.rand(size, generator=generator).to(studio.device)
     least = max(_STYLE_SIDE, network.least_side(weights.names))
     style = torch.rand(1, 3, least, least, generator=generator)
-    style_plan = TilePlan((_only_tile((least, least)),), least, 1, 0)
     objective = Objective(
         network,
         weights,
         style=measure_style(
-            network, style, list(weights.style_layers), style_plan, studio.precision
+            network,
+            style,
+            list(weights.style_layers),
+            _one_tile((least, least)),
+            studio.precision,
         ),
         content=measure_content(network, canvas, list(weights.content_layers), plan, studio.device),
         plan=plan,
@@ -167,17 +174,15 @@ def _objective(studio: Studio, tile: Tile) -> tuple[Objective, Tensor]:
     return objective, canvas
 
 
-def _tile_seconds(studio: Studio, tile: Tile) -> tuple[float, float, float]:
-    """Seconds of a tile without a graph, and forward and back; how far its memory spreads."""
-    objective, canvas = _objective(studio, tile)
-    once, again = (replace(objective.plan, num_kept=kept) for kept in (1, 0))
+def _walk_seconds(studio: Studio, plan: TilePlan) -> tuple[float, float, float]:
+    """Seconds of tiles without a graph, and forward and back; how far their memory spreads."""
+    objective, canvas = _objective(studio, plan)
     with _Gauge(studio) as gauge:
         seconds = _settled(lambda: objective(canvas), studio.device)
-    objective.plan = again
     # A second forward and nothing else is what the two plans differ by.
+    objective.plan = replace(plan, num_kept=0)
     forward = max(_settled(lambda: objective(canvas), studio.device) - seconds, 0.1 * seconds)
-    objective.plan = once
-    return forward, seconds, gauge.spread(studio.tile_bytes(tile.padded.num_pixels))
+    return forward, seconds, gauge.spread(studio.tile_bytes(_num_pixels(plan)))
 
 
 def _optimizer_seconds(config: Config, studio: Studio) -> float:
@@ -226,6 +231,6 @@ class _Gauge:
         elif self._device.type == "cpu" and self._before:
             self._taken = peak_resident_bytes() - self._before
 
-    def spread(self, planned: int) -> float:
+    def spread(self, planned: float) -> float:
         """Bytes taken for a byte planned; 1 where nobody tells."""
         return 1.0 if self._taken is None else self._taken / max(planned, 1)

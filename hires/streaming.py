@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from hires.config import ConfigError, format_bytes
-from hires.tiling import Region, Span, core_spans
+from hires.tiling import Region, Span, even_spans
 from hires.transformer import Reach, Stage
 
 Size = tuple[int, int]
@@ -259,8 +259,7 @@ def bytes_needed(course: Course, walks: Sequence[Walk], itemsize: int) -> int:
 
 def tiles(size: Size, core: Size) -> tuple[tuple[Region, ...], ...]:
     """Rows of regions that partition ``(height, width)``, each at most as large as the core."""
-    columns = core_spans(size[1], core[1], 1)
+    columns = even_spans(size[1], core[1])
     return tuple(
-        tuple(Region(rows, column) for column in columns)
-        for rows in core_spans(size[0], core[0], 1)
+        tuple(Region(rows, column) for column in columns) for rows in even_spans(size[0], core[0])
     )

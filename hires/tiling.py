@@ -1,12 +1,16 @@
-"""Integer geometry of the tile walk: which pixels a tile answers for and which it must see.
+"""Integer geometry of the tile walk: which pixels a tile answers for, and what lies around it.
 
 No torch here. All coordinates are pixels of the canvas, all sizes are ``(height, width)``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+
+# Rows and columns that a 3x3 convolution looks at beside the position that it computes.
+SEAM = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +56,32 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """The pixels a tile answers for (`core`) inside the pixels it reads (`padded`).
+    """The pixels that one tile of a canvas answers for.
 
-    ``bordered`` says, for rows and for columns, whether the padded region was cut at the border of
-    the canvas. A bordered axis keeps the network's own padding on both sides; on any other axis the
-    network runs without padding, and the features shrink towards the core as the layers go up.
+    Attributes:
+        region: its pixels.
+        place: its row and column among the tiles.
+        goes_on: whether the canvas goes on above and below, left and right of it, in other tiles.
     """
 
-    core: Region
-    padded: Region
-    bordered: tuple[bool, bool]
+    region: Region
+    place: tuple[int, int] = (0, 0)
+    goes_on: tuple[tuple[bool, bool], tuple[bool, bool]] = ((False, False), (False, False))
+
+    @property
+    def is_cut(self) -> tuple[bool, bool]:
+        """Whether the canvas goes on beyond its rows, and beyond its columns."""
+        return any(self.goes_on[0]), any(self.goes_on[1])
+
+    @property
+    def read(self) -> Region:
+        """Its pixels and the lines before them that its first convolution looks at as well."""
+        (above, _), (left, _) = self.goes_on
+        rows, columns = self.region.rows, self.region.columns
+        return Region(
+            Span(rows.start - SEAM * above, rows.stop),
+            Span(columns.start - SEAM * left, columns.stop),
+        )
 
 
 def round_up(value: int, multiple: int) -> int:
@@ -69,65 +89,68 @@ def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def core_spans(length: int, core: int, alignment: int) -> tuple[Span, ...]:
-    """Cut ``[0, length)`` into nearly equal spans of at most ``core`` that start on the alignment.
+def even_spans(length: int, side: int) -> tuple[Span, ...]:
+    """Cut ``[0, length)`` into nearly equal spans of at most ``side``."""
+    num_spans = -(-length // side)
+    cuts = [length * i // num_spans for i in range(num_spans + 1)]
+    return tuple(Span(start, stop) for start, stop in pairwise(cuts))
 
-    The last span also takes what is left over after the last aligned pixel, on top of ``core``, so
-    that no span is a sliver that the deepest layer cannot see.
+
+def tile_spans(length: int, side: int, *, halo: int, alignment: int) -> tuple[Span, ...]:
+    """Cut ``[0, length)`` into nearly equal spans, so that every layer's features are cut with it.
+
+    A convolution cannot compute what looks beyond the end of a tile, so the features of a tile end
+    a position earlier than what they are computed from, at every convolution; the next tile goes on
+    there. After a whole number of the deepest layer's cells and its halo no pooling window is cut.
+
+    Args:
+        length: of the canvas.
+        side: of a span at most, but for the rest of less than ``alignment`` that the last takes,
+            and for the first, which is ``halo + alignment`` at least.
+        halo: how far the deepest layer sees.
+        alignment: stride of the deepest layer.
 
     Raises:
-        ValueError: if ``core`` is smaller than the alignment.
+        ValueError: if ``side`` is smaller than the alignment.
     """
-    if core < alignment:
-        raise ValueError(f"a tile of {core} px is smaller than the network's stride {alignment}")
-    num_cells = max(length // alignment, 1)
-    num_spans = min(-(-length // core), num_cells)
-    starts = [num_cells * i // num_spans * alignment for i in range(num_spans)]
-    stops = [*starts[1:], length]
-    return tuple(Span(start, stop) for start, stop in zip(starts, stops, strict=True))
+    if side < alignment:
+        raise ValueError(f"a tile of {side} px is smaller than the network's stride {alignment}")
+    num_spans = -(-length // side)
+    cuts = [0]
+    for i in range(1, num_spans):
+        cells = max((length * i // num_spans - halo) // alignment, 1)
+        cut = halo + cells * alignment
+        if cuts[-1] < cut <= length - alignment:
+            cuts.append(cut)
+    return tuple(Span(start, stop) for start, stop in pairwise([*cuts, length]))
 
 
-def pad_span(core: Span, length: int, halo: int, alignment: int) -> tuple[Span, bool]:
-    """Grow a core by its halo, cut at the border; also say whether the border did cut it.
-
-    A bordered span starts on the alignment, because there the pooling windows of the tile must fall
-    where those of the whole canvas fall. A free span needs its exact halo only: unpadded
-    convolutions use it up layer by layer and every pooling window lands on the grid by itself.
-    """
-    if core.start - halo >= 0 and core.stop + halo <= length:
-        return Span(core.start - halo, core.stop + halo), False
-    start = max(core.start - round_up(halo, alignment), 0)
-    return Span(start, min(core.stop + halo, length)), True
-
-
-def grid(
-    size: tuple[int, int], *, core: int | tuple[int, int], halo: int, alignment: int
-) -> tuple[Tile, ...]:
-    """Cover a canvas with tiles, row by row.
+def grid(size: tuple[int, int], side: int, *, halo: int, alignment: int) -> tuple[Tile, ...]:
+    """Cover a canvas with tiles, row by row, as `tile_spans` cuts its sides.
 
     Args:
         size: ``(height, width)`` of the canvas in pixels.
-        core: largest side of a core in pixels, or ``(height, width)`` of it.
-        halo: how far the deepest layer sees beyond a core, in pixels.
-        alignment: stride of the deepest layer; cores start on multiples of it.
+        side: largest side of a tile.
+        halo: how far the deepest layer sees, in pixels.
+        alignment: stride of the deepest layer.
 
     Returns:
-        Tiles whose cores partition the canvas exactly.
+        Tiles that partition the canvas exactly.
     """
-    height, width = size
-    core_height, core_width = (core, core) if isinstance(core, int) else core
-    rows = [
-        (span, *pad_span(span, height, halo, alignment))
-        for span in core_spans(height, core_height, alignment)
-    ]
-    columns = [
-        (span, *pad_span(span, width, halo, alignment))
-        for span in core_spans(width, core_width, alignment)
-    ]
+    rows, columns = (tile_spans(length, side, halo=halo, alignment=alignment) for length in size)
+    return joined(rows, columns)
+
+
+def joined(rows: Sequence[Span], columns: Sequence[Span]) -> tuple[Tile, ...]:
+    """The tiles between cuts, row by row."""
     return tuple(
-        Tile(Region(row, column), Region(row_padded, column_padded), (row_cut, column_cut))
-        for row, row_padded, row_cut in rows
-        for column, column_padded, column_cut in columns
+        Tile(
+            Region(row, column),
+            (i, j),
+            ((i > 0, i < len(rows) - 1), (j > 0, j < len(columns) - 1)),
+        )
+        for i, row in enumerate(rows)
+        for j, column in enumerate(columns)
     )
 
 

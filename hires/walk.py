@@ -1,25 +1,31 @@
-"""How a canvas is walked: which tiles, where their cores lie in the features, how many bytes."""
+"""How a canvas is walked: which tiles, where they lie in the features, how many bytes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hires.config import ConfigError, format_bytes
 from hires.features import Layer, Network
-from hires.tiling import Region, Span, Tile, grid, round_up
+from hires.tiling import SEAM, Span, Tile, grid, round_up
 
-# Below this core the halo is most of the work; a budget that small is refused.
-MIN_CORE = 64
+# Below this side seams are much of the work; a budget that small is refused.
+MIN_TILE = 64
 # Of three channels in float32.
 _PIXEL_BYTES = 12
 # As many tensors of the widest layer are alive at once, and one more where a layer is made again.
 _WIDEST_LAYERS = 2
 # Bytes that a CPU's heap takes for a byte that comes and goes, measured: it fragments.
 _HEAP_SLACK = 2.25
+# Pixels that take as long as one of a seam, forward and back.
+_SEAM_WORK = 6
+# Pixels that take as long as what a tile costs whatever its size, measured on a CPU.
+_TILE_WORK = 2**15
 # Of what graphs keep on a CPU: what does not fit the arena would scatter over the heap.
 _SPARE_ROOM = 1.08
 
@@ -42,7 +48,7 @@ class TilePlan:
 
     Attributes:
         tiles: its tiles.
-        core: largest side of a core in pixels.
+        side: largest side of a tile in pixels.
         num_kept: of how many tiles, the last ones, graphs are kept between the two walks.
         bytes_needed: memory for feature maps at most.
         remakes: whether graphs make `remade_layer` again instead of keeping it, which takes a few
@@ -50,34 +56,27 @@ class TilePlan:
     """
 
     tiles: tuple[Tile, ...]
-    core: int
+    side: int
     num_kept: int
     bytes_needed: int
     remakes: bool = False
 
 
-def feature_window(layer: Layer, tile: Tile) -> tuple[slice, slice]:
-    """Where the core lies in the features of the padded tile."""
-    spans = (tile.core.rows, tile.core.columns), (tile.padded.rows, tile.padded.columns)
+def canvas_window(layer: Layer, tile: Tile) -> tuple[slice, slice]:
+    """Where the features of a tile lie in those of the whole canvas.
+
+    Every convolution leaves the last position of a tile to the next one, so that deep layers are
+    cut above and left of where the pixels are.
+    """
+    spans = (tile.region.rows, tile.region.columns)
     rows, columns = (
-        _offset(layer, core, padded, bordered)
-        for core, padded, bordered in zip(*spans, tile.bordered, strict=True)
+        slice(
+            (span.start - layer.halo * before) // layer.stride,
+            (span.stop - layer.halo * after) // layer.stride,
+        )
+        for span, (before, after) in zip(spans, tile.goes_on, strict=True)
     )
     return rows, columns
-
-
-def _offset(layer: Layer, core: Span, padded: Span, bordered: bool) -> slice:
-    origin = (padded.start if bordered else padded.start + layer.halo) // layer.stride
-    return slice(core.start // layer.stride - origin, core.stop // layer.stride - origin)
-
-
-def canvas_window(layer: Layer, core: Region) -> tuple[slice, slice]:
-    """Where the core lies in the features of the whole canvas."""
-    rows, columns = core.rows, core.columns
-    return (
-        slice(rows.start // layer.stride, rows.stop // layer.stride),
-        slice(columns.start // layer.stride, columns.stop // layer.stride),
-    )
 
 
 def remade_layer(names: Sequence[str]) -> str:
@@ -91,53 +90,105 @@ def remade_layer(names: Sequence[str]) -> str:
 
 def tile_bytes(
     network: Network, names: Sequence[str], dtype: torch.dtype, *, remakes: bool
-) -> tuple[int, int]:
-    """Bytes per pixel of a padded tile: what its graph keeps, and what a pass needs besides.
+) -> tuple[float, float]:
+    """Bytes per pixel: what graphs keep, and what a pass over a tile needs besides.
+
+    Besides, the widest point of the backward pass holds a few tensors of the widest layer, the
+    pixels and their gradient; on a CPU counted with what the heap loses between them.
+    """
+    graphs = _graph_layers(network, names, dtype, remakes=remakes)
+    kept = sum(size / layer.stride**2 for layer, size in graphs)
+    widest = max(layer.channels / layer.stride**2 for layer, _ in graphs)
+    besides = (_WIDEST_LAYERS + remakes) * widest * dtype.itemsize + 3 * _PIXEL_BYTES
+    if network.origin.device.type == "cpu":
+        besides *= _HEAP_SLACK
+    return kept, besides
+
+
+def _graph_layers(
+    network: Network, names: Sequence[str], dtype: torch.dtype, *, remakes: bool
+) -> list[tuple[Layer, float]]:
+    """Every layer that is computed, and the bytes that graphs keep of each of its positions.
 
     Kept are the layers that are looked at, but for `remade_layer` where it is made again, and the
     switches of the others: a bit for each ReLU, a byte for each maximum (other poolings keep what
-    they pool, and what they compute on the way). Besides, the widest point of the backward pass
-    holds a few tensors of the widest layer, the pixels and their gradient; on a CPU counted with
-    what the heap loses between them.
+    they pool, and what they compute on the way).
     """
     layers = network.layers
     deepest = max(layers[name].multiply_adds for name in names)
-    kept, widest = 0.0, 0.0
-    blocks = network.architecture.blocks
-    for b, block in enumerate(blocks, start=1):
+    spare = _SPARE_ROOM if network.origin.device.type == "cpu" else 1.0
+    found = []
+    for b, block in enumerate(network.architecture.blocks, start=1):
         for i in range(1, len(block) + 1):
             relu = f"relu{b}_{i}"
-            if layers[relu].multiply_adds > deepest:
+            layer = layers[relu]
+            if layer.multiply_adds > deepest:
                 continue
-            width = layers[relu].channels / layers[relu].stride ** 2
-            widest = max(widest, width)
             keeps = {f"conv{b}_{i}", relu}.intersection(names)
             if remakes:
                 keeps -= {remade_layer(names)}
-            kept += len(keeps) * width * dtype.itemsize
+            kept = float(len(keeps) * dtype.itemsize)
             pooled = i == len(block)
             if relu not in names and not (pooled and network.pooling == "max"):
-                kept += width / 8
+                kept += 1 / 8
             if pooled and network.pooling == "max":
-                kept += width / 4
+                kept += 1 / 4
             elif pooled:
                 maps = (relu not in keeps) + (1.25 if network.pooling == "l2" else 0)
-                kept += maps * width * dtype.itemsize
+                kept += maps * dtype.itemsize
             if pooled and f"pool{b}" in names:
-                kept += width / 4 * dtype.itemsize
-    besides = (_WIDEST_LAYERS + remakes) * widest * dtype.itemsize + 3 * _PIXEL_BYTES
-    if network.origin.device.type == "cpu":
-        kept *= _SPARE_ROOM
-        besides *= _HEAP_SLACK
-    return round(kept), round(besides)
+                kept += dtype.itemsize / 4
+            found.append((layer, kept * layer.channels * spare))
+    return found
 
 
 def kept_bytes(network: Network, names: Sequence[str], dtype: torch.dtype, plan: TilePlan) -> int:
     """Bytes that the graphs of a plan's tiles keep at most at any time."""
-    pixels = [tile.padded.num_pixels for tile in plan.tiles]
-    together = sum(pixels[max(len(pixels) - plan.num_kept, 0) :]) if plan.num_kept else 0
-    kept, _ = tile_bytes(network, names, dtype, remakes=plan.remakes)
-    return max(together, max(pixels)) * kept
+    graphs = _graph_layers(network, names, dtype, remakes=plan.remakes)
+    each = _bytes_each(plan.tiles, graphs)
+    together = sum(each[max(len(each) - plan.num_kept, 0) :]) if plan.num_kept else 0
+    return math.ceil(max(together, max(each)))
+
+
+def _bytes_each(tiles: Sequence[Tile], graphs: Sequence[tuple[Layer, float]]) -> list[float]:
+    """What the graph of each tile keeps; deep layers lie more in the last tiles than in others."""
+    rows: dict[Span, tuple[bool, bool]] = {}
+    columns: dict[Span, tuple[bool, bool]] = {}
+    for tile in tiles:
+        rows[tile.region.rows], columns[tile.region.columns] = tile.goes_on
+    sizes = np.array([size for _, size in graphs])
+    each = (_lengths(rows, graphs) * sizes) @ _lengths(columns, graphs).T
+    numbers = [{span: i for i, span in enumerate(spans)} for spans in (rows, columns)]
+    return [
+        float(each[numbers[0][tile.region.rows], numbers[1][tile.region.columns]]) for tile in tiles
+    ]
+
+
+def _lengths(
+    spans: Mapping[Span, tuple[bool, bool]], graphs: Sequence[tuple[Layer, float]]
+) -> NDArray[np.int64]:
+    """How many rows or columns every span has in every layer: (spans, layers)."""
+    goes_on = np.array(list(spans.values()))
+    starts, stops = (np.array([getattr(span, end) for span in spans]) for end in ("start", "stop"))
+    halos, strides = (
+        np.array([getattr(layer, name) for layer, _ in graphs]) for name in ("halo", "stride")
+    )
+    starts = (starts[:, None] - goes_on[:, :1] * halos) // strides
+    stops = (stops[:, None] - goes_on[:, 1:] * halos) // strides
+    lengths: NDArray[np.int64] = stops - starts
+    return lengths
+
+
+def _seam_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> float:
+    """Bytes per pixel of a tile's side that it leaves to the next tile."""
+    layers = network.layers
+    deepest = max(layers[name].multiply_adds for name in names)
+    found, layer = 0.0, None
+    for key, before, _ in network.architecture.convolutions():
+        if layer is not None and layers[f"conv{key}"].multiply_adds <= deepest:
+            found += SEAM * before / layers[f"conv{key}"].stride * dtype.itemsize
+        layer = layers[f"conv{key}"]
+    return found
 
 
 def plan_tiles(
@@ -151,7 +202,8 @@ def plan_tiles(
 ) -> TilePlan:
     """Choose the tiles for a canvas: one if it fits the memory, else those with the least work.
 
-    Small tiles leave room for more graphs, which saves second forwards; large tiles have less halo.
+    Small tiles leave room for more graphs, which saves second forwards; large tiles have fewer
+    seams.
 
     Args:
         network: the feature network.
@@ -159,7 +211,7 @@ def plan_tiles(
         size: ``(height, width)`` of the canvas.
         dtype: type of the features.
         memory: budget for feature maps in bytes.
-        tile: largest side of a core in pixels; None for as large as the memory allows.
+        tile: largest side of a tile in pixels; None for as large as the memory allows.
 
     Raises:
         ConfigError: if the deepest layer sees nothing in so small a picture.
@@ -172,45 +224,88 @@ def plan_tiles(
         )
     halo, alignment = network.reach(names)
     largest = round_up(max(size), alignment)
-    smallest = min(round_up(MIN_CORE, alignment), largest)
-    core = largest if tile is None else min(max(round_up(tile, alignment), alignment), largest)
+    smallest = min(round_up(MIN_TILE, alignment), largest)
+    side = largest if tile is None else min(max(round_up(tile, alignment), alignment), largest)
     best: TilePlan | None = None
-    least_work = math.inf
+    least_work, least_needed = math.inf, 2**63
+    budget = _Budget(network, names, dtype)
     while True:
-        tiles = grid(size, core=core, halo=halo, alignment=alignment)
-        # A halo is half computed: the deeper the layer, the less of it.
-        padded = [(tile.core.num_pixels + tile.padded.num_pixels) / 2 for tile in tiles]
-        if 2 * sum(padded) >= least_work:
-            break  # Smaller tiles only have more halo.
+        tiles = grid(size, side, halo=halo, alignment=alignment)
+        if _work(tiles, len(tiles)) >= least_work:
+            break  # Even with all graphs kept: smaller tiles only have more seams.
         remakes = len(tiles) > 1
-        kept, besides = tile_bytes(network, names, dtype, remakes=remakes)
-        num_kept, needed = _keep(tiles, kept, besides, memory)
-        work = 2 * sum(padded) + sum(padded[: len(tiles) - num_kept])
+        num_kept, needed = budget.keep(tiles, memory, remakes=remakes)
+        work = _work(tiles, num_kept)
+        least_needed = min(least_needed, needed)
         if needed <= memory and work < least_work:
-            best, least_work = TilePlan(tiles, core, num_kept, needed, remakes), work
-        if tile is not None or core <= smallest:
+            best, least_work = TilePlan(tiles, side, num_kept, needed, remakes), work
+        if tile is not None or side <= smallest:
             break
-        core = max(_smaller(core, alignment), smallest)
+        side = max(_smaller(side, alignment), smallest)
     if best is None:
         raise TileMemoryError(
-            f"--memory {format_bytes(memory)} is too small for a tile of {core} px:"
-            f" give at least {needed // 2**20 + 1}MiB" + (" or a smaller --tile" if tile else ""),
-            needed,
+            f"--memory {format_bytes(memory)} is too small for a tile of {side} px:"
+            f" give at least {least_needed // 2**20 + 1}MiB"
+            + (" or a smaller --tile" if tile else ""),
+            least_needed,
         )
     return best
 
 
-def _keep(tiles: Sequence[Tile], kept: int, besides: int, memory: int) -> tuple[int, int]:
-    """How many of the last tiles keep their graphs, at least one, and the bytes that this takes."""
-    pixels = [tile.padded.num_pixels for tile in tiles]
-    needed = max(pixels) * (besides + kept)
-    num_kept, total = 1, max(pixels) * besides + pixels[-1] * kept
-    for more in reversed(pixels[:-1]):
-        total += more * kept
-        if total > memory:
-            break
-        num_kept, needed = num_kept + 1, max(needed, total)
-    return num_kept, needed
+def _work(tiles: Sequence[Tile], num_kept: int) -> float:
+    """Passes over pixels, or what takes as long."""
+    pixels = [tile.region.num_pixels for tile in tiles]
+    seams = sum(
+        before * side
+        for tile in tiles
+        for (before, _), side in zip(tile.goes_on, reversed(tile.region.size), strict=True)
+    )
+    walked = sum(pixels) + _SEAM_WORK * seams + _TILE_WORK * len(tiles)
+    return 2 * walked + sum(pixels[: len(tiles) - num_kept])
+
+
+class _Budget:
+    """Counts the bytes of tiles of one network."""
+
+    def __init__(self, network: Network, names: Sequence[str], dtype: torch.dtype) -> None:
+        self._graphs = [
+            _graph_layers(network, names, dtype, remakes=remakes) for remakes in (False, True)
+        ]
+        self._besides = [
+            tile_bytes(network, names, dtype, remakes=remakes)[1] for remakes in (False, True)
+        ]
+        self._seam = _seam_bytes(network, names, dtype)
+
+    def keep(self, tiles: Sequence[Tile], memory: float, *, remakes: bool) -> tuple[int, int]:
+        """How many of the last tiles keep their graphs, one at least, and the bytes needed."""
+        each = _bytes_each(tiles, self._graphs[remakes])
+        most = max(tile.region.num_pixels for tile in tiles) * self._besides[remakes]
+        # Lines that wait for the second walk, and those that are handed on meanwhile.
+        seams = [self._incoming(tile) for tile in tiles]
+        waiting = sum(seams[:-1]) + self._in_flight(tiles)
+        num_kept, graphs = 1, each[-1]
+        needed = most + max(each) + waiting
+        for one, seam in zip(reversed(each[:-1]), reversed(seams[:-1]), strict=True):
+            graphs += one
+            waiting -= seam
+            total = most + max(graphs, max(each)) + waiting
+            if total > memory:
+                break
+            num_kept, needed = num_kept + 1, total
+        return num_kept, math.ceil(needed)
+
+    def _incoming(self, tile: Tile) -> float:
+        """Bytes of the lines before a tile."""
+        (above, _), (left, _) = tile.goes_on
+        height, width = tile.region.size
+        return (above * width + left * height) * self._seam
+
+    def _in_flight(self, tiles: Sequence[Tile]) -> float:
+        """Bytes of the lines around a row of tiles."""
+        if len(tiles) == 1:
+            return 0.0
+        width = max(tile.region.columns.stop for tile in tiles)
+        return (width + max(tile.region.rows.length for tile in tiles)) * self._seam
 
 
 def replan(
@@ -219,17 +314,17 @@ def replan(
     size: tuple[int, int],
     plan: TilePlan,
     *,
-    core: int,
+    side: int,
     num_kept: int,
 ) -> TilePlan:
     """The tiles of an earlier run instead of those of a plan, which are returned if they agree."""
-    if (plan.core, plan.num_kept) == (core, num_kept):
+    if (plan.side, plan.num_kept) == (side, num_kept):
         return plan
     halo, alignment = network.reach(names)
-    tiles = grid(size, core=core, halo=halo, alignment=alignment)
-    return TilePlan(tiles, core, num_kept, plan.bytes_needed, len(tiles) > 1)
+    tiles = grid(size, side, halo=halo, alignment=alignment)
+    return TilePlan(tiles, side, num_kept, plan.bytes_needed, len(tiles) > 1)
 
 
-def _smaller(core: int, alignment: int) -> int:
-    """The next core to try: about 6% less."""
-    return min(round_up(int(core * 0.94), alignment), core - alignment)
+def _smaller(side: int, alignment: int) -> int:
+    """The next side to try: about 6% less."""
+    return min(round_up(int(side * 0.94), alignment), side - alignment)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hires.images import ImageError, load_image
-from hires.tiling import core_spans
+from hires.tiling import tile_spans
 
 Floats = NDArray[np.float64]
 
@@ -48,8 +48,9 @@ def main() -> int:
     """Measure one picture; 0, or 2 with one line on stderr."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("picture", help="the painting")
-    parser.add_argument("--tile", type=int, required=True, help="side of a tile's core in pixels")
+    parser.add_argument("--tile", type=int, required=True, help="largest side of a tile in pixels")
     parser.add_argument("--alignment", type=int, default=16, help="stride of the deepest layer")
+    parser.add_argument("--halo", type=int, default=66, help="how far the deepest layer sees")
     options = parser.parse_args()
     try:
         pixels = load_image(options.picture)[0].double().numpy()
@@ -59,7 +60,9 @@ def main() -> int:
     at_borders: list[float] = []
     around: list[float] = []
     for turned in (pixels, pixels.transpose(0, 2, 1)):
-        spans = core_spans(turned.shape[1], options.tile, options.alignment)
+        spans = tile_spans(
+            turned.shape[1], options.tile, halo=options.halo, alignment=options.alignment
+        )
         found = ratios(step_energies(turned), [span.start for span in spans[1:]], options.alignment)
         at_borders += found[0]
         around += found[1]

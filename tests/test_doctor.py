@@ -14,6 +14,7 @@ from torch import Tensor
 from hires import doctor
 from hires.features import Network
 from hires.precision import Precision
+from hires.seams import TileSeams
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +53,10 @@ def test_a_machine_on_which_tiles_come_out_differently_fails(
     forward = Network.forward
 
     def inexact(
-        self: Network, image: Tensor, names: Sequence[str], *, padded: tuple[bool, bool]
+        self: Network, image: Tensor, names: Sequence[str], *, seams: TileSeams | None
     ) -> dict[str, Tensor]:
-        found = forward(self, image, names, padded=padded)
-        error = 1.0 if padded == (True, True) else 1 + 1e-9
+        found = forward(self, image, names, seams=seams)
+        error = 1.0 if seams is None else 1 + 1e-9
         return {name: features * error for name, features in found.items()}
 
     monkeypatch.setattr(Network, "forward", inexact)

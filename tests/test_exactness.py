@@ -5,19 +5,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import reference
 import torch
-from conftest import COMPACT_SHAPE, REFLECT_SHAPE, VGG_SHAPE, random_image, random_weights
+from conftest import COMPACT_SHAPE, MATRIX, REFLECT_SHAPE, VGG_SHAPE, random_image, random_weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from hires.features import Architecture, Network, Pooling
 from hires.losses import STYLE_LOSSES
 from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
 from hires.precision import Precision
-from hires.tiling import grid
+from hires.seams import TileSeams
 from hires.walk import TilePlan, plan_tiles
 
 SHAPES = {"vgg19": VGG_SHAPE, "compact": COMPACT_SHAPE, "reflect": REFLECT_SHAPE}
@@ -116,7 +118,7 @@ CASES: list[tuple[str, str, int]] = [
     ("reflect", "gram", 44),
     ("reflect", "wasserstein", 44),
 ]
-# Rows: short enough that every tile meets a border. Columns: long enough for free tiles.
+# Two rows of tiles, and columns enough for tiles that meet no border on either side.
 SIZE = (131, 283)
 
 
@@ -146,7 +148,7 @@ def test_other_poolings_are_exact(pooling: Pooling) -> None:
 
 
 @pytest.mark.parametrize("size", [(220, 237), (33, 250), (64, 64), (257, 33)])
-def test_true_borders_and_free_tiles(size: tuple[int, int]) -> None:
+def test_borders_and_tiles_inside(size: tuple[int, int]) -> None:
     whole = evaluate(build(COMPACT_SHAPE, "gram", size), size)
     tiled = evaluate(build(COMPACT_SHAPE, "gram", size, tile=32), size)
     assert relative(tiled.gradient, whole.gradient) <= 1e-12
@@ -184,15 +186,41 @@ def test_out_of_memory_at_any_call_leaves_the_result_exact(
     assert relative(found.gradient, whole.gradient) <= 1e-12
 
 
-def test_a_smaller_halo_would_be_noticed() -> None:
+@settings(max_examples=60)
+@given(
+    st.sampled_from(["zeros", "reflect", "replicate"]),
+    st.tuples(st.integers(16, 150), st.integers(16, 150)),
+    st.integers(8, 96),
+    st.integers(0, 40),
+)
+def test_any_size_any_tile_any_padding(
+    padding: Literal["zeros", "reflect", "replicate"], size: tuple[int, int], tile: int, kept: int
+) -> None:
+    shape = Architecture(
+        blocks=((3, 4), (4,), (5, 5), (4,)), padding=padding, input_padding=padding, matrix=MATRIX
+    )
+    whole = evaluate(build(shape, "wasserstein", size), size)
+    tiled = evaluate(build(shape, "wasserstein", size, tile=tile, num_kept=kept), size)
+    assert float(tiled.loss) == pytest.approx(float(whole.loss), rel=1e-12)
+    assert relative(tiled.gradient, whole.gradient) <= 1e-11
+
+
+def test_what_does_not_cross_a_seam_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     size = (64, 640)
-    objective = build(VGG_SHAPE, "gram", size)
-    whole = evaluate(objective, size)
-    halo, stride = objective.network.reach(objective.weights.names)
-    assert (halo, stride) == (70, 16)
-    tiles = grid(size, core=64, halo=halo - stride, alignment=stride)
-    objective.plan = TilePlan(tiles, 64, 1, 0)
-    assert relative(evaluate(objective, size).gradient, whole.gradient) > 1e-4
+    objective = build(VGG_SHAPE, "gram", size, tile=320)
+    assert objective.network.reach(objective.weights.names) == (70, 16)
+    assert len(objective.plan.tiles) == 2
+    wanted = evaluate(objective, size)
+    fold = TileSeams.fold
+
+    def forgetful(seams: TileSeams, slope: Tensor, key: str, *others: Any) -> Tensor:
+        if key == "3_2":
+            for gradient in seams.seams._gradients.values():
+                gradient.zero_()
+        return fold(seams, slope, key, *others)
+
+    monkeypatch.setattr(TileSeams, "fold", forgetful)
+    assert relative(evaluate(objective, size).gradient, wanted.gradient) > 1e-3
 
 
 @pytest.mark.gpu

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 from conftest import COMPACT_SHAPE, random_weights
 
 from hires import probe
@@ -42,10 +41,10 @@ def opened(features: str, **settings: object) -> tuple[Config, Studio, tuple[Run
 def test_a_step_of_tiles_is_the_sum_of_its_walks(features: str) -> None:
     config, studio, rungs = opened(features, sizes=(640,), tile=64, iterations=(7,))
     (found,) = forecast(config, studio, rungs, num_input_pixels=0, rates=RATES)
-    padded = [tile.padded.num_pixels for tile in found.tiles.tiles]
-    again = sum(padded[: len(padded) - found.tiles.num_kept])
-    step = 0.5 + 3e-6 * sum(padded) + 1e-6 * again + 1e-8 * 480 * 640
-    targets = 1e-6 * (sum(padded) + 64 * 64)
+    pixels = [tile.region.num_pixels for tile in found.tiles.tiles]
+    again = sum(pixels[: len(pixels) - found.tiles.num_kept])
+    step = 0.5 + (3e-6 + 1e-8) * 480 * 640 + 1e-6 * again
+    targets = 1e-6 * (480 * 640 + 64 * 64)
     assert found.seconds == pytest.approx(7 * step * 1.025 + targets, rel=1e-9)
 
 
@@ -104,13 +103,22 @@ def test_the_probe_measures_what_a_ladder_needs(
     assert all(line.seconds for line in found)
 
 
-def test_the_probed_tile_is_the_largest_with_its_geometry(features: str) -> None:
+def test_the_probed_tile_is_the_largest_with_its_seams(features: str) -> None:
     config, studio, rungs = opened(features, sizes=(640,), tile=96)
     tiles = studio.plan_tiles(config, rungs[0].size)
-    found = probe._typical_tile(tiles, studio)
-    assert found.padded.num_pixels == max(tile.padded.num_pixels for tile in tiles.tiles)
+    found = probe._typical_tiles(tiles, studio)
+    largest = max(tiles.tiles, key=lambda tile: tile.region.num_pixels).region.num_pixels
+    probed = found.tiles[0].region.num_pixels
+    assert 0.7 * largest < probed <= 1.2 * largest
+    assert [tile.place for tile in found.tiles] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     objective, canvas = probe._objective(studio, found)
-    evaluation = objective(canvas)
-    assert bool(torch.isfinite(evaluation.gradient).all())
-    inside = evaluation.gradient[..., *found.core.index]
-    assert float(inside.abs().min()) > 0
+    gradient = objective(canvas).gradient
+    whole, canvas = probe._objective(studio, probe._one_tile((canvas.shape[2], canvas.shape[3])))
+    wanted = whole(canvas).gradient
+    assert float((gradient - wanted).norm() / wanted.norm()) < 1e-5
+
+
+def test_a_canvas_of_one_tile_is_probed_as_it_is(features: str) -> None:
+    config, studio, rungs = opened(features, sizes=(320,))
+    tiles = studio.plan_tiles(config, rungs[0].size)
+    assert probe._typical_tiles(tiles, studio) is tiles

@@ -292,7 +292,7 @@ def test_tiles_made_smaller_on_the_way_are_remembered(
         return real(self, canvas)
 
     monkeypatch.setattr(Objective, "_measure", short_of_memory)
-    monkeypatch.setattr("hires.objective.MIN_CORE", 16)
+    monkeypatch.setattr("hires.objective.MIN_TILE", 16)
     steps = iter_stylize(CONTENT, STYLE, settings)
     snapshots = [step.snapshot().copy() for step in itertools.islice(steps, 3)]
     assert [snapshot.tiles[0] for snapshot in snapshots] == [80, 48, 48]

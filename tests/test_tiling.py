@@ -12,86 +12,94 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hires.features import Architecture, Network
-from hires.tiling import Region, Span, Tile, bands, core_spans, grid, pad_span, round_up
-from hires.walk import canvas_window, feature_window
+from hires.seams import Seams
+from hires.tiling import Region, Span, Tile, bands, even_spans, grid, round_up, tile_spans
+from hires.walk import canvas_window
 
 lengths = st.integers(1, 700)
 alignments = st.sampled_from([1, 2, 4, 8, 16])
 halos = st.integers(0, 90)
 
 
-@given(lengths, st.integers(1, 300), alignments)
-def test_spans_partition_a_length(length: int, core: int, alignment: int) -> None:
-    spans = core_spans(length, max(core, alignment), alignment)
-    assert spans[0].start == 0
-    assert spans[-1].stop == length
+@given(lengths, st.integers(1, 300))
+def test_even_spans_partition_a_length(length: int, side: int) -> None:
+    spans = even_spans(length, side)
+    assert (spans[0].start, spans[-1].stop) == (0, length)
     assert all(left.stop == right.start for left, right in pairwise(spans))
-    assert all(span.start % alignment == 0 for span in spans)
+    sides = [span.length for span in spans]
+    assert max(sides) <= side
+    assert max(sides) - min(sides) <= 1
 
 
-@given(lengths, st.integers(1, 300), alignments)
-def test_spans_are_neither_slivers_nor_too_long(length: int, core: int, alignment: int) -> None:
-    core = round_up(core, alignment)
-    spans = core_spans(length, core, alignment)
-    # A sliver, shorter than one feature, would be seen by nobody.
-    assert all(span.length >= min(alignment, length) for span in spans)
-    assert all(span.length < core + alignment for span in spans)
-    cells = [span.length // alignment for span in spans]
-    assert max(cells) - min(cells) <= 1
-
-
-def test_a_core_smaller_than_the_stride_is_refused() -> None:
-    with pytest.raises(ValueError, match="a tile of 8 px is smaller than the network's stride 16"):
-        core_spans(100, 8, 16)
-
-
-@given(lengths, st.data(), halos, alignments)
-def test_padding_reaches_the_halo_or_the_border(
-    length: int, data: st.DataObject, halo: int, alignment: int
+@given(lengths, st.integers(1, 300), halos, alignments)
+def test_tiles_are_cut_where_every_layer_can_be(
+    length: int, side: int, halo: int, alignment: int
 ) -> None:
-    start = data.draw(st.integers(0, (length - 1) // alignment)) * alignment
-    core = Span(start, data.draw(st.integers(start + 1, length)))
-    padded, bordered = pad_span(core, length, halo, alignment)
-    assert 0 <= padded.start <= max(core.start - halo, 0)
-    assert padded.stop == min(core.stop + halo, length)
-    assert bordered == (core.start < halo or core.stop + halo > length)
-    if bordered:
-        assert padded.start % alignment == 0
+    side = round_up(side, alignment)
+    spans = tile_spans(length, side, halo=halo, alignment=alignment)
+    assert (spans[0].start, spans[-1].stop) == (0, length)
+    assert all(left.stop == right.start for left, right in pairwise(spans))
+    assert all((span.start - halo) % alignment == 0 for span in spans[1:])
+    # The deepest layer sees something in every tile.
+    assert all(span.length >= min(alignment, length) for span in spans)
+    assert len(spans) == 1 or spans[0].length >= halo + alignment
+
+
+@given(lengths, st.integers(1, 300), halos, alignments)
+def test_tiles_are_not_larger_than_asked_for(
+    length: int, side: int, halo: int, alignment: int
+) -> None:
+    side = round_up(side, alignment)
+    spans = tile_spans(length, side, halo=halo, alignment=alignment)
+    first = max(side, halo + alignment)
+    if len(spans) == 1:
+        assert length < first + alignment
     else:
-        assert padded == Span(core.start - halo, core.stop + halo)
+        assert spans[0].length <= first
+        assert all(span.length <= side for span in spans[1:-1])
+        # The last also takes what is less than a cell.
+        assert spans[-1].length < side + alignment
 
 
-def coverage(size: tuple[int, int], tiles: tuple[Tile, ...]) -> np.ndarray:
-    count = np.zeros(size, dtype=int)
-    for tile in tiles:
-        count[tile.core.index] += 1
-    return count
+def test_a_tile_smaller_than_the_stride_is_refused() -> None:
+    with pytest.raises(ValueError, match="a tile of 8 px is smaller than the network's stride 16"):
+        tile_spans(100, 8, halo=0, alignment=16)
 
 
 @given(lengths, lengths, st.integers(16, 300), halos, alignments)
-def test_cores_partition_the_canvas(
-    height: int, width: int, core: int, halo: int, alignment: int
+def test_tiles_partition_the_canvas(
+    height: int, width: int, side: int, halo: int, alignment: int
 ) -> None:
-    tiles = grid((height, width), core=core, halo=halo, alignment=alignment)
-    assert (coverage((height, width), tiles) == 1).all()
+    tiles = grid((height, width), round_up(side, alignment), halo=halo, alignment=alignment)
+    count = np.zeros((height, width), dtype=int)
+    last = tiles[-1].place
     for tile in tiles:
-        for inner, outer, length in (
-            (tile.core.rows, tile.padded.rows, height),
-            (tile.core.columns, tile.padded.columns, width),
+        count[tile.region.index] += 1
+        for axis, (span, read, length) in enumerate(
+            (
+                (tile.region.rows, tile.read.rows, height),
+                (tile.region.columns, tile.read.columns, width),
+            )
         ):
-            assert 0 <= outer.start <= inner.start < inner.stop <= outer.stop <= length
+            before, after = tile.goes_on[axis]
+            assert before == (span.start > 0) == (tile.place[axis] > 0)
+            assert after == (span.stop < length) == (tile.place[axis] < last[axis])
+            assert read == Span(span.start - 2 * before, span.stop)
+    assert (count == 1).all()
 
 
-def test_cores_may_be_oblong() -> None:
-    tiles = grid((64, 96), core=(64, 32), halo=4, alignment=4)
-    assert [tile.core.size for tile in tiles] == [(64, 32)] * 3
-    assert [tile.bordered for tile in tiles] == [(True, True), (True, False), (True, True)]
+def test_a_canvas_no_larger_than_a_tile_is_one() -> None:
+    (tile,) = grid((33, 47), 48, halo=70, alignment=16)
+    assert tile == Tile(Region(Span(0, 33), Span(0, 47)))
+    assert tile.region == tile.read
+    assert tile.region.num_pixels == 33 * 47
+    assert tile.is_cut == (False, False)
 
 
-def test_a_canvas_no_larger_than_a_core_is_one_tile() -> None:
-    (tile,) = grid((33, 47), core=48, halo=70, alignment=16)
-    assert tile.core == tile.padded == Region(Span(0, 33), Span(0, 47))
-    assert tile.core.num_pixels == 33 * 47
+def test_a_band_is_cut_along_its_rows_only() -> None:
+    upper, lower = grid((300, 150), 160, halo=10, alignment=16)
+    assert (upper.is_cut, lower.is_cut) == ((True, False), (True, False))
+    assert (upper.place, lower.place) == ((0, 0), (1, 0))
 
 
 @given(lengths, lengths, st.integers(1, 100_000))
@@ -125,18 +133,24 @@ def identity_network(num_blocks: int) -> Network:
 
 @settings(max_examples=40)
 @given(st.integers(8, 150), st.integers(8, 150), st.sampled_from([8, 16, 24, 64]))
-def test_an_identity_network_gives_its_input_back(height: int, width: int, core: int) -> None:
+def test_an_identity_network_gives_its_input_back(height: int, width: int, side: int) -> None:
     network = identity_network(3)
     names = ("relu1_2", "relu2_2", "relu3_2")
     halo, alignment = network.reach(names)
     image = random_image(height, width)
-    tiles = grid((height, width), core=core, halo=halo, alignment=alignment)
+    tiles = grid((height, width), side, halo=halo, alignment=alignment)
+    found = {
+        name: torch.full((1, 3, height // layer.stride, width // layer.stride), torch.nan)
+        for name, layer in network.layers.items()
+        if name in names
+    }
+    seams = Seams()
+    for tile in tiles:
+        parts = network(image[..., *tile.read.index], names, seams=seams.of(tile))
+        for name, part in parts.items():
+            window = canvas_window(network.layers[name], tile)
+            assert torch.isnan(found[name][..., *window]).all()  # Nothing is computed twice.
+            found[name][..., *window] = part.float()
     for name in names:
-        layer = network.layers[name]
-        found = torch.full((1, 3, height // layer.stride, width // layer.stride), torch.nan)
-        for tile in tiles:
-            features = network(image[..., *tile.padded.index], names, padded=tile.bordered)[name]
-            part = features[..., *feature_window(layer, tile)]
-            found[..., *canvas_window(layer, tile.core)] = part.float()
-        wanted = torch.nn.functional.max_pool2d(image, layer.stride).float()
-        assert torch.equal(found, wanted)
+        wanted = torch.nn.functional.max_pool2d(image, network.layers[name].stride).float()
+        assert torch.equal(found[name], wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from hires.objective import Evaluation, Objective, Weights, measure_content, mea
 from hires.precision import Precision
 from hires.tiling import Tile, grid, round_up
 from hires.walk import (
-    MIN_CORE,
+    MIN_TILE,
     TileMemoryError,
     TilePlan,
     kept_bytes,
@@ -50,39 +51,51 @@ def planned(
 
 
 def needed_for(tiles: tuple[Tile, ...], num_kept: int, names: tuple[str, ...] = NAMES) -> int:
-    kept, besides = tile_bytes(
-        network_of(COMPACT_SHAPE), names, torch.float32, remakes=len(tiles) > 1
-    )
-    pixels = [tile.padded.num_pixels for tile in tiles]
-    return max(pixels) * besides + kept * max(sum(pixels[len(pixels) - num_kept :]), max(pixels))
+    """Graphs, the widest point of a pass, and the lines that wait at seams or cross them."""
+    network, remakes = network_of(COMPACT_SHAPE), len(tiles) > 1
+    plan = TilePlan(tiles, 0, num_kept, 0, remakes)
+    graphs = kept_bytes(network, names, torch.float32, plan)
+    _, besides = tile_bytes(network, names, torch.float32, remakes=remakes)
+    largest = max(tile.region.num_pixels for tile in tiles)
+    waiting = sum(incoming(tile) for tile in tiles[: len(tiles) - num_kept])
+    crossing = 0
+    if len(tiles) > 1:
+        width = max(tile.region.columns.stop for tile in tiles)
+        crossing = width + max(tile.region.rows.length for tile in tiles)
+    return math.ceil(graphs + largest * besides + (waiting + crossing) * SEAM_BYTES)
+
+
+def incoming(tile: Tile) -> int:
+    """Pixels along the sides at which a tile takes over what others left."""
+    (above, _), (left, _) = tile.goes_on
+    height, width = tile.region.size
+    return above * width + left * height
+
+
+# Two lines of what every convolution of COMPACT_SHAPE up to relu4_1 sees, but for the pixels.
+SEAM_BYTES = 2 * 4 * (4 + (4 + 6) / 2 + (8 + 8 + 8) / 4 + 10 / 8)
 
 
 def work_of(tiles: tuple[Tile, ...], num_kept: int) -> float:
-    """Passes over pixels, of which half of a halo is computed."""
-    pixels = [(tile.core.num_pixels + tile.padded.num_pixels) / 2 for tile in tiles]
-    return 2 * sum(pixels) + sum(pixels[: len(tiles) - num_kept])
+    """Passes over pixels, of which a seam and a tile cost some more."""
+    pixels = [tile.region.num_pixels for tile in tiles]
+    extra = 6 * sum(incoming(tile) for tile in tiles) + 2**15 * len(tiles)
+    return 2 * (sum(pixels) + extra) + sum(pixels[: len(tiles) - num_kept])
 
 
 def least_work(size: tuple[int, int], memory: int) -> float:
-    """Of all cores and all numbers of kept graphs that fit a memory."""
+    """Of all sides and all numbers of kept graphs that fit a memory."""
     halo, alignment = network_of(COMPACT_SHAPE).reach(NAMES)
     found = []
-    for core in range(round_up(MIN_CORE, alignment), round_up(max(size), alignment) + 1, alignment):
-        tiles = grid(size, core=core, halo=halo, alignment=alignment)
-        kept, besides = tile_bytes(
-            network_of(COMPACT_SHAPE), NAMES, torch.float32, remakes=len(tiles) > 1
-        )
-        pixels = [tile.padded.num_pixels for tile in tiles]
-        for num_kept in range(len(tiles), 0, -1):
-            graphs = max(sum(pixels[len(pixels) - num_kept :]), max(pixels))
-            if max(pixels) * besides + kept * graphs <= memory:
-                found.append(work_of(tiles, num_kept))
-                break
+    for side in range(round_up(MIN_TILE, alignment), round_up(max(size), alignment) + 1, alignment):
+        tiles = grid(size, side, halo=halo, alignment=alignment)
+        fitting = (n for n in range(len(tiles), 0, -1) if needed_for(tiles, n) <= memory)
+        found += [work_of(tiles, num_kept) for num_kept in itertools.islice(fitting, 1)]
     return min(found)
 
 
 def test_a_canvas_that_fits_is_one_tile() -> None:
-    (whole,) = grid(SIZE, core=1024, halo=1, alignment=8)
+    (whole,) = grid(SIZE, 1024, halo=1, alignment=8)
     memory = needed_for((whole,), 1)
     plan = planned(SIZE, memory)
     assert plan == TilePlan((whole,), round_up(max(SIZE), 8), 1, memory, remakes=False)
@@ -91,11 +104,11 @@ def test_a_canvas_that_fits_is_one_tile() -> None:
 
 @pytest.mark.parametrize("size", [(300, 420), (640, 200), (511, 769)])
 @pytest.mark.parametrize("share", [0.2, 0.3, 0.5, 0.8, 0.95, 1.0])
-def test_no_other_core_has_clearly_less_work(size: tuple[int, int], share: float) -> None:
-    (whole,) = grid(size, core=1024, halo=1, alignment=8)
+def test_no_other_side_has_clearly_less_work(size: tuple[int, int], share: float) -> None:
+    (whole,) = grid(size, 1024, halo=1, alignment=8)
     memory = int(needed_for((whole,), 1) * share)
     plan = planned(size, memory)
-    # Not every core is tried, only one in steps of six percent.
+    # Not every side is tried, only one in steps of six percent.
     assert work_of(plan.tiles, plan.num_kept) <= 1.02 * least_work(size, memory)
     assert plan.bytes_needed == needed_for(plan.tiles, plan.num_kept)
     assert plan.bytes_needed <= memory
@@ -126,10 +139,10 @@ def test_a_picture_that_the_deepest_layer_cannot_see_is_refused() -> None:
 
 def test_the_tiles_of_an_earlier_run() -> None:
     network, plan = network_of(COMPACT_SHAPE), planned(SIZE, 2**40, tile=64)
-    assert replan(network, NAMES, SIZE, plan, core=64, num_kept=plan.num_kept) is plan
-    smaller = replan(network, NAMES, SIZE, plan, core=32, num_kept=2)
+    assert replan(network, NAMES, SIZE, plan, side=64, num_kept=plan.num_kept) is plan
+    smaller = replan(network, NAMES, SIZE, plan, side=32, num_kept=2)
     wanted = planned(SIZE, 2**40, tile=32)
-    assert (smaller.tiles, smaller.core, smaller.num_kept) == (wanted.tiles, 32, 2)
+    assert (smaller.tiles, smaller.side, smaller.num_kept) == (wanted.tiles, 32, 2)
     assert smaller.remakes
 
 

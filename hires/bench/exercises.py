@@ -119,7 +119,7 @@ def facts_of(studio: Studio, size: tuple[int, int], plan: TilePlan, memory: str)
         "device": str(studio.device),
         "precision": studio.precision.name,
         "num_tiles": len(plan.tiles),
-        "core": plan.core,
+        "side": plan.side,
         "num_kept": min(plan.num_kept, len(plan.tiles)),
         "predicted_bytes": predicted_bytes(plan, size, content),
         "largest_megapixels": {

@@ -9,7 +9,7 @@ import torch
 
 from hires.features import Network
 from hires.tiling import Region, Span, Tile, round_up
-from hires.walk import MIN_CORE, TilePlan, tile_bytes
+from hires.walk import MIN_TILE, TilePlan, canvas_window, remade_layer, tile_bytes
 
 # Bytes per pixel that stay for the whole run, float32: canvas and gradient 12 each, Adam 24,
 # running average 12; and the content picture that the run began with, 12.
@@ -23,7 +23,7 @@ class Work:
 
     Attributes:
         useful_flops: one forward and one backward over the canvas as a single tile.
-        done_flops: the same over the tiles as they are, with halos and second forwards.
+        done_flops: the same over the tiles as they are, with what is computed a second time.
         num_second_forwards: tiles whose graph is not kept from the first walk to the second.
         least_bytes: memory traffic of one untiled step if every operation read its inputs and wrote
             its output once, forward and backward.
@@ -38,12 +38,14 @@ class Work:
 def work_of(network: Network, names: Sequence[str], size: tuple[int, int], plan: TilePlan) -> Work:
     """Count one step over a canvas of ``(height, width)`` cut into the tiles of a plan."""
     whole = Region(Span(0, size[0]), Span(0, size[1]))
-    untiled = Tile(whole, whole, (True, True))
+    untiled = Tile(whole)
     repainted = len(plan.tiles) - min(plan.num_kept, len(plan.tiles))
+    remade = [name for name in (remade_layer(names),) if plan.remakes and name in names]
     done = 0.0
     for i, tile in enumerate(plan.tiles):
         walks = 3 if i < repainted else 2
         done += walks * forward_flops(network, names, tile)
+        done += forward_flops(network, remade, tile) if remade else 0
     return Work(
         useful_flops=2 * forward_flops(network, names, untiled),
         done_flops=done,
@@ -53,7 +55,7 @@ def work_of(network: Network, names: Sequence[str], size: tuple[int, int], plan:
 
 
 def forward_flops(network: Network, names: Sequence[str], tile: Tile) -> float:
-    """FLOP of one forward over a padded tile: two for every multiply-add of its convolutions.
+    """FLOP of one forward over a tile: two for every multiply-add of its convolutions.
 
     A backward to the image (none to the weights) costs the same again.
     """
@@ -77,18 +79,16 @@ def _convolutions(network: Network, names: Sequence[str], tile: Tile) -> Iterato
     """Every convolution up to the deepest of the names."""
     order = list(network.layers)
     deepest = max(order.index(name) for name in names)
-    rows, columns = tile.padded.size
-    row_loss, column_loss = (0 if bordered else 2 for bordered in tile.bordered)
-    block = 1
+    block, size = 1, tile.region.size
     for key, before, after in network.architecture.convolutions():
         if order.index(f"conv{key}") > deepest:
             return
         pooled = None
         if int(key.split("_")[0]) > block:
-            pooled = (rows, columns)
-            block, rows, columns = block + 1, rows // 2, columns // 2
-        rows, columns = rows - row_loss, columns - column_loss
-        yield _Convolution(before, after, (rows, columns), pooled)
+            block, pooled = block + 1, size
+        rows, columns = canvas_window(network.layers[f"conv{key}"], tile)
+        size = rows.stop - rows.start, columns.stop - columns.start
+        yield _Convolution(before, after, size, pooled)
 
 
 def _least_bytes(network: Network, names: Sequence[str], tile: Tile) -> float:
@@ -146,7 +146,7 @@ def largest_megapixels(
     """
     state = STATE_BYTES + PICTURE_BYTES + content
     halo, alignment = network.reach(names)
-    side = round_up(MIN_CORE, alignment) + 2 * halo
+    side = max(round_up(MIN_TILE, alignment), halo + alignment)
     untiled = memory / (sum(tile_bytes(network, names, dtype, remakes=False)) + state)
     tiled = (memory - side**2 * sum(tile_bytes(network, names, dtype, remakes=True))) / state
     return untiled / 1e6, max(tiled, 0.0) / 1e6

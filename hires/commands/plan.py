@@ -208,7 +208,7 @@ def _record(line: Forecast) -> dict[str, Any]:
         "height": height,
         "iterations": line.rung.num_iterations,
         "tiles": len(line.tiles.tiles),
-        "tile": line.tiles.core,
+        "tile": line.tiles.side,
         "kept": line.tiles.num_kept,
         "host_bytes": line.host_bytes,
         "device_bytes": line.device_bytes,
@@ -225,7 +225,7 @@ def _table(rungs: Sequence[Forecast]) -> Table:
     for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for line in rungs:
-        height, width = max(tile.core.size for tile in line.tiles.tiles)
+        height, width = max(tile.region.size for tile in line.tiles.tiles)
         cells = [
             str(line.rung.index + 1),
             f"{line.rung.size[1]}x{line.rung.size[0]}",
