@@ -7,19 +7,16 @@ picture size. Those of the presets are as their documents state them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from hires.kernels import moment_sums
+from hires.roots import CrossTrace, square_roots
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +122,7 @@ def wasserstein_loss(moments: Moments, target: Moments) -> Tensor:
     covariances get the target's ridge, so that their roots exist.
     """
     root, covariance = target.covariance_root, moments.covariance + target.ridge
-    cross: Tensor = TraceRoot.apply(root @ covariance @ root)
+    cross: Tensor = CrossTrace.apply(covariance, root)
     distance = (moments.mean - target.mean).square().sum() + covariance.diagonal().sum()
     distance = distance + (target.covariance + target.ridge).diagonal().sum() - 2 * cross
     return distance / (target.gram.diagonal().sum() + _TINY)
@@ -161,82 +158,6 @@ STYLE_LOSSES: dict[str, StyleLoss] = {
 SUMMED_LOSSES: frozenset[StyleLoss] = frozenset({gram_sum_loss})
 # Losses of spreads: the mean is subtracted from the second moment, so its rounding must not show.
 CENTRED_LOSSES: frozenset[StyleLoss] = frozenset({mean_std_loss, wasserstein_loss})
-
-
-class TraceRoot(Function):
-    """``tr(M^½)`` of a symmetric positive definite matrix; its gradient is ``½ M^-½``."""
-
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor) -> Tensor:
-        """Take both roots at once: the second is the backward pass."""
-        root, inverse = square_roots(matrix)
-        ctx.save_for_backward(inverse)
-        return root.diagonal().sum()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """The derivative of the trace of a square root."""
-        inverse: Tensor = ctx.saved_tensors[0]
-        return 0.5 * gradients[0] * inverse
-
-
-def square_roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """``M^½`` and ``M^-½`` of a covariance (C, C), whatever rounding has done to it.
-
-    The covariance of a blank picture is the rounding error of its sums and may have eigenvalues
-    below zero, from which Newton-Schulz runs away. Then, and only then, eigenvalues are taken, and
-    raised to at least a millionth of the largest.
-    """
-    root, inverse = newton_schulz(matrix)
-    if bool(torch.isfinite(inverse).all()) or not bool(torch.isfinite(matrix).all()):
-        return root, inverse
-    values, vectors = torch.linalg.eigh(matrix)
-    values = values.clamp_min(1e-6 * float(values.abs().max()) + _TINY)
-    return (vectors * values.sqrt()) @ vectors.T, (vectors * values.rsqrt()) @ vectors.T
-
-
-# A quintic whose slope at zero is 3.44 instead of Newton-Schulz's 1.5: it does not converge, but
-# carries every singular value from 1e-5 to around one in a few products (coefficients of
-# K. Jordan's Muon optimizer).
-_LIFT = (3.4445, -4.7750, 2.0315)
-_NUM_LIFTS = 9
-
-
-def newton_schulz(
-    matrix: Tensor, *, max_steps: int = 60, tolerance: float = 1e-7
-) -> tuple[Tensor, Tensor]:
-    """Square root and inverse square root by a coupled iteration (Higham 2008, eq. 6.35).
-
-    A few steps of a steeper polynomial first bring small eigenvalues up, which takes half of the
-    products that Newton-Schulz alone needs; nothing but matrix products, so it suits any device.
-
-    Args:
-        matrix: (C, C), symmetric positive definite, float32 or float64.
-        max_steps: most Newton-Schulz steps; up to a condition number of 1e10 about 6 are taken.
-        tolerance: largest change at which the iteration stops; it converges quadratically, so the
-            error is then about the square of this.
-
-    Returns:
-        ``M^½`` and ``M^-½``, both symmetric.
-    """
-    identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    scale = torch.linalg.matrix_norm(matrix)
-    y, z = matrix / scale, identity
-    constant = _LIFT[0] * identity
-    for _ in range(_NUM_LIFTS):
-        x = z @ y
-        step = torch.addmm(constant, x, torch.add(_LIFT[1] * identity, x, alpha=_LIFT[2]))
-        y, z = y @ step, step @ z
-    constant = 1.5 * identity
-    tolerance = max(tolerance, 4 * torch.finfo(matrix.dtype).eps)
-    for _ in range(max_steps):
-        step = torch.addmm(constant, z, y, alpha=-0.5)
-        y, z = y @ step, step @ z
-        if torch.dist(step, identity, p=math.inf) < tolerance:
-            break
-    y, z = (y + y.T) / 2, (z + z.T) / 2
-    return y * scale.sqrt(), z / scale.sqrt()
 
 
 def total_variation(window: Tensor, edges: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:

@@ -19,8 +19,6 @@ from hires.losses import (
     Moments,
     blend,
     measure,
-    newton_schulz,
-    square_roots,
     total_variation,
 )
 from hires.objective import Objective, Weights, measure_content, measure_style
@@ -129,57 +127,6 @@ def test_a_blend_of_one_style_is_that_style(name: str) -> None:
     for mixed in (blend([target], [7]), blend([target, features], [1, 0])):
         loss = STYLE_LOSSES[name](features, mixed)
         assert float(loss) == pytest.approx(float(STYLE_LOSSES[name](features, target)), rel=1e-9)
-
-
-def spd(condition: float, size: int, dtype: torch.dtype) -> Tensor:
-    """A symmetric positive definite matrix whose eigenvalues span ``condition`` evenly in log."""
-    generator = torch.Generator().manual_seed(size)
-    noise = torch.randn(size, size, generator=generator, dtype=torch.float64)
-    basis = torch.linalg.qr(noise).Q
-    values = torch.logspace(0, -math.log10(condition), size, dtype=torch.float64)
-    matrix: Tensor = (basis * values) @ basis.T
-    return matrix.to(dtype)
-
-
-@pytest.mark.parametrize("condition", [1.0, 1e2, 1e4, 1e6, 1e8])
-@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_newton_schulz_on_ill_conditioned_matrices(condition: float, scale: float) -> None:
-    matrix = scale * spd(condition, 24, torch.float64)
-    root, inverse = newton_schulz(matrix)
-    identity = torch.eye(24, dtype=torch.float64)
-    assert float((root @ root - matrix).norm() / matrix.norm()) < 1e-9
-    assert float((root @ inverse - identity).abs().max()) < 1e-5
-    torch.testing.assert_close(root, reference.matrix_root(matrix), rtol=0, atol=1e-7 * scale**0.5)
-
-
-def test_square_roots_of_what_rounding_made_indefinite() -> None:
-    values = torch.tensor([1.0, 0.5, 0.0, -1e-4], dtype=torch.float64)
-    basis = torch.linalg.qr(spd(10, 4, torch.float64)).Q
-    root, inverse = square_roots((basis * values) @ basis.T)
-    positive = (basis * values.clamp_min(1e-6)) @ basis.T
-    torch.testing.assert_close(root @ root, positive, rtol=0, atol=1e-9)
-    identity = torch.eye(4, dtype=torch.float64)
-    torch.testing.assert_close(inverse @ positive @ inverse, identity, rtol=0, atol=1e-5)
-    assert all(torch.isfinite(part).all() for part in square_roots(torch.zeros(3, 3)))
-
-
-def test_square_roots_do_not_hide_a_breakdown() -> None:
-    assert torch.isnan(square_roots(torch.full((3, 3), torch.nan))[0]).all()
-
-
-def test_newton_schulz_in_float32() -> None:
-    matrix = spd(1e4, 24, torch.float32)
-    root, inverse = newton_schulz(matrix)
-    assert float((root @ root - matrix).norm() / matrix.norm()) < 1e-4
-    assert torch.isfinite(inverse).all()
-
-
-def test_newton_schulz_with_one_dominant_direction() -> None:
-    # Features after ReLU: one direction holds nearly all of the power.
-    direction = torch.ones(64, 1, dtype=torch.float64) / 8
-    matrix = direction @ direction.T + 1e-6 * torch.eye(64, dtype=torch.float64)
-    root, _ = newton_schulz(matrix)
-    torch.testing.assert_close(root, reference.matrix_root(matrix), rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 5)])
