@@ -26,6 +26,8 @@ _HEAP_SLACK = 2.25
 _SEAM_WORK = 6
 # Pixels that take as long as what a tile costs whatever its size, measured on a CPU.
 _TILE_WORK = 2**15
+# So much more work is worth a saving of memory.
+_NEARLY = 1.02
 # Of what graphs keep on a CPU: what does not fit the arena would scatter over the heap.
 _SPARE_ROOM = 1.08
 
@@ -203,7 +205,7 @@ def plan_tiles(
     """Choose the tiles for a canvas: one if it fits the memory, else those with the least work.
 
     Small tiles leave room for more graphs, which saves second forwards; large tiles have fewer
-    seams.
+    seams. Of those with nearly the least work, the ones that take the least memory are chosen.
 
     Args:
         network: the feature network.
@@ -226,30 +228,31 @@ def plan_tiles(
     largest = round_up(max(size), alignment)
     smallest = min(round_up(MIN_TILE, alignment), largest)
     side = largest if tile is None else min(max(round_up(tile, alignment), alignment), largest)
-    best: TilePlan | None = None
+    found: list[tuple[float, TilePlan]] = []
     least_work, least_needed = math.inf, 2**63
     budget = _Budget(network, names, dtype)
     while True:
         tiles = grid(size, side, halo=halo, alignment=alignment)
-        if _work(tiles, len(tiles)) >= least_work:
+        if _work(tiles, len(tiles)) > _NEARLY * least_work:
             break  # Even with all graphs kept: smaller tiles only have more seams.
         remakes = len(tiles) > 1
         num_kept, needed = budget.keep(tiles, memory, remakes=remakes)
-        work = _work(tiles, num_kept)
         least_needed = min(least_needed, needed)
-        if needed <= memory and work < least_work:
-            best, least_work = TilePlan(tiles, side, num_kept, needed, remakes), work
-        if tile is not None or side <= smallest:
+        if needed <= memory:
+            found.append((_work(tiles, num_kept), TilePlan(tiles, side, num_kept, needed, remakes)))
+            least_work = min(least_work, found[-1][0])
+        if tile is not None or side <= smallest or (found and not remakes):
             break
         side = max(_smaller(side, alignment), smallest)
-    if best is None:
+    if not found:
         raise TileMemoryError(
             f"--memory {format_bytes(memory)} is too small for a tile of {side} px:"
             f" give at least {least_needed // 2**20 + 1}MiB"
             + (" or a smaller --tile" if tile else ""),
             least_needed,
         )
-    return best
+    good = (plan for work, plan in found if work <= _NEARLY * least_work)
+    return min(good, key=lambda plan: plan.bytes_needed)
 
 
 def _work(tiles: Sequence[Tile], num_kept: int) -> float:

@@ -108,8 +108,8 @@ def test_no_other_side_has_clearly_less_work(size: tuple[int, int], share: float
     (whole,) = grid(size, 1024, halo=1, alignment=8)
     memory = int(needed_for((whole,), 1) * share)
     plan = planned(size, memory)
-    # Not every side is tried, only one in steps of six percent.
-    assert work_of(plan.tiles, plan.num_kept) <= 1.02 * least_work(size, memory)
+    # Not every side is tried, only one in steps of six percent; and memory is worth two percent.
+    assert work_of(plan.tiles, plan.num_kept) <= 1.04 * least_work(size, memory)
     assert plan.bytes_needed == needed_for(plan.tiles, plan.num_kept)
     assert plan.bytes_needed <= memory
     assert plan.remakes == (len(plan.tiles) > 1)
