@@ -117,8 +117,8 @@ def vgg_tiles(effort: Effort) -> list[Claim]:
     }
     _, detail = measure(sides, effort.rounds)
     asked = [
-        ("none", "512 px cores, no graph kept", 2.3),
-        ("half", "512 px cores, half of the graphs kept", 1.5),
+        ("none", "512 px tiles, no graph kept", 2.3),
+        ("half", "512 px tiles, half of the graphs kept", 1.5),
         ("4GiB", "default tiles for 4 GiB", 1.4),
     ]
     return [
