@@ -201,7 +201,7 @@ class Config:
     """Memory for feature maps; the tile size follows from it. The canvas itself comes on top."""
 
     tile: int | None = None
-    """Largest side of a tile in pixels. auto: as large as the memory allows."""
+    """Largest side of a tile in pixels. auto: what is fast and fits the memory."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the feature network; auto is bf16 where that is fast."""

@@ -344,7 +344,7 @@ class Network(nn.Module):
 
         def apply(x: Tensor) -> Tensor:
             if mode == "reflect":
-                x = reflect_pad(x, (rows, columns))
+                x = reflect_pad(x, (rows, columns)) if rows or columns else x
                 return conv_relu(x, convolution, (0, 0), relu=relu, seen=seen)
             return conv_relu(x, convolution, (rows, columns), relu=relu, seen=seen)
 

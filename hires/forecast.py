@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hires.config import Config
+from hires.config import Config, ConfigError
 from hires.engine import Studio
 from hires.finish import CANVAS_BYTES, Finish
 from hires.ladder import Rung, Size
@@ -125,8 +125,9 @@ def _whole_step(num_pixels: int, rates: Rates) -> float | None:
 def _tiled_step(num_pixels: int, tiles: TilePlan, rates: Rates) -> float:
     """Seconds of a step that walks tiles, all of them twice but for those whose graphs are kept."""
     pixels = [tile.region.num_pixels for tile in tiles.tiles]
-    repainted = sum(pixels[: len(pixels) - min(tiles.num_kept, len(pixels))])
-    walked = rates.both * num_pixels + rates.forward * repainted
+    again = pixels[: len(pixels) - min(tiles.num_kept, len(pixels))]
+    walked = rates.both * (num_pixels + rates.per_tile * len(pixels))
+    walked += rates.forward * (sum(again) + rates.per_tile * len(again))
     return rates.fixed + walked + rates.outside * num_pixels
 
 
@@ -159,6 +160,29 @@ def largest_size(last: Forecast, config: Config, studio: Studio, memory: int) ->
     constant = last.peak_bytes - grows * last.rung.num_pixels
     # A canvas of one tile may become many, and then takes what the budget gives.
     constant += max(config.memory_bytes - last.tiles.bytes_needed, 0)
-    scale = math.sqrt(max(memory - constant, 0) / grows / last.rung.num_pixels)
-    height, width = (math.floor(side * scale) for side in last.rung.size)
-    return height, width
+    most = math.sqrt(max(memory - constant, 0) / grows / last.rung.num_pixels)
+
+    def scaled(scale: float) -> Size:
+        height, width = (math.floor(side * scale) for side in last.rung.size)
+        return height, width
+
+    if not most or _has_tiles(config, studio, scaled(most)):
+        return scaled(most)
+    # Lines that wait at seams grow with the canvas, until the budget holds no tiles.
+    least = 0.0
+    while most - least > 0.01 * most:
+        middle = (least + most) / 2
+        if _has_tiles(config, studio, scaled(middle)):
+            least = middle
+        else:
+            most = middle
+    return scaled(least)
+
+
+def _has_tiles(config: Config, studio: Studio, size: Size) -> bool:
+    """Whether the budget holds tiles for a canvas."""
+    try:
+        studio.plan_tiles(config, size)
+    except ConfigError:
+        return False
+    return True

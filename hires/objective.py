@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from hires.arena import Arena
 from hires.config import ConfigError
@@ -26,14 +27,15 @@ from hires.kernels import squared_error
 from hires.losses import CENTRED_LOSSES, SUMMED_LOSSES, Moments, StyleLoss, measure
 from hires.precision import Precision, fp32_island
 from hires.seams import Seams, TileSeams
-from hires.tiling import Region, Tile, bands, grid, round_up
+from hires.tiling import Region, Tile, bands
 from hires.variation import VARIATIONS
 from hires.walk import (
-    MIN_TILE,
+    TileMemoryError,
     TilePlan,
     canvas_window,
     kept_bytes,
     remade_layer,
+    smaller_plan,
 )
 
 # Rows of the total-variation pass are taken in bands of about this many pixels.
@@ -160,24 +162,25 @@ class Objective:
                 self.plan = self._smaller_plan(canvas)
 
     def _smaller_plan(self, canvas: Tensor) -> TilePlan:
-        size, plan = (canvas.shape[2], canvas.shape[3]), self.plan
-        if plan.num_kept > 1:
-            return replace(plan, num_kept=plan.num_kept // 2)
-        if plan.side // 2 < MIN_TILE:
+        size = (canvas.shape[2], canvas.shape[3])
+        names, dtype = self.weights.names, self.precision.dtype
+        try:
+            return smaller_plan(self.network, names, size, self.plan, dtype)
+        except TileMemoryError:
             raise ConfigError(
-                f"out of memory with tiles of {plan.side} px: give a smaller --size"
+                f"out of memory with tiles of {self.plan.side} px: give a smaller --size"
             ) from None
-        halo, alignment = self.network.reach(self.weights.names)
-        side = round_up(plan.side // 2, alignment)
-        tiles = grid(size, side, halo=halo, alignment=alignment)
-        return TilePlan(tiles, side, 1, plan.bytes_needed // 2, remakes=True)
 
     def _evaluate(self, canvas: Tensor) -> Evaluation:
         gradient, variation = self._total_variation(canvas)
-        sums, kept = self._measure(canvas)
-        with fp32_island(canvas.device):
-            loss, terms, cotangents = self._judge(sums, canvas)
-        self._paint(canvas, cotangents, kept)
+        try:
+            sums, kept = self._measure(canvas)
+            with fp32_island(canvas.device):
+                loss, terms, cotangents = self._judge(sums, canvas)
+            self._paint(canvas, cotangents, kept)
+        finally:
+            # A complete pass leaves nothing at the seams; one that broke off does.
+            self._seams.clear()
         loss = loss + self.weights.tv * variation
         return Evaluation(loss, {**terms, "tv": variation}, gradient)
 
@@ -266,22 +269,22 @@ class Objective:
             self._arena = Arena(num_bytes, device, lasting)
         return self._arena
 
-    def _measure(self, canvas: Tensor) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
-        """Add up the sums of all tiles; also return those of the last few, with their graphs."""
+    def _measure(self, canvas: Tensor) -> tuple[dict[str, Tensor], list[dict[str, GradientEdge]]]:
+        """Add up the sums of all tiles; also return the graphs of the last few, by those names."""
         sums: dict[str, Tensor] = {}
-        kept: list[dict[str, Tensor]] = []
+        kept: list[dict[str, GradientEdge]] = []
         arena = self._room()
         arena.clear()
-        self._seams.clear()
         for i, tile in enumerate(self.plan.tiles):
             keep = i >= len(self.plan.tiles) - self.plan.num_kept
             seams = self._seams.of(tile, last=keep)
             with torch.set_grad_enabled(keep), arena.keeping():
                 parts = self._forward(canvas, tile, arena, seams)
             if keep:
-                kept.append(parts)
+                # Of a tile's sums, only where they come from is needed again.
+                kept.append({name: get_gradient_edge(part) for name, part in parts.items()})
             for name, part in parts.items():
-                sums[name] = sums[name] + part.detach() if name in sums else part.detach()
+                sums[name] = sums[name].add_(part.detach()) if name in sums else part.detach()
         return {name: self.reduce(total) for name, total in sums.items()}, kept
 
     def _judge(
@@ -312,7 +315,7 @@ class Objective:
         return (canvas.shape[2] // stride) * (canvas.shape[3] // stride)
 
     def _paint(
-        self, canvas: Tensor, cotangents: dict[str, Tensor], kept: list[dict[str, Tensor]]
+        self, canvas: Tensor, cotangents: dict[str, Tensor], kept: list[dict[str, GradientEdge]]
     ) -> None:
         """Send the cotangents back through every tile, the last one first."""
         scale = _scale(canvas, self.weights)
@@ -320,8 +323,8 @@ class Objective:
         repainted = self.plan.tiles[: len(self.plan.tiles) - len(kept)]
         arena = self._room()
         while kept:
-            sums = kept.pop()
-            torch.autograd.backward([sums[name] for name in cotangents], slopes)
+            graph = kept.pop()
+            torch.autograd.backward([graph[name] for name in cotangents], slopes)
         for tile in reversed(repainted):
             arena.clear()
             seams = self._seams.of(tile, first=False)

@@ -29,7 +29,7 @@ from hires.objective import Objective, measure_content, measure_style
 from hires.optimizers import optimizer_of
 from hires.precision import synchronize
 from hires.tiling import Region, Span, Tile, joined
-from hires.walk import TilePlan
+from hires.walk import TilePlan, bytes_needed, tile_work
 
 # Seconds that one measurement may go on for, beyond the two runs that it needs.
 _PATIENCE = 1.5
@@ -49,6 +49,7 @@ class Rates:
         whole: pixels and seconds of complete steps of canvases that are one tile, ascending.
         forward: of a tile without a graph, per pixel.
         both: of a tile forward and back, per pixel.
+        per_tile: pixels that take as long as what a tile costs whatever its size.
         outside: of optimizer and running average, per pixel of the canvas.
         fixed: of a step whatever its size: the losses of the moments.
         spread: bytes that the process takes for a byte planned for feature maps, for canvases of
@@ -58,6 +59,7 @@ class Rates:
     whole: tuple[tuple[int, float], ...]
     forward: float
     both: float
+    per_tile: float
     outside: float
     fixed: float
     spread: tuple[float, float]
@@ -82,11 +84,13 @@ def measure_rates(config: Config, studio: Studio, rungs: Sequence[Rung]) -> Rate
     tiles = _typical_tiles(studio.plan_tiles(config, largest.size), studio)
     forward, both, tile_spread = _walk_seconds(studio, tiles)
     return_freed_memory()
-    num_pixels = _num_pixels(tiles)
+    per_tile = tile_work(studio.network, studio.weights.names)
+    num_pixels = _num_pixels(tiles) + per_tile * len(tiles.tiles)
     return Rates(
         whole=whole,
         forward=forward / num_pixels,
         both=max(both - fixed, 0) / num_pixels,
+        per_tile=per_tile,
         outside=outside,
         fixed=fixed,
         spread=(whole_spread, tile_spread),
@@ -182,7 +186,8 @@ def _walk_seconds(studio: Studio, plan: TilePlan) -> tuple[float, float, float]:
     # A second forward and nothing else is what the two plans differ by.
     objective.plan = replace(plan, num_kept=0)
     forward = max(_settled(lambda: objective(canvas), studio.device) - seconds, 0.1 * seconds)
-    return forward, seconds, gauge.spread(studio.tile_bytes(_num_pixels(plan)))
+    names, dtype = studio.weights.names, studio.precision.dtype
+    return forward, seconds, gauge.spread(bytes_needed(studio.network, names, dtype, plan))
 
 
 def _optimizer_seconds(config: Config, studio: Studio) -> float:
@@ -231,6 +236,6 @@ class _Gauge:
         elif self._device.type == "cpu" and self._before:
             self._taken = peak_resident_bytes() - self._before
 
-    def spread(self, planned: float) -> float:
+    def spread(self, planned: int) -> float:
         """Bytes taken for a byte planned; 1 where nobody tells."""
         return 1.0 if self._taken is None else self._taken / max(planned, 1)

@@ -52,7 +52,7 @@ class Snapshot:
         seconds: time that the run had taken.
         loss: the weighted sum of the terms before the last step.
         terms: ``style``, ``content`` and ``tv`` before the last step, before their weights.
-        tiles: largest side of a tile's core, and how many graphs are kept. A run that was short of
+        tiles: largest side of a tile, and how many graphs are kept. A run that was short of
             memory may have made them smaller than planned, and sums depend on them in their last
             bits.
         state: the optimizer's, with the canvas: tensors, numbers and strings in dicts and lists.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from hires.config import ConfigError, format_bytes
 from hires.features import Layer, Network
 from hires.tiling import SEAM, Span, Tile, grid, round_up
 
-# Below this side seams are much of the work; a budget that small is refused.
+# Below this side seams are much of the work, and lines that wait at them much of the memory.
 MIN_TILE = 64
 # Of three channels in float32.
 _PIXEL_BYTES = 12
@@ -24,8 +25,10 @@ _WIDEST_LAYERS = 2
 _HEAP_SLACK = 2.25
 # Pixels that take as long as one of a seam, forward and back.
 _SEAM_WORK = 6
-# Pixels that take as long as what a tile costs whatever its size, measured on a CPU.
-_TILE_WORK = 2**15
+# Multiply-adds that take as long as what a tile costs whatever its size, measured on a CPU.
+_TILE_WORK = 7.6e8
+# Of the memory of a plan that did not fit, what the next one may take.
+_LESS = 0.75
 # So much more work is worth a saving of memory.
 _NEARLY = 1.02
 # Of what graphs keep on a CPU: what does not fit the arena would scatter over the heap.
@@ -33,7 +36,7 @@ _SPARE_ROOM = 1.08
 
 
 class TileMemoryError(ConfigError):
-    """The budget does not hold one tile.
+    """The budget holds no tiles of any size.
 
     Attributes:
         needed: the least budget that does, in bytes.
@@ -181,8 +184,8 @@ def _lengths(
     return lengths
 
 
-def _seam_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> float:
-    """Bytes per pixel of a tile's side that it leaves to the next tile."""
+def seam_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> float:
+    """Bytes per pixel of a tile's side that it leaves to the next tile; what the heap loses too."""
     layers = network.layers
     deepest = max(layers[name].multiply_adds for name in names)
     found, layer = 0.0, None
@@ -190,7 +193,7 @@ def _seam_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> f
         if layer is not None and layers[f"conv{key}"].multiply_adds <= deepest:
             found += SEAM * before / layers[f"conv{key}"].stride * dtype.itemsize
         layer = layers[f"conv{key}"]
-    return found
+    return found * (_HEAP_SLACK if network.origin.device.type == "cpu" else 1.0)
 
 
 def plan_tiles(
@@ -213,7 +216,7 @@ def plan_tiles(
         size: ``(height, width)`` of the canvas.
         dtype: type of the features.
         memory: budget for feature maps in bytes.
-        tile: largest side of a tile in pixels; None for as large as the memory allows.
+        tile: largest side of a tile in pixels; None to choose it.
 
     Raises:
         ConfigError: if the deepest layer sees nothing in so small a picture.
@@ -229,33 +232,41 @@ def plan_tiles(
     smallest = min(round_up(MIN_TILE, alignment), largest)
     side = largest if tile is None else min(max(round_up(tile, alignment), alignment), largest)
     found: list[tuple[float, TilePlan]] = []
-    least_work, least_needed = math.inf, 2**63
-    budget = _Budget(network, names, dtype)
+    least_work, least_needed, leanest = math.inf, 2**63, side
+    budget, per_tile = _Budget(network, names, dtype), tile_work(network, names)
     while True:
         tiles = grid(size, side, halo=halo, alignment=alignment)
-        if _work(tiles, len(tiles)) > _NEARLY * least_work:
+        if _work(tiles, len(tiles), per_tile) > _NEARLY * least_work:
             break  # Even with all graphs kept: smaller tiles only have more seams.
         remakes = len(tiles) > 1
         num_kept, needed = budget.keep(tiles, memory, remakes=remakes)
-        least_needed = min(least_needed, needed)
+        least_needed, leanest = min((least_needed, leanest), (needed, side))
         if needed <= memory:
-            found.append((_work(tiles, num_kept), TilePlan(tiles, side, num_kept, needed, remakes)))
-            least_work = min(least_work, found[-1][0])
+            work = _work(tiles, num_kept, per_tile)
+            found.append((work, TilePlan(tiles, side, num_kept, needed, remakes)))
+            least_work = min(least_work, work)
         if tile is not None or side <= smallest or (found and not remakes):
             break
+        if needed > max(memory, 1.5 * least_needed):
+            break  # Of smaller tiles, ever more lines would wait.
         side = max(_smaller(side, alignment), smallest)
     if not found:
         raise TileMemoryError(
-            f"--memory {format_bytes(memory)} is too small for a tile of {side} px:"
+            f"--memory {format_bytes(memory)} is too small for tiles of {leanest} px:"
             f" give at least {least_needed // 2**20 + 1}MiB"
-            + (" or a smaller --tile" if tile else ""),
+            + (" or leave out --tile" if tile else ""),
             least_needed,
         )
     good = (plan for work, plan in found if work <= _NEARLY * least_work)
     return min(good, key=lambda plan: plan.bytes_needed)
 
 
-def _work(tiles: Sequence[Tile], num_kept: int) -> float:
+def tile_work(network: Network, names: Sequence[str]) -> float:
+    """Pixels that take as long as what a tile costs whatever its size."""
+    return _TILE_WORK / max(network.layers[name].multiply_adds for name in names)
+
+
+def _work(tiles: Sequence[Tile], num_kept: int, per_tile: float) -> float:
     """Passes over pixels, or what takes as long."""
     pixels = [tile.region.num_pixels for tile in tiles]
     seams = sum(
@@ -263,7 +274,7 @@ def _work(tiles: Sequence[Tile], num_kept: int) -> float:
         for tile in tiles
         for (before, _), side in zip(tile.goes_on, reversed(tile.region.size), strict=True)
     )
-    walked = sum(pixels) + _SEAM_WORK * seams + _TILE_WORK * len(tiles)
+    walked = sum(pixels) + _SEAM_WORK * seams + per_tile * len(tiles)
     return 2 * walked + sum(pixels[: len(tiles) - num_kept])
 
 
@@ -277,25 +288,35 @@ class _Budget:
         self._besides = [
             tile_bytes(network, names, dtype, remakes=remakes)[1] for remakes in (False, True)
         ]
-        self._seam = _seam_bytes(network, names, dtype)
+        self._seam = seam_bytes(network, names, dtype)
 
     def keep(self, tiles: Sequence[Tile], memory: float, *, remakes: bool) -> tuple[int, int]:
         """How many of the last tiles keep their graphs, one at least, and the bytes needed."""
-        each = _bytes_each(tiles, self._graphs[remakes])
-        most = max(tile.region.num_pixels for tile in tiles) * self._besides[remakes]
-        # Lines that wait for the second walk, and those that are handed on meanwhile.
-        seams = [self._incoming(tile) for tile in tiles]
-        waiting = sum(seams[:-1]) + self._in_flight(tiles)
-        num_kept, graphs = 1, each[-1]
-        needed = most + max(each) + waiting
-        for one, seam in zip(reversed(each[:-1]), reversed(seams[:-1]), strict=True):
-            graphs += one
-            waiting -= seam
-            total = most + max(graphs, max(each)) + waiting
+        counted = self._counted(tiles, remakes=remakes)
+        num_kept, needed = 1, next(counted)
+        for total in counted:
             if total > memory:
                 break
             num_kept, needed = num_kept + 1, total
         return num_kept, math.ceil(needed)
+
+    def needed(self, tiles: Sequence[Tile], num_kept: int, *, remakes: bool) -> int:
+        """The bytes needed where the graphs of so many tiles are kept, or one at a time."""
+        counted = self._counted(tiles, remakes=remakes)
+        return math.ceil(next(itertools.islice(counted, max(num_kept, 1) - 1, None)))
+
+    def _counted(self, tiles: Sequence[Tile], *, remakes: bool) -> Iterator[float]:
+        """The bytes needed where one graph is kept, where two are, and so on."""
+        each = _bytes_each(tiles, self._graphs[remakes])
+        most = max(tile.region.num_pixels for tile in tiles) * self._besides[remakes]
+        # Lines that wait for the second walk, and those that are handed on meanwhile.
+        seams = [self._incoming(tile) for tile in tiles]
+        waiting = sum(seams) + self._in_flight(tiles)
+        graphs, largest = 0.0, max(each)
+        for one, seam in zip(reversed(each), reversed(seams), strict=True):
+            graphs += one
+            waiting -= seam
+            yield most + max(graphs, largest) + waiting
 
     def _incoming(self, tile: Tile) -> float:
         """Bytes of the lines before a tile."""
@@ -309,6 +330,29 @@ class _Budget:
             return 0.0
         width = max(tile.region.columns.stop for tile in tiles)
         return (width + max(tile.region.rows.length for tile in tiles)) * self._seam
+
+
+def bytes_needed(network: Network, names: Sequence[str], dtype: torch.dtype, plan: TilePlan) -> int:
+    """Memory for feature maps that a plan takes with as many graphs kept as it says."""
+    return _Budget(network, names, dtype).needed(plan.tiles, plan.num_kept, remakes=plan.remakes)
+
+
+def smaller_plan(
+    network: Network,
+    names: Sequence[str],
+    size: tuple[int, int],
+    plan: TilePlan,
+    dtype: torch.dtype,
+) -> TilePlan:
+    """What to try when there was less memory than a plan takes: fewer graphs, then other tiles.
+
+    Raises:
+        TileMemoryError: if no tiles take clearly less.
+    """
+    if plan.num_kept > 1:
+        return replace(plan, num_kept=plan.num_kept // 2)
+    less = int(bytes_needed(network, names, dtype, plan) * _LESS)
+    return plan_tiles(network, names, size, dtype=dtype, memory=less)
 
 
 def replan(

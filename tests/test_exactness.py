@@ -186,6 +186,26 @@ def test_out_of_memory_at_any_call_leaves_the_result_exact(
     assert relative(found.gradient, whole.gradient) <= 1e-12
 
 
+@pytest.mark.parametrize("method", ["fill", "fold"])
+@pytest.mark.parametrize("failing_call", [1, 7, 40, 90, 130])
+def test_out_of_memory_at_a_seam_leaves_the_result_exact(
+    failing_call: int, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = evaluate(build(COMPACT_SHAPE, "gram", SIZE), SIZE)
+    objective = build(COMPACT_SHAPE, "gram", SIZE, tile=96, num_kept=2)
+    real, calls = getattr(TileSeams, method), itertools.count(1)
+
+    def failing(*args: Any) -> Any:
+        if next(calls) == failing_call:
+            raise torch.OutOfMemoryError("injected")
+        return real(*args)
+
+    monkeypatch.setattr(TileSeams, method, failing)
+    found = evaluate(objective, SIZE)
+    assert next(calls) > failing_call
+    assert relative(found.gradient, whole.gradient) <= 1e-12
+
+
 @settings(max_examples=60)
 @given(
     st.sampled_from(["zeros", "reflect", "replicate"]),

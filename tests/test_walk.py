@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator
@@ -23,9 +24,11 @@ from hires.walk import (
     MIN_TILE,
     TileMemoryError,
     TilePlan,
+    bytes_needed,
     kept_bytes,
     plan_tiles,
     replan,
+    smaller_plan,
     tile_bytes,
 )
 
@@ -73,13 +76,14 @@ def incoming(tile: Tile) -> int:
 
 
 # Two lines of what every convolution of COMPACT_SHAPE up to relu4_1 sees, but for the pixels.
-SEAM_BYTES = 2 * 4 * (4 + (4 + 6) / 2 + (8 + 8 + 8) / 4 + 10 / 8)
+SEAM_BYTES = 2 * 4 * (4 + (4 + 6) / 2 + (8 + 8 + 8) / 4 + 10 / 8) * 2.25
 
 
 def work_of(tiles: tuple[Tile, ...], num_kept: int) -> float:
     """Passes over pixels, of which a seam and a tile cost some more."""
     pixels = [tile.region.num_pixels for tile in tiles]
-    extra = 6 * sum(incoming(tile) for tile in tiles) + 2**15 * len(tiles)
+    per_tile = 7.6e8 / network_of(COMPACT_SHAPE).layers["relu4_1"].multiply_adds
+    extra = 6 * sum(incoming(tile) for tile in tiles) + per_tile * len(tiles)
     return 2 * (sum(pixels) + extra) + sum(pixels[: len(tiles) - num_kept])
 
 
@@ -144,6 +148,19 @@ def test_the_tiles_of_an_earlier_run() -> None:
     wanted = planned(SIZE, 2**40, tile=32)
     assert (smaller.tiles, smaller.side, smaller.num_kept) == (wanted.tiles, 32, 2)
     assert smaller.remakes
+
+
+@pytest.mark.parametrize("size", [(131, 283), (511, 769)])
+def test_a_smaller_plan_takes_less_memory_until_there_is_none(size: tuple[int, int]) -> None:
+    network = network_of(COMPACT_SHAPE)
+    plan = planned(size, 2**40, tile=128)
+    needed = []
+    with contextlib.suppress(TileMemoryError):
+        for _ in range(100):
+            needed.append(bytes_needed(network, NAMES, torch.float32, plan))
+            plan = smaller_plan(network, NAMES, size, plan, torch.float32)
+    assert 4 < len(needed) < 100
+    assert all(less < more for more, less in itertools.pairwise(needed))
 
 
 LAYERS: list[Layers] = [

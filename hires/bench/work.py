@@ -9,7 +9,14 @@ import torch
 
 from hires.features import Network
 from hires.tiling import Region, Span, Tile, round_up
-from hires.walk import MIN_TILE, TilePlan, canvas_window, remade_layer, tile_bytes
+from hires.walk import (
+    MIN_TILE,
+    TilePlan,
+    canvas_window,
+    remade_layer,
+    seam_bytes,
+    tile_bytes,
+)
 
 # Bytes per pixel that stay for the whole run, float32: canvas and gradient 12 each, Adam 24,
 # running average 12; and the content picture that the run began with, 12.
@@ -130,7 +137,7 @@ def largest_megapixels(
     *,
     content: float = 0.0,
 ) -> tuple[float, float]:
-    """The largest canvas that fits into ``memory`` bytes in all, untiled and in smallest tiles.
+    """The largest canvas that fits into ``memory`` bytes in all, untiled and in tiles.
 
     By arithmetic; the program itself (a few hundred MiB) comes on top.
 
@@ -145,8 +152,14 @@ def largest_megapixels(
         Two areas in millions of pixels.
     """
     state = STATE_BYTES + PICTURE_BYTES + content
-    halo, alignment = network.reach(names)
-    side = max(round_up(MIN_TILE, alignment), halo + alignment)
+    _, alignment = network.reach(names)
     untiled = memory / (sum(tile_bytes(network, names, dtype, remakes=False)) + state)
-    tiled = (memory - side**2 * sum(tile_bytes(network, names, dtype, remakes=True))) / state
+    each = sum(tile_bytes(network, names, dtype, remakes=True))
+    # Small tiles need little for themselves, and many lines that wait at their seams.
+    waiting = 2 * seam_bytes(network, names, dtype)
+    least = round_up(MIN_TILE, alignment)
+    tiled = max(
+        (memory - side**2 * each) / (state + waiting / side)
+        for side in range(least, 64 * least, alignment)
+    )
     return untiled / 1e6, max(tiled, 0.0) / 1e6
