@@ -285,7 +285,7 @@ def test_reflection_needs_a_neighbour(tmp_path: Path) -> None:
 
 
 def needed_memory(content: Tensor, style: Tensor, settings: Config) -> str:
-    with pytest.raises(ConfigError, match="is too small for a tile of") as caught:
+    with pytest.raises(ConfigError, match="is too small for tiles of") as caught:
         stylize(content, style, settings)
     found = re.search(r"give at least (\d+MiB)", str(caught.value))
     assert found
@@ -312,7 +312,7 @@ SHORT: dict[str, Any] = {"sizes": (60, 400), "iterations": (1,)}
 
 def test_a_tile_too_large_for_the_memory(features: str) -> None:
     content = random_image(300, 400).float()
-    with pytest.raises(ConfigError, match=r"for a tile of 256 px: .* or a smaller --tile"):
+    with pytest.raises(ConfigError, match=r"for tiles of 256 px: .* or leave out --tile"):
         stylize(content, STYLE, config(features, **SHORT, memory="2MiB", tile=256))
 
 
