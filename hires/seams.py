@@ -89,20 +89,17 @@ class TileSeams:
 
     def fill(self, joined: Tensor, key: str, axis: int, padding: str) -> None:
         """Write the lines around a tile's own, and leave to the next tile what it needs."""
-        lead, trail = self.margins(key, axis)
-        before, after = self.tile.goes_on[axis - _ROWS]
+        lead, _ = self.margins(key, axis)
+        _, after = self.tile.goes_on[axis - _ROWS]
         size = joined.shape[axis]
         if lead == SEAM:
             here = (self.tile.place, key, axis)
             features = self.seams._features
             joined.narrow(axis, 0, SEAM).copy_(features.pop(here) if self.last else features[here])
-        for is_there, line, source in (
-            (not before and lead, 0, 2 if padding == "reflect" else 1),
-            (trail, size - 1, size - 3 if padding == "reflect" else size - 2),
-        ):
-            if is_there and padding == "zeros":
+        for line, source in self._border(axis, padding):
+            if padding == "zeros":
                 joined.select(axis, line).zero_()
-            elif is_there:
+            else:
                 joined.select(axis, line).copy_(joined.select(axis, source))
         if after and self.first and key != "1_1":
             self.seams._features[self._next(axis), key, axis] = _copy(
@@ -119,20 +116,25 @@ class TileSeams:
             padding: see `join`.
         """
         lead, trail = self.margins(key, axis)
-        before, after = self.tile.goes_on[axis - _ROWS]
+        _, after = self.tile.goes_on[axis - _ROWS]
         size = slope.shape[axis]
         gradients = self.seams._gradients
         if after and key != "1_1":
             slope.narrow(axis, size - SEAM, SEAM).add_(gradients.pop((self._next(axis), key, axis)))
-        for is_there, line, source in (
-            (trail, size - 1, size - 3 if padding == "reflect" else size - 2),
-            (not before and lead, 0, 2 if padding == "reflect" else 1),
-        ):
-            if is_there and padding != "zeros":
+        for line, source in self._border(axis, padding):
+            if padding != "zeros":
                 slope.select(axis, source).add_(slope.select(axis, line))
         if lead == SEAM:
             gradients[self.tile.place, key, axis] = _copy(slope.narrow(axis, 0, SEAM))
         return slope.narrow(axis, lead, size - lead - trail)
+
+    def _border(self, axis: int, padding: str) -> list[tuple[int, int]]:
+        """Lines beyond the canvas along an axis that is cut, and which lines they repeat."""
+        before, after = self.tile.goes_on[axis - _ROWS]
+        inner = 2 if padding == "reflect" else 1
+        if before == after:
+            return []  # Inside of the canvas, or not cut.
+        return [(0, inner)] if after else [(-1, -1 - inner)]
 
     def _next(self, axis: int) -> tuple[int, int]:
         row, column = self.tile.place

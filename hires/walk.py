@@ -73,15 +73,16 @@ def canvas_window(layer: Layer, tile: Tile) -> tuple[slice, slice]:
     Every convolution leaves the last position of a tile to the next one, so that deep layers are
     cut above and left of where the pixels are.
     """
-    spans = (tile.region.rows, tile.region.columns)
-    rows, columns = (
-        slice(
-            (span.start - layer.halo * before) // layer.stride,
-            (span.stop - layer.halo * after) // layer.stride,
-        )
-        for span, (before, after) in zip(spans, tile.goes_on, strict=True)
+    (rows, columns), region = tile.goes_on, tile.region
+    return _features(layer, region.rows, rows), _features(layer, region.columns, columns)
+
+
+def _features(layer: Layer, span: Span, goes_on: tuple[bool, bool]) -> slice:
+    before, after = goes_on
+    return slice(
+        (span.start - layer.halo * before) // layer.stride,
+        (span.stop - layer.halo * after) // layer.stride,
     )
-    return rows, columns
 
 
 def remade_layer(names: Sequence[str]) -> str:
@@ -91,6 +92,11 @@ def remade_layer(names: Sequence[str]) -> str:
     channels make it the cheapest.
     """
     return "conv1_1" if "conv1_1" in names else "relu1_1"
+
+
+def _depth(network: Network, names: Sequence[str]) -> float:
+    """Multiply-adds per pixel of all that is computed for some layers."""
+    return max(network.layers[name].multiply_adds for name in names)
 
 
 def tile_bytes(
@@ -120,7 +126,7 @@ def _graph_layers(
     they pool, and what they compute on the way).
     """
     layers = network.layers
-    deepest = max(layers[name].multiply_adds for name in names)
+    deepest = _depth(network, names)
     spare = _SPARE_ROOM if network.origin.device.type == "cpu" else 1.0
     found = []
     for b, block in enumerate(network.architecture.blocks, start=1):
@@ -173,26 +179,18 @@ def _lengths(
     spans: Mapping[Span, tuple[bool, bool]], graphs: Sequence[tuple[Layer, float]]
 ) -> NDArray[np.int64]:
     """How many rows or columns every span has in every layer: (spans, layers)."""
-    goes_on = np.array(list(spans.values()))
-    starts, stops = (np.array([getattr(span, end) for span in spans]) for end in ("start", "stop"))
-    halos, strides = (
-        np.array([getattr(layer, name) for layer, _ in graphs]) for name in ("halo", "stride")
-    )
-    starts = (starts[:, None] - goes_on[:, :1] * halos) // strides
-    stops = (stops[:, None] - goes_on[:, 1:] * halos) // strides
-    lengths: NDArray[np.int64] = stops - starts
-    return lengths
+    places = [[_features(layer, span, on) for layer, _ in graphs] for span, on in spans.items()]
+    return np.array([[place.stop - place.start for place in row] for row in places])
 
 
 def seam_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> float:
     """Bytes per pixel of a tile's side that it leaves to the next tile; what the heap loses too."""
-    layers = network.layers
-    deepest = max(layers[name].multiply_adds for name in names)
-    found, layer = 0.0, None
-    for key, before, _ in network.architecture.convolutions():
-        if layer is not None and layers[f"conv{key}"].multiply_adds <= deepest:
-            found += SEAM * before / layers[f"conv{key}"].stride * dtype.itemsize
-        layer = layers[f"conv{key}"]
+    found = 0.0
+    # The first convolution reads its lines from the canvas.
+    for key, before, _ in itertools.islice(network.architecture.convolutions(), 1, None):
+        layer = network.layers[f"conv{key}"]
+        if layer.multiply_adds <= _depth(network, names):
+            found += SEAM * before / layer.stride * dtype.itemsize
     return found * (_HEAP_SLACK if network.origin.device.type == "cpu" else 1.0)
 
 
@@ -263,7 +261,7 @@ def plan_tiles(
 
 def tile_work(network: Network, names: Sequence[str]) -> float:
     """Pixels that take as long as what a tile costs whatever its size."""
-    return _TILE_WORK / max(network.layers[name].multiply_adds for name in names)
+    return _TILE_WORK / _depth(network, names)
 
 
 def _work(tiles: Sequence[Tile], num_kept: int, per_tile: float) -> float:
