@@ -10,6 +10,7 @@ input.
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -88,7 +89,7 @@ class StockExercise:
     """Optimisation steps at one size, as in the usual script.
 
     Args:
-        fields: a case; only its size and device are used.
+        fields: a case; its size, device and decay are used, nothing else.
     """
 
     def __init__(self, fields: dict[str, Any]) -> None:
@@ -104,6 +105,10 @@ class StockExercise:
         self.canvas = content.requires_grad_()
         self.adam = torch.optim.Adam(
             [self.canvas], lr=0.02, betas=(0.9, 0.99), eps=1e-8 / self.canvas.numel()
+        )
+        # Between steps far too many to come, the step size stays.
+        self.schedule = torch.optim.lr_scheduler.StepLR(
+            self.adam, case.decay_every or sys.maxsize, case.learning_rate_decay
         )
         self.facts: dict[str, Any] = {"device": str(self.device), "precision": "fp32"}
 
@@ -135,6 +140,7 @@ class StockExercise:
         loss = self.loss()
         loss.backward()  # type: ignore[no-untyped-call]
         self.adam.step()
+        self.schedule.step()
         with torch.no_grad():
             self.canvas.clamp_(0, 1)
         synchronize(self.device)

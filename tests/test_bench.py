@@ -265,6 +265,18 @@ def test_the_stock_reference_has_the_same_loss_and_gradient() -> None:
     assert float((found.gradient - gradient).norm() / gradient.norm()) < 1e-4
 
 
+def test_both_sides_shorten_their_steps_alike() -> None:
+    case = Case(size=(64, 80), features=VGG19_SHAPE, style_loss="gram", precision="fp32")
+    shorter = replace(case, learning_rate_decay=0.1, decay_every=2)
+    stock = _stock().StockExercise(shorter.to_json())
+    plain = [stock.step()["loss"] for _ in range(5)]
+    exercise, constant = StepExercise(shorter), StepExercise(case)
+    assert [exercise.step()["loss"] for _ in plain] == pytest.approx(plain, rel=2e-3)
+    unlike = [constant.step()["loss"] for _ in plain]
+    assert unlike[:3] == pytest.approx(plain[:3], rel=2e-3)
+    assert unlike[4] != pytest.approx(plain[4], rel=2e-2)
+
+
 def _stock() -> Any:
     spec = importlib.util.spec_from_file_location("stock", ROOT / "benchmarks" / "stock.py")
     assert spec is not None

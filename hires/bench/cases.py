@@ -35,6 +35,8 @@ class Case:
         iterations: steps per rung (``ladder`` only); empty for the default schedule.
         warmup: steps before the timing starts (``step`` only).
         repeats: timed steps (``step`` only).
+        learning_rate_decay: factor on the step size ... (``step`` only)
+        decay_every: ... every so many steps; 0 for never.
     """
 
     size: tuple[int, int]
@@ -50,6 +52,8 @@ class Case:
     iterations: tuple[int, ...] = ()
     warmup: int = 2
     repeats: int = 5
+    learning_rate_decay: float = 1.0
+    decay_every: int = 0
 
     @property
     def megapixels(self) -> float:
@@ -65,6 +69,8 @@ class Case:
         parts += [f"{self.num_kept} kept"] if self.num_kept is not None else []
         parts += [self.memory] if self.memory != _DEFAULTS.memory else []
         parts += [self.style_loss] if self.style_loss != _DEFAULTS.style_loss else []
+        decay = f"lr x{self.learning_rate_decay} every {self.decay_every}"
+        parts += [decay] if self.decay_every else []
         parts += ["ladder"] if self.kind == "ladder" else []
         return " ".join(parts)
 

@@ -134,7 +134,7 @@ class StepExercise:
     """Optimisation steps at one size: objective and Adam, as a rung of the ladder runs them."""
 
     def __init__(self, case: Case) -> None:
-        self.device = resolve_device(case.device)
+        self.case, self.device = case, resolve_device(case.device)
         self.gauge = Gauge(self.device)
         canvas = picture(case.size, CONTENT_SEED)
         with named_features(case.features) as name:
@@ -147,10 +147,11 @@ class StepExercise:
         keep_freed_memory(False)
         return_freed_memory()
         self.objective = self._objective(studio, config, plan, canvas)
+        self.learning_rate = config.learning_rate_at(0)
         self.optimizer = canvas_optimizer(
             "adam",
             canvas.to(self.device),
-            learning_rate=config.learning_rate_at(0),
+            learning_rate=self.learning_rate,
             averaging=config.averaging,
         )
         self.facts = facts_of(studio, case.size, plan, case.memory)
@@ -179,6 +180,10 @@ class StepExercise:
 
     def step(self) -> dict[str, Any]:
         """One step: its synchronised ``seconds``, and the ``loss`` before it."""
+        if self.case.decay_every:
+            num_decays = self.optimizer.num_steps // self.case.decay_every
+            factor = self.case.learning_rate_decay**num_decays
+            self.optimizer.set_learning_rate(self.learning_rate * factor)
         synchronize(self.device)
         started = time.perf_counter()
         self.optimizer.step(self._evaluate)
