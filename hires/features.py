@@ -17,16 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hires.kernels import (
-    Borders,
-    Convolution,
-    border_kernels,
-    conv_relu,
-    max_pool,
-    quad_kernel,
-    reflect_pad,
-    relu,
-)
+from hires.convolution import Borders, Convolution, border_kernels, quad_kernel
+from hires.kernels import conv_relu, max_pool, reflect_pad, relu
 from hires.pixels import CAFFE_MEAN, IMAGENET_MEAN, IMAGENET_STD
 from hires.seams import TileSeams
 from hires.winograd import winograd_kernel, winograd_pays

@@ -10,16 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hires import kernels
-from hires.kernels import (
-    Convolution,
-    border_kernels,
-    conv_relu,
-    max_pool,
-    moment_sums,
-    quad_kernel,
-    row_sums,
-    squared_error,
-)
+from hires.convolution import Convolution, border_kernels, quad_kernel
+from hires.kernels import conv_relu, max_pool, moment_sums, row_sums, squared_error
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
