@@ -192,7 +192,7 @@ class Config:
     """Whether a style keeps its shape or is stretched to the canvas's."""
 
     init: str = "content"
-    """What the first rung starts from: content, noise, or the path of a picture."""
+    """What the first rung starts from: content, noise, or a picture (cut to shape)."""
 
     seed: int = 0
     """Seed of everything random."""

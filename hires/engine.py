@@ -17,7 +17,7 @@ from hires.checkpoints import load_features
 from hires.config import Config, ConfigError, parse_layer
 from hires.features import Network
 from hires.fitting import fit
-from hires.images import load_image, resize
+from hires.images import fill, load_image, resize
 from hires.interrupts import held_back
 from hires.ladder import Rung
 from hires.losses import STYLE_LOSSES, Moments, blend
@@ -466,12 +466,16 @@ def _resize_to(size: tuple[int, int], image: Tensor) -> Tensor:
 
 
 def first_canvas(config: Config, size: tuple[int, int], content: Tensor) -> Tensor:
-    """What the first rung starts from, (1, 3, H, W) float32 in [0, 1]."""
+    """What the first rung starts from, (1, 3, H, W) float32 in [0, 1].
+
+    A picture of another shape is cut to that of the canvas, not stretched.
+    """
     if config.init == "noise":
         generator = torch.Generator().manual_seed(config.seed)
         return torch.rand(1, 3, *size, generator=generator)
-    source = content if config.init == "content" else load_image(config.init)
-    return resize(source, size).clamp(0, 1)
+    if config.init == "content":
+        return resize(content, size).clamp(0, 1)
+    return fill(load_image(config.init), size).clamp(0, 1)
 
 
 def _as_list(styles: Picture | Sequence[Picture]) -> list[Picture]:

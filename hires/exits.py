@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from hires.memory import is_out_of_memory
+
 EXIT_FAULT, EXIT_MENDABLE, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -36,9 +38,7 @@ def tell(prog: str, message: str) -> None:
 def mendable(error: Exception) -> str | None:
     """Say in a line what a user can mend about an error; None for what only a bug can cause."""
     text = str(error)
-    # Torch raises a RuntimeError of its own when a GPU is full and a bare one when the host is.
-    full = isinstance(error, RuntimeError) and "memory" in text and "alloc" in text.lower()
-    if isinstance(error, MemoryError) or full:
+    if is_out_of_memory(error):
         return "out of memory: give a smaller --memory or a smaller --size"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"

@@ -212,6 +212,29 @@ def resize(image: Tensor, size: tuple[int, int], *, clamp: bool = False) -> Tens
     return result.clamp_(0, 1) if clamp else result
 
 
+def fill(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample the largest centred part of a picture that has the shape of ``size``.
+
+    A picture of that shape, but for a pixel that rounding took or gave, is resampled whole.
+
+    Args:
+        image: (B, C, H, W), see `resize`.
+        size: (height, width) in pixels.
+
+    Returns:
+        (B, C, *size), a new tensor on the same device.
+    """
+    lengths = tuple(image.shape[2:])
+    scale = min(length / wanted for length, wanted in zip(lengths, size, strict=True))
+    part = [max(round(wanted * scale), 1) for wanted in size]
+    # A pixel more or less of either picture is rounding.
+    slack = max(scale, 1.0)
+    if any(length - kept > slack for length, kept in zip(lengths, part, strict=True)):
+        (top, left) = ((length - kept) // 2 for length, kept in zip(lengths, part, strict=True))
+        image = image[..., top : top + part[0], left : left + part[1]]
+    return resize(image, size)
+
+
 def _require_dpi(dpi: float | None, layout: Layout | None) -> None:
     if dpi is not None and not 0 < dpi < float("inf"):
         raise ValueError(f"dpi must be a positive number, got {dpi}")

@@ -19,6 +19,28 @@ _M_MMAP_MAX = -4
 # Larger blocks come from the kernel, in huge pages, and go back to it when they are freed.
 _MMAP_THRESHOLD = 2**20
 _manages_heap = False
+# What PyTorch, its backends and the C++ library say when there is no more.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate",
+    "cannot allocate",
+    "not enough memory",
+    "bad_alloc",
+    "unable to allocate",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on whatever device."""
+    # PyTorch has a class for GPUs; where the host is full, it raises a bare RuntimeError.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and speaks_of_memory(str(error))
+
+
+def speaks_of_memory(text: str) -> bool:
+    """Whether a message says that memory ran out."""
+    return any(words in text.lower() for words in _OUT_OF_MEMORY)
 
 
 def manage_heap() -> bool:

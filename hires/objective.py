@@ -25,6 +25,7 @@ from hires.config import ConfigError
 from hires.features import Network
 from hires.kernels import squared_error
 from hires.losses import CENTRED_LOSSES, SUMMED_LOSSES, Moments, StyleLoss, measure
+from hires.memory import is_out_of_memory
 from hires.precision import Precision, fp32_island
 from hires.seams import Seams, TileSeams
 from hires.tiling import Region, Tile, bands
@@ -158,7 +159,9 @@ class Objective:
         while True:
             try:
                 return self._evaluate(canvas)
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 self.plan = self._smaller_plan(canvas)
 
     def _smaller_plan(self, canvas: Tensor) -> TilePlan:

@@ -17,11 +17,12 @@ from hires.bench.cases import VGG19_SHAPE, Case, case_from_json, cases_of, parse
 from hires.bench.exercises import LadderExercise, StepExercise, picture
 from hires.bench.roofline import best_seconds
 from hires.bench.work import forward_flops, largest_megapixels, work_of
-from hires.bench.worker import OUT_OF_MEMORY, Worker, WorkerError, is_out_of_memory
+from hires.bench.worker import OUT_OF_MEMORY, Worker, WorkerError
 from hires.checkpoints import write_checkpoint
 from hires.cli import main
 from hires.config import ConfigError
 from hires.features import Network
+from hires.memory import is_out_of_memory
 from hires.tiling import Region, Span, Tile, grid
 from hires.walk import TilePlan, plan_tiles
 

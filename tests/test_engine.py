@@ -18,9 +18,16 @@ import hires
 from hires import engine, ladder
 from hires.checkpoints import write_checkpoint
 from hires.config import Config, ConfigError
-from hires.engine import Progress, StylizeError, iter_stylize, open_studio, stylize
+from hires.engine import (
+    Progress,
+    StylizeError,
+    first_canvas,
+    iter_stylize,
+    open_studio,
+    stylize,
+)
 from hires.features import FeaturesError
-from hires.images import ImageError, load_image, resize, save_image
+from hires.images import ImageError, fill, load_image, resize, save_image
 from hires.objective import Evaluation, Objective
 
 CONTENT = random_image(60, 80, seed=1).float()
@@ -134,6 +141,21 @@ def test_the_same_seed_paints_the_same_bytes(init: str, features: str) -> None:
     assert torch.equal(first, second)
 
 
+def test_a_first_picture_of_another_shape_is_cut_not_stretched(
+    features: str, tmp_path: Path
+) -> None:
+    height, width = CONTENT.shape[2:]
+    margin = torch.zeros(1, 3, height, width)
+    save_image(torch.cat([margin, CONTENT, margin], 3), tmp_path / "wide.png")
+    save_image(CONTENT, tmp_path / "same.png")
+    wide, same = (
+        first_canvas(config(features, init=str(tmp_path / name)), (height, width), CONTENT)
+        for name in ("wide.png", "same.png")
+    )
+    assert torch.equal(wide, same)
+    torch.testing.assert_close(same, CONTENT, rtol=0, atol=1 / 255)
+
+
 def test_a_run_neither_reads_nor_moves_the_global_seed(features: str) -> None:
     torch.manual_seed(1)
     first = stylize(CONTENT, STYLE, config(features, init="noise"))
@@ -154,7 +176,7 @@ def test_a_run_can_start_from_a_picture(features: str, tmp_path: Path) -> None:
     save_image(STYLE, tmp_path / "start.png")
     settings = config(features, init=str(tmp_path / "start.png"), learning_rate=1e-6)
     step = next(iter_stylize(CONTENT, STYLE, settings))
-    wanted = resize(STYLE, (36, 48)).clamp(0, 1)
+    wanted = fill(STYLE, (36, 48)).clamp(0, 1)
     assert float((step.picture() - wanted).abs().max()) < 0.01
 
 

@@ -186,6 +186,39 @@ def test_out_of_memory_at_any_call_leaves_the_result_exact(
     assert relative(found.gradient, whole.gradient) <= 1e-12
 
 
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")],
+)
+def test_a_full_host_is_out_of_memory_as_well(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = evaluate(build(COMPACT_SHAPE, "gram", SIZE), SIZE)
+    objective = build(COMPACT_SHAPE, "gram", SIZE)
+    produce, failures = Network.produce, iter([error])
+
+    def failing(*args: Any, **kwargs: Any) -> Iterator[tuple[str, Tensor]]:
+        for failure in failures:
+            raise failure
+        return produce(*args, **kwargs)
+
+    monkeypatch.setattr(Network, "produce", failing)
+    found = evaluate(objective, SIZE)
+    assert len(objective.plan.tiles) > 1
+    assert relative(found.gradient, whole.gradient) <= 1e-12
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = build(COMPACT_SHAPE, "gram", SIZE)
+
+    def failing(*_: Any, **__: Any) -> Iterator[tuple[str, Tensor]]:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(Network, "produce", failing)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        evaluate(objective, SIZE)
+
+
 @pytest.mark.parametrize("method", ["fill", "fold"])
 @pytest.mark.parametrize("failing_call", [1, 7, 40, 90, 130])
 def test_out_of_memory_at_a_seam_leaves_the_result_exact(

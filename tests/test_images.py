@@ -26,6 +26,7 @@ from hires.images import (
     ImageError,
     SaveError,
     check_output,
+    fill,
     load_image,
     read_picture,
     resize,
@@ -879,6 +880,21 @@ def test_resize_dtypes_clamp_and_copies() -> None:
     assert same.data_ptr() != edge.data_ptr()
     assert resize(edge.double(), (9, 9)).dtype == torch.float64
     assert resize(edge.bfloat16(), (9, 9)).dtype == torch.float32
+
+
+def test_fill_cuts_the_middle_out() -> None:
+    ramp = torch.linspace(0, 1, 90).expand(1, 3, 30, 90)
+    found = fill(ramp, (30, 30))
+    torch.testing.assert_close(found, ramp[..., 30:60])
+    upright = fill(ramp.mT, (60, 60))
+    assert float(upright.min()) >= float(ramp[..., 30].min()) - 1e-3
+    assert float(upright.max()) <= float(ramp[..., 59].max()) + 1e-3
+
+
+@pytest.mark.parametrize("size", [(171, 256), (67, 100), (667, 1000), (1334, 2000)])
+def test_fill_takes_all_where_only_rounding_differs(size: tuple[int, int]) -> None:
+    image = torch.rand(1, 3, 667, 1000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(fill(image, size), resize(image, size))
 
 
 @pytest.mark.parametrize(

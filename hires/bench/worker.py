@@ -17,18 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol, Self
 
-import torch
+from hires.memory import is_out_of_memory, speaks_of_memory
 
 HIRES = (sys.executable, "-m", "hires.bench")
 OUT_OF_MEMORY = "out of memory"
-_MEMORY_WORDS = (
-    "out of memory",
-    "can't allocate",
-    "cannot allocate",
-    "not enough memory",
-    "bad_alloc",
-    "unable to allocate",
-)
 _KILLED = -9
 
 
@@ -58,17 +50,6 @@ class WorkerError(RuntimeError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on whatever device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and _speaks_of_memory(str(error))
-
-
-def _speaks_of_memory(text: str) -> bool:
-    return any(words in text.lower() for words in _MEMORY_WORDS)
 
 
 def serve(build: Callable[[dict[str, Any]], Exercise]) -> None:
@@ -175,7 +156,7 @@ class Worker:
         code = self._process.wait()
         self._errors.seek(0)
         last = (self._errors.read().strip().splitlines() or [""])[-1]
-        if code == _KILLED or _speaks_of_memory(last):
+        if code == _KILLED or speaks_of_memory(last):
             return WorkerError(OUT_OF_MEMORY, last or "killed by the system")
         return WorkerError("error", f"the process ended with code {code}: {last}".rstrip(": "))
 
