@@ -185,4 +185,4 @@ def total_variation(window: Tensor, edges: tuple[int, int, int, int]) -> tuple[T
     rows = torch.add(x[..., :-2, :], x[..., 2:, :]).add_(x[..., 1:-1, :], alpha=2)
     smooth = torch.add(rows[..., :-2], rows[..., 2:]).add_(rows[..., 1:-1], alpha=2)
     gradient = smooth.mul_(-1 / 6).add_(inner, alpha=8 / 3)
-    return 0.5 * (inner * gradient).sum().double(), gradient
+    return 0.5 * (inner * gradient).sum(), gradient

@@ -192,7 +192,7 @@ class Objective:
         if self._gradient is None or self._gradient.shape != canvas.shape:
             self._gradient = torch.empty_like(canvas)
         gradient, (height, width) = self._gradient, canvas.shape[2:]
-        total = torch.zeros((), dtype=torch.float64)
+        total = torch.zeros((), dtype=self.precision.sum_dtype, device=canvas.device)
         if not self.weights.tv:
             gradient.zero_()
             return gradient, total
@@ -206,7 +206,7 @@ class Objective:
             value, slope = variation.measure(window, (top, bottom, 1, 1), (height, width))
             slope = slope.mul_(self.weights.tv / divisor)
             gradient[..., *band.index] = slope if scale is None else slope.mul_(scale)
-            total = total + value / divisor
+            total = total + value.to(total.dtype) / divisor
         return gradient, total
 
     def _pixel_scale(self, canvas: Tensor) -> Tensor | None:

@@ -48,8 +48,8 @@ def absolute(window: Tensor, edges: Edges, size: tuple[int, int]) -> tuple[Tenso
     rows, columns = _inner(window, edges)
     down, across = window.diff(dim=2), window.diff(dim=3)
     per_row, per_column = height / (6 * max(height - 1, 1)), width / (6 * max(width - 1, 1))
-    value = per_row * down[..., 1 - top :, columns].abs().sum().double()
-    value = value + per_column * across[..., rows, 1 - left :].abs().sum().double()
+    value = per_row * down[..., 1 - top :, columns].abs().sum()
+    value = value + per_column * across[..., rows, 1 - left :].abs().sum()
     slope = torch.zeros_like(window)
     down, across = down.sign_().mul_(per_row), across.sign_().mul_(per_column)
     slope[..., 1:, :] += down
@@ -70,7 +70,7 @@ def power(window: Tensor, edges: Edges, size: tuple[int, int]) -> tuple[Tensor, 
     down, across = window.diff(dim=2)[..., :-1], window.diff(dim=3)[..., :-1, :]
     square = down.square() + across.square()
     root = square.pow(0.25)
-    value = (square * root)[..., 1 - top :, 1 - left :].sum().double()
+    value = (square * root)[..., 1 - top :, 1 - left :].sum()
     slope = torch.zeros_like(window)
     root = root.mul_(2.5)
     down, across = root * down, root * across
