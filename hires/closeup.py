@@ -18,12 +18,13 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from hires.config import Config
-from hires.engine import Studio, open_studio, style_target
+from hires.engine import style_target
 from hires.images import resize
 from hires.ladder import Rung, Size
 from hires.objective import Evaluation, Objective, measure_content
 from hires.optim import CanvasOptimizer
 from hires.optimizers import optimizer_of
+from hires.studio import Studio, open_studio
 from hires.tiling import Region, Span, Tile
 from hires.walk import TilePlan
 

@@ -13,22 +13,19 @@ import torch
 from torch import Tensor
 
 from hires import ladder
-from hires.checkpoints import load_features
-from hires.config import Config, ConfigError, parse_layer
-from hires.features import Network
+from hires.config import Config, ConfigError
 from hires.fitting import fit
 from hires.images import fill, load_image, resize
 from hires.interrupts import held_back
 from hires.ladder import Rung
-from hires.losses import STYLE_LOSSES, Moments, blend
+from hires.losses import Moments, blend
 from hires.memory import keep_freed_memory, return_freed_memory
-from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
+from hires.objective import Evaluation, Objective, measure_content, measure_style
 from hires.optim import CanvasOptimizer, NonFiniteError
 from hires.optimizers import optimizer_of, restored
-from hires.pixels import PIXEL_SCALES
-from hires.precision import Precision, resolve_device, resolve_precision
 from hires.snapshots import Snapshot, SnapshotError, mapped
-from hires.walk import TileMemoryError, TilePlan, plan_tiles, replan, tile_bytes
+from hires.studio import Studio, check_ladder, open_studio
+from hires.walk import TilePlan, replan
 
 PathLike = str | os.PathLike[str]
 Picture = PathLike | Tensor
@@ -129,109 +126,6 @@ class Progress:
             tiles=(now.plan.side, now.plan.num_kept),
             state=now.optimizer.state(),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Studio:
-    """What stays the same up the ladder: network, arithmetic, weights.
-
-    Attributes:
-        network: prepared feature network.
-        precision: its arithmetic.
-        weights: what is asked of the canvas.
-    """
-
-    network: Network
-    precision: Precision
-    weights: Weights
-
-    @property
-    def device(self) -> torch.device:
-        """Where tiles are computed."""
-        return self.network.origin.device
-
-    def plan_tiles(self, config: Config, size: tuple[int, int]) -> TilePlan:
-        """The tiles of a picture of ``(height, width)``."""
-        return plan_tiles(
-            self.network,
-            self.weights.names,
-            size,
-            dtype=self.precision.dtype,
-            memory=config.memory_bytes,
-            tile=config.tile,
-        )
-
-    def tile_bytes(self, num_pixels: int) -> float:
-        """Bytes planned for one tile of several, of so many pixels, with its graph kept."""
-        return num_pixels * sum(
-            tile_bytes(self.network, self.weights.names, self.precision.dtype, remakes=True)
-        )
-
-    def is_one_tile(self, config: Config, size: tuple[int, int]) -> bool:
-        """Whether a picture of ``(height, width)`` is a single tile."""
-        return len(self.plan_tiles(config, size).tiles) == 1
-
-
-def open_studio(config: Config) -> Studio:
-    """Load the network and settle device, precision and weights.
-
-    Raises:
-        ValueError: for an unknown device, precision, network or layer.
-    """
-    device = resolve_device(config.device)
-    precision = resolve_precision(config.precision, device)
-    network = load_features(config.features, pooling=config.pooling, pixels=config.pixels)
-    network.prepare(device, precision.dtype, precision.memory_format)
-    weights = weights_of(config)
-    network.check_layers(weights.names)
-    return Studio(network, precision, weights)
-
-
-def weights_of(config: Config) -> Weights:
-    """What a configuration asks of the canvas."""
-    return Weights(
-        style_loss=STYLE_LOSSES[config.style_loss],
-        style_layers=dict(parse_layer(layer) for layer in config.style_layers),
-        content_layers=dict(parse_layer(layer) for layer in config.content_layers),
-        style=config.style_weight,
-        content=config.content_weight,
-        tv=config.tv_weight,
-        content_loss=config.content_loss,
-        tv_loss=config.tv_loss,
-        layer_reduction=config.layer_reduction,
-        pixel_scale=PIXEL_SCALES[config.pixels],
-    )
-
-
-def check_ladder(
-    studio: Studio, config: Config, rungs: Sequence[Rung], content: tuple[int, int]
-) -> None:
-    """Refuse, before any work, a ladder with a picture that cannot be cut into tiles.
-
-    Args:
-        studio: the network that looks at the pictures.
-        config: how to paint.
-        rungs: the ladder.
-        content: ``(height, width)`` of the content picture as it was given.
-
-    Raises:
-        ConfigError: for a picture too small for the network, or a memory budget too small for some
-            rung; the message names a budget that is enough for all.
-    """
-    least = studio.network.least_side(studio.weights.names)
-    if min(content) < least:
-        raise ConfigError(
-            f"the content is {content[1]}x{content[0]}, smaller than the network can see:"
-            f" give one of at least {least} px on its short side"
-        )
-    failures: list[TileMemoryError] = []
-    for size in sorted({size for rung in rungs for size in (rung.size, *rung.style_sizes)}):
-        try:
-            studio.plan_tiles(config, size)
-        except TileMemoryError as error:
-            failures.append(error)
-    if failures:
-        raise max(failures, key=lambda failure: failure.needed)
 
 
 def stylize(

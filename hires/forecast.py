@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hires.config import Config, ConfigError
-from hires.engine import Studio
 from hires.finish import CANVAS_BYTES, Finish
 from hires.ladder import Rung, Size
 from hires.probe import Rates
+from hires.studio import Studio
 from hires.walk import TilePlan
 
 # An interpreter with torch, its optimizers and its compiled kernels loaded, measured on Linux.

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from hires.config import Config
-from hires.engine import Studio
 from hires.ladder import Rung
 from hires.memory import (
     keep_freed_memory,
@@ -28,6 +27,7 @@ from hires.memory import (
 from hires.objective import Objective, measure_content, measure_style
 from hires.optimizers import optimizer_of
 from hires.precision import synchronize
+from hires.studio import Studio
 from hires.tiling import Region, Span, Tile, joined
 from hires.walk import TilePlan, bytes_needed, tile_work
 

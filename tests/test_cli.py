@@ -25,10 +25,11 @@ from hires import cli, closeup, display, engine, forecast, probe
 from hires.checkpoints import write_checkpoint
 from hires.commands import plan as plan_command
 from hires.config import Config
-from hires.engine import StylizeError, open_studio
+from hires.engine import StylizeError
 from hires.images import read_picture, save_image
 from hires.ladder import Rung, plan
 from hires.parsing import one_line
+from hires.studio import open_studio
 from hires.version import __version__
 
 TINY = ("--size", "96", "--min-size", "64", "--iterations", "2", "--precision", "fp32")

@@ -23,12 +23,12 @@ from hires.engine import (
     StylizeError,
     first_canvas,
     iter_stylize,
-    open_studio,
     stylize,
 )
 from hires.features import FeaturesError
 from hires.images import ImageError, fill, load_image, resize, save_image
 from hires.objective import Evaluation, Objective
+from hires.studio import open_studio
 
 CONTENT = random_image(60, 80, seed=1).float()
 STYLE = random_image(72, 64, seed=2).float()

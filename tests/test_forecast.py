@@ -10,10 +10,10 @@ from conftest import COMPACT_SHAPE, random_weights
 from hires import probe
 from hires.checkpoints import write_checkpoint
 from hires.config import Config
-from hires.engine import Studio, open_studio
 from hires.forecast import bytes_per_pixel, forecast, largest_size
 from hires.ladder import Rung, plan
 from hires.probe import Rates, measure_rates
+from hires.studio import Studio, open_studio
 from hires.walk import TileMemoryError
 
 CONTENT = (480, 640)

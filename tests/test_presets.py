@@ -18,7 +18,7 @@ from hires import ladder
 from hires.arguments import Stylize
 from hires.checkpoints import load_features, write_checkpoint
 from hires.config import Config, ConfigError
-from hires.engine import Progress, iter_stylize, open_studio, weights_of
+from hires.engine import Progress, iter_stylize
 from hires.features import VGG19, FeaturesError, full_range
 from hires.fitting import fit, stand_in
 from hires.forecast import state_bytes
@@ -30,6 +30,7 @@ from hires.precision import Precision
 from hires.presets import PRESETS
 from hires.quasinewton import ScaledOptimizer, WolfeLBFGS
 from hires.settings import job_of, settings_of
+from hires.studio import open_studio, weights_of
 from hires.walk import plan_tiles
 
 CPU = torch.device("cpu")

@@ -19,12 +19,13 @@ from hires.bench.stopwatch import Gauge, Stopwatch
 from hires.bench.work import content_bytes, largest_megapixels, predicted_bytes, work_of
 from hires.checkpoints import write_checkpoint
 from hires.config import Config, parse_bytes
-from hires.engine import Progress, Studio, iter_stylize, open_studio
+from hires.engine import Progress, iter_stylize
 from hires.features import VGG19, Architecture
 from hires.memory import keep_freed_memory, return_freed_memory
 from hires.objective import Evaluation, Objective, measure_content, measure_style
 from hires.optim import canvas_optimizer
 from hires.precision import resolve_device, synchronize
+from hires.studio import Studio, open_studio
 from hires.walk import TilePlan
 
 # VGG-19 as style transfer uses it: nothing beyond relu5_1.

@@ -19,12 +19,12 @@ from hires.arguments import Plan
 from hires.commands.stylize import set_up
 from hires.config import format_bytes
 from hires.easel import Easel
-from hires.engine import Studio, check_ladder, open_studio
 from hires.forecast import Forecast, finish_bytes, forecast, largest_size
 from hires.images import resize
 from hires.memory import available_bytes
 from hires.probe import Rates, measure_rates
 from hires.runpage import duration
+from hires.studio import Studio, check_ladder, open_studio
 
 # A wait that is worth a word about smaller pictures, in seconds.
 _LONG = 3600.0
