@@ -336,6 +336,12 @@ def test_comparison_tells_noise_from_change() -> None:
     assert "| ~1.02 |" in lines[3]
 
 
+def test_a_report_from_before_a_setting_was_known_still_compares() -> None:
+    before, after = report_of(result(1.0)), report_of(result(0.5))
+    del before["results"][0]["case"]["decay_every"]
+    assert "| 0.50 |" in report.compare(before, after)
+
+
 def test_nothing_in_common_is_told() -> None:
     with pytest.raises(ConfigError, match="in common"):
         report.compare(report_of(result(1.0)), report_of(result(1.0, tile=64)))

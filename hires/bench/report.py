@@ -210,7 +210,9 @@ def compare(before: Report, after: Report) -> str:
 
 def _key(result: Result) -> str:
     skipped = ("warmup", "repeats")
-    case = {name: value for name, value in result["case"].items() if name not in skipped}
+    # What an older report did not know of is at its default.
+    fields = case_from_json(result["case"]).to_json()
+    case = {name: value for name, value in fields.items() if name not in skipped}
     return json.dumps(case, sort_keys=True)
 
 
