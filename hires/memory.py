@@ -27,6 +27,8 @@ _OUT_OF_MEMORY = (
     "not enough memory",
     "bad_alloc",
     "unable to allocate",
+    "failed to allocate",
+    "memory allocation",
 )
 
 
