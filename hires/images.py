@@ -17,7 +17,7 @@ from torch.nn import functional
 from hires.delivery import Delivery
 from hires.encoding import encode, is_writable, replacing, scratch
 from hires.formats import Format, ImageError, SaveError, format_for
-from hires.paper import MM_PER_INCH, Layout
+from hires.paper import MM_PER_INCH, Layout, largest_within
 from hires.pdf import Page, write_pdf
 from hires.profiles import PLAIN_SRGB, Profile, output_profile
 from hires.raster import Source
@@ -28,6 +28,7 @@ __all__ = [
     "Picture",
     "SaveError",
     "check_output",
+    "fill",
     "load_image",
     "picture_size",
     "read_picture",
@@ -224,13 +225,12 @@ def fill(image: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         (B, C, *size), a new tensor on the same device.
     """
-    lengths = tuple(image.shape[2:])
-    scale = min(length / wanted for length, wanted in zip(lengths, size, strict=True))
-    part = [max(round(wanted * scale), 1) for wanted in size]
+    height, width = image.shape[2:]
+    part = largest_within((height, width), size)
+    room = height - part[0], width - part[1]
     # A pixel more or less of either picture is rounding.
-    slack = max(scale, 1.0)
-    if any(length - kept > slack for length, kept in zip(lengths, part, strict=True)):
-        (top, left) = ((length - kept) // 2 for length, kept in zip(lengths, part, strict=True))
+    if max(room) > max(part[0] / size[0], part[1] / size[1], 1):
+        top, left = room[0] // 2, room[1] // 2
         image = image[..., top : top + part[0], left : left + part[1]]
     return resize(image, size)
 

@@ -278,7 +278,7 @@ class Print:
 
     def _cropped(self, content: tuple[int, int], paper: Paper, dpi: float) -> Layout:
         size = _file_size(paper, self.bleed_mm, dpi)
-        height, width = _largest_within(content, size)
+        height, width = largest_within(content, size)
         top, left = self._placed((content[0] - height, content[1] - width))
         return Layout(
             size=size,
@@ -294,7 +294,7 @@ class Print:
         size = _file_size(paper, self.bleed_mm, dpi)
         edge = to_pixels(self.bleed_mm, dpi)
         trim = size[0] - 2 * edge, size[1] - 2 * edge
-        painted = _largest_within(trim, content)
+        painted = largest_within(trim, content)
         top, left = self._placed((trim[0] - painted[0], trim[1] - painted[1]))
         return Layout(
             size=size,
@@ -318,7 +318,7 @@ def _file_size(paper: Paper, bleed: float, dpi: float) -> tuple[int, int]:
     return to_pixels(paper.height + 2 * bleed, dpi), to_pixels(paper.width + 2 * bleed, dpi)
 
 
-def _largest_within(room: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
+def largest_within(room: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
     """The largest ``(height, width)`` of a given shape that fits a room, at least 1 px each."""
     scale = min(room[0] / shape[0], room[1] / shape[1])
     height, width = (math.floor(side * scale + 0.5) for side in shape)

@@ -185,11 +185,11 @@ def _lengths(
 
 def seam_bytes(network: Network, names: Sequence[str], dtype: torch.dtype) -> float:
     """Bytes per pixel of a tile's side that it leaves to the next tile; what the heap loses too."""
-    found = 0.0
+    found, deepest = 0.0, _depth(network, names)
     # The first convolution reads its lines from the canvas.
     for key, before, _ in itertools.islice(network.architecture.convolutions(), 1, None):
         layer = network.layers[f"conv{key}"]
-        if layer.multiply_adds <= _depth(network, names):
+        if layer.multiply_adds <= deepest:
             found += SEAM * before / layer.stride * dtype.itemsize
     return found * (_HEAP_SLACK if network.origin.device.type == "cpu" else 1.0)
 

@@ -21,6 +21,7 @@ from hires.checkpoints import write_checkpoint
 from hires.config import Config, parse_bytes
 from hires.engine import Progress, iter_stylize
 from hires.features import VGG19, Architecture
+from hires.ladder import Rung
 from hires.memory import keep_freed_memory, return_freed_memory
 from hires.objective import Evaluation, Objective, measure_content, measure_style
 from hires.optim import canvas_optimizer
@@ -135,7 +136,7 @@ class StepExercise:
     """Optimisation steps at one size: objective and Adam, as a rung of the ladder runs them."""
 
     def __init__(self, case: Case) -> None:
-        self.case, self.device = case, resolve_device(case.device)
+        self.device = resolve_device(case.device)
         self.gauge = Gauge(self.device)
         canvas = picture(case.size, CONTENT_SEED)
         with named_features(case.features) as name:
@@ -148,11 +149,19 @@ class StepExercise:
         keep_freed_memory(False)
         return_freed_memory()
         self.objective = self._objective(studio, config, plan, canvas)
-        self.learning_rate = config.learning_rate_at(0)
+        self.rung = Rung(
+            index=0,
+            size=case.size,
+            num_iterations=case.warmup + case.repeats,
+            learning_rate=config.learning_rate_at(0),
+            style_sizes=(STYLE_SIZE,),
+            decay=case.learning_rate_decay,
+            decay_every=case.decay_every,
+        )
         self.optimizer = canvas_optimizer(
             "adam",
             canvas.to(self.device),
-            learning_rate=self.learning_rate,
+            learning_rate=self.rung.learning_rate,
             averaging=config.averaging,
         )
         self.facts = facts_of(studio, case.size, plan, case.memory)
@@ -181,10 +190,8 @@ class StepExercise:
 
     def step(self) -> dict[str, Any]:
         """One step: its synchronised ``seconds``, and the ``loss`` before it."""
-        if self.case.decay_every:
-            num_decays = self.optimizer.num_steps // self.case.decay_every
-            factor = self.case.learning_rate_decay**num_decays
-            self.optimizer.set_learning_rate(self.learning_rate * factor)
+        rate = self.rung.learning_rate_at(self.optimizer.num_steps + 1)
+        self.optimizer.set_learning_rate(rate)
         synchronize(self.device)
         started = time.perf_counter()
         self.optimizer.step(self._evaluate)
