@@ -16,6 +16,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from hires.presets import PRESETS, yielding
 
+# The least side of a painting in pixels.
+LEAST_SIZE = 32
+# Strokes as coarse as a sixteenth of a style; more would only fill the memory.
+_MAX_STYLE_SCALE = 16.0
 BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -61,6 +65,40 @@ def parse_layer(text: str) -> tuple[str, float]:
     return name, value
 
 
+def size_share(text: str) -> float:
+    """Turn a size of ``content`` or ``50%`` into a share of the content picture's side.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    if text == "content":
+        return 1.0
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)%", text)
+    if match is None:
+        raise ConfigError(
+            f"--size is '{text}': give a whole number of pixels, content, or a share of it like 50%"
+        )
+    return float(match[1]) / 100
+
+
+def parse_blend(init: str) -> float | None:
+    """The share of noise in ``blend:0.3``; None for what is no blend.
+
+    Raises:
+        ConfigError: if the share is not a number from 0 to 1.
+    """
+    kind, _, text = init.partition(":")
+    if kind != "blend":
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ConfigError(f"--init is '{init}': write blend:0.3 for 0.3 of noise, from 0 to 1")
+    return share
+
+
 Made = TypeVar("Made")
 
 
@@ -92,8 +130,8 @@ class Config:
     preset: Literal["hires", "tutorial", "d2l", "keras"] = "hires"
     """Published system that the other options start from; `hires presets` lists them."""
 
-    size: int = 1024
-    """Long side of the painting in pixels."""
+    size: int | str = 1024
+    """Long side of the painting in pixels; content: as large as the photograph; or 50% of it."""
 
     min_size: int = 256
     """Long side of the first rung of the ladder in pixels."""
@@ -186,13 +224,13 @@ class Config:
     """Hold the canvas in [0, 1] at all steps or its result only. auto: steps, if no line search."""
 
     style_scale: float = 1.0
-    """Size of the style picture relative to the painting; smaller gives finer strokes."""
+    """Size of the style picture relative to the painting: finer strokes below 1, coarser above."""
 
     style_fit: Literal["aspect", "stretch"] = "aspect"
     """Whether a style keeps its shape or is stretched to the canvas's."""
 
     init: str = "content"
-    """What the first rung starts from: content, noise, or a picture (cut to shape)."""
+    """Start of the first rung: content, noise, blend:0.3 (0.3 of noise), or a picture's path."""
 
     seed: int = 0
     """Seed of everything random."""
@@ -212,8 +250,11 @@ class Config:
     def __post_init__(self) -> None:
         """Check every field on its own; what depends on pictures or machine is checked later."""
         _check_choices(self)
-        _check_whole("size", self.size, 32)
-        _check_whole("min_size", self.min_size, 32)
+        if isinstance(self.size, str):
+            size_share(self.size)
+        else:
+            _check_whole("size", self.size, LEAST_SIZE)
+        _check_whole("min_size", self.min_size, LEAST_SIZE)
         self._check_sizes()
         for count in self.iterations:
             _check_whole("iterations", count, 1)
@@ -227,14 +268,20 @@ class Config:
         if self.style_weights and not sum(self.style_weights):
             raise ConfigError("--style-weights are all 0: give at least one style some weight")
         _check_number("style_scale", self.style_scale, least=0.01)
+        if self.style_scale > _MAX_STYLE_SCALE:
+            raise ConfigError(
+                f"--style-scale is {self.style_scale:g}: give a number from 0.01 to"
+                f" {_MAX_STYLE_SCALE:g}"
+            )
         self._check_optimizer()
         self._check_average()
         self._check_layers()
+        parse_blend(self.init)
         parse_bytes(self.memory)
 
     def _check_sizes(self) -> None:
         for size in self.sizes:
-            _check_whole("sizes", size, 32)
+            _check_whole("sizes", size, LEAST_SIZE)
         if any(small >= large for small, large in pairwise(self.sizes)):
             given = " ".join(map(str, self.sizes))
             raise ConfigError(f"--sizes is {given}: give sizes that grow, each once")
@@ -247,7 +294,7 @@ class Config:
         if self.rungs is not None:
             _check_whole("rungs", self.rungs, 1)
         if self.cpu_size is not None:
-            _check_whole("cpu_size", self.cpu_size, 32)
+            _check_whole("cpu_size", self.cpu_size, LEAST_SIZE)
 
     def _check_optimizer(self) -> None:
         for name, least in _OPTIMIZER_NUMBERS.items():

@@ -70,7 +70,7 @@ class Easel:
             dpi /= self.finish.factor
         self.warnings = (
             *fitted.warnings,
-            *ladder.warnings(self.config, self.rungs, style_sizes, dpi=dpi),
+            *ladder.warnings(self.config, self.rungs, size, style_sizes, dpi=dpi),
         )
         self.content_size, self.style_sizes = size, style_sizes
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hires import ladder
-from hires.config import Config, ConfigError
+from hires.config import Config, ConfigError, parse_blend
 from hires.fitting import fit
 from hires.images import fill, load_image, resize
 from hires.interrupts import held_back
@@ -186,7 +186,10 @@ def iter_stylize(
     studio = open_studio(config)
     style_sizes = [_size(image) for image in style_images]
     rungs = ladder.plan(config, _size(content_image), style_sizes, size=size)
-    warnings = (*fitted.warnings, *ladder.warnings(config, rungs, style_sizes))
+    warnings = (
+        *fitted.warnings,
+        *ladder.warnings(config, rungs, _size(content_image), style_sizes),
+    )
     check_ladder(studio, config, rungs, _size(content_image))
     work = [rung.num_pixels * rung.num_iterations for rung in rungs]
     standing: list[_Standing] = []
@@ -364,9 +367,13 @@ def first_canvas(config: Config, size: tuple[int, int], content: Tensor) -> Tens
 
     A picture of another shape is cut to that of the canvas, not stretched.
     """
-    if config.init == "noise":
+    noise_share = 1.0 if config.init == "noise" else parse_blend(config.init)
+    if noise_share is not None:
         generator = torch.Generator().manual_seed(config.seed)
-        return torch.rand(1, 3, *size, generator=generator)
+        noise = torch.rand(1, 3, *size, generator=generator)
+        if noise_share == 1:
+            return noise
+        return resize(content, size).clamp(0, 1).lerp_(noise, noise_share)
     if config.init == "content":
         return resize(content, size).clamp(0, 1)
     return fill(load_image(config.init), size).clamp(0, 1)

@@ -8,7 +8,7 @@ from hires.apply import Press
 from hires.config import Config, ConfigError
 from hires.feedforward import load_model
 from hires.forward_config import ApplyConfig
-from hires.ladder import scale_to
+from hires.ladder import final_side, scale_side
 
 # Three channels of float32.
 CANVAS_BYTES = 12
@@ -54,7 +54,8 @@ class Finish:
             memory=config.memory, precision=config.precision, device=config.device
         )
         self._press = Press(load_model(model, task="super-resolution"), apply_config)
-        self.size = scale_to(content, config.size) if exact is None else exact
+        side = final_side(config, content)
+        self.size = scale_side(content, side, config.measured_side) if exact is None else exact
         self.factor = factor = self._press.factor
         self.painted = -(-self.size[0] // factor), -(-self.size[1] // factor)
         if min(self.painted) < _LEAST_SIDE:

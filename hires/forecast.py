@@ -75,11 +75,14 @@ def forecast(
         taken = round(
             tiles.bytes_needed * spread + bytes_per_pixel(config, studio, rung) * rung.num_pixels
         )
+        # A style that is enlarged to be measured may take more than the pictures that were read.
+        styles = sum(height * width for height, width in rung.style_sizes)
+        enlarged = CANVAS_BYTES * max(styles - num_input_pixels, 0)
         found.append(
             Forecast(
                 rung=rung,
                 tiles=tiles,
-                host_bytes=program + taken if on_host else program,
+                host_bytes=program + enlarged + (taken if on_host else 0),
                 device_bytes=None if on_host else taken,
                 seconds=None if rates is None else _seconds(rung, tiles, rates),
             )

@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hires.config import Config, ConfigError
+from hires.config import LEAST_SIZE, Config, ConfigError, size_share
 
 Size = tuple[int, int]
 
 # A picture longer than this many times its width is a banner that no rung can start from.
 MAX_ASPECT = 20.0
+# A picture is told to be small where it is to be larger than this many times its own size.
+_FEW_PIXELS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,10 @@ def plan(
         )
     # The short side of the first rung must still show something to the deepest layer.
     shape = content if size is None else size
-    least = round(config.min_short_side * _measured(config, content) / min(content))
-    final = config.size if size is None else _measured(config, size)
+    least = round(config.min_short_side * measured(config, content) / min(content))
+    final = final_side(config, content) if size is None else measured(config, size)
+    if config.min_size > final and not config.is_default("min_size") and config.rungs != 1:
+        raise ConfigError(f"--min-size is {config.min_size}: give at most the last size, {final}")
     smallest = min(max(config.min_size, least), final)
     sides = config.sizes or long_sides(final, smallest, config.rungs)
     steps = iterations(config, len(sides))
@@ -160,7 +164,24 @@ def plan(
     )
 
 
-def _measured(config: Config, size: Size) -> int:
+def final_side(config: Config, content: Size) -> int:
+    """The side of the last rung that the configuration measures, in pixels.
+
+    Raises:
+        ConfigError: for a share of the content picture that is less than 32 px.
+    """
+    if isinstance(config.size, int):
+        return config.size
+    side = round(size_share(config.size) * measured(config, content))
+    if side < LEAST_SIZE:
+        raise ConfigError(
+            f"--size {config.size} of a content of {content[1]}x{content[0]} is {side} px:"
+            f" give at least {LEAST_SIZE}"
+        )
+    return side
+
+
+def measured(config: Config, size: Size) -> int:
     """The side that the configuration's sizes measure."""
     return {"long": max(size), "short": min(size), "height": size[0]}[config.measured_side]
 
@@ -182,38 +203,69 @@ def _check_shape(config: Config, content: Size, size: Size) -> None:
 def style_size(config: Config, style: Size, canvas: Size) -> Size:
     """Size at which a style is measured beside a canvas.
 
-    It grows with the canvas, but never past its own pixels unless it is stretched to the canvas.
+    It grows with the canvas, but not past its own pixels, unless it is stretched to the canvas or
+    ``style_scale`` is above 1: then it is enlarged, at most by that factor.
     """
     if config.style_fit == "stretch":
         height, width = (max(round(side * config.style_scale), 1) for side in canvas)
         return height, width
-    return scale_to(style, min(round(max(canvas) * config.style_scale), max(style)))
+    most = round(max(style) * max(config.style_scale, 1))
+    return scale_to(style, min(round(max(canvas) * config.style_scale), most))
 
 
 def warnings(
-    config: Config, rungs: Sequence[Rung], styles: Sequence[Size], *, dpi: float | None = None
+    config: Config,
+    rungs: Sequence[Rung],
+    content: Size,
+    styles: Sequence[Size],
+    *,
+    dpi: float | None = None,
 ) -> tuple[str, ...]:
     """What the user should know before the run starts.
 
     Args:
         config: how to paint.
         rungs: the ladder.
+        content: ``(height, width)`` of the content picture.
         styles: ``(height, width)`` of each style.
         dpi: pixels per inch of the print, if it is one.
     """
-    wanted = round(max(rungs[-1].size) * config.style_scale)
-    return tuple(
-        f"style {i} is {style[1]}x{style[0]} and would be measured at {wanted} px: the last strokes"
-        f" will be {wanted / max(style):.1f} times finer than the painting's own"
-        f"{_on_paper(style, config, dpi)}; a larger scan of it helps"
-        for i, style in enumerate(styles, start=1)
-        if max(style) * 2 < wanted
-    )
+    found = []
+    height, width = rungs[-1].size
+    if max(content) * _FEW_PIXELS < max(height, width):
+        times = max(height, width) / max(content)
+        found.append(
+            f"the content is {content[1]}x{content[0]} and is painted at {width}x{height}: its"
+            f" scene will be {times:.1f} times coarser than the painting; a larger photograph helps"
+        )
+    for i, style in enumerate(styles, start=1):
+        found += _about_style(f"style {i} is {style[1]}x{style[0]}", style, config, rungs[-1], dpi)
+    return tuple(found)
 
 
-def _on_paper(style: Size, config: Config, dpi: float | None) -> str:
+def _about_style(
+    what: str, style: Size, config: Config, last: Rung, dpi: float | None
+) -> tuple[str, ...]:
+    """Whether it has too few pixels for the last rung: too fine strokes then, or soft ones."""
+    wanted = max(last.size) * config.style_scale
+    found = max(style_size(config, style, last.size))
+    if found * _FEW_PIXELS < wanted:
+        return (
+            f"{what} and is measured at {found} px, not at {wanted:.0f}: the last strokes will be"
+            f" {wanted / found:.1f} times finer than the painting's own"
+            f"{_on_paper(found, config, dpi)}; a larger scan of it helps",
+        )
+    if found > max(style) * _FEW_PIXELS:
+        return (
+            f"{what} and is enlarged to {found} px: the last strokes will look soft;"
+            " a larger scan of it helps",
+        )
+    return ()
+
+
+def _on_paper(side: int, config: Config, dpi: float | None) -> str:
     """How large the painting would have to hang for its strokes to be as fine as the print's."""
     if dpi is None:
         return ""
-    centimetres = max(style) / config.style_scale / dpi * 2.54
+    centimetres = side / config.style_scale / dpi * 2.54
     return f", as if it were {centimetres:.0f} cm large"

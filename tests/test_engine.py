@@ -134,7 +134,17 @@ def test_a_small_style_is_warned_about(features: str) -> None:
     assert "style 1 is 32x36" in warning
 
 
-@pytest.mark.parametrize("init", ["content", "noise"])
+def test_a_start_between_photograph_and_noise(features: str) -> None:
+    def start(init: str) -> Tensor:
+        return first_canvas(config(features, init=init, seed=3), SIZE, CONTENT)
+
+    content, noise = start("content"), start("noise")
+    assert torch.equal(start("blend:0"), content)
+    assert torch.equal(start("blend:1"), noise)
+    assert torch.allclose(start("blend:0.3"), 0.7 * content + 0.3 * noise, atol=1e-6)
+
+
+@pytest.mark.parametrize("init", ["content", "noise", "blend:0.5"])
 def test_the_same_seed_paints_the_same_bytes(init: str, features: str) -> None:
     settings = config(features, init=init, seed=5, precision="bf16")
     first, second = (stylize(CONTENT, STYLE, settings) for _ in range(2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hires import ladder
 from hires.config import Config, ConfigError
 from hires.ladder import long_sides, plan, scale_to
+from hires.paper import Print
 
 CONTENT, STYLE = (600, 800), (1000, 700)
 
@@ -99,7 +101,15 @@ def test_style_scale() -> None:
     rungs = plan(Config(style_scale=0.5), CONTENT, [STYLE])
     assert [max(rung.style_sizes[0]) for rung in rungs] == [128, 256, 512]
     rungs = plan(Config(style_scale=3), CONTENT, [STYLE])
-    assert [max(rung.style_sizes[0]) for rung in rungs] == [768, 1000, 1000]
+    assert [max(rung.style_sizes[0]) for rung in rungs] == [768, 1536, 3000]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.1, 1.9, 3.0, 16.0])
+def test_a_style_is_enlarged_by_style_scale_at_most(scale: float) -> None:
+    config = Config(size=4096, style_scale=scale)
+    (size,) = plan(config, CONTENT, [STYLE])[-1].style_sizes
+    assert max(size) == round(1000 * scale)
+    assert size[1] / size[0] == pytest.approx(0.7, abs=1e-3)
 
 
 @pytest.mark.parametrize("size", [(100, 2100), (2100, 100)])
@@ -117,14 +127,77 @@ def test_a_banner_starts_where_its_short_side_shows_something() -> None:
 
 def test_a_small_style_is_warned_about() -> None:
     config, styles = Config(size=2048), [(400, 300), (1024, 900)]
-    (warning,) = ladder.warnings(config, plan(config, CONTENT, styles), styles)
-    assert warning.startswith("style 1 is 300x400 and would be measured at 2048 px: the last")
+    content = (1536, 2048)
+    (warning,) = ladder.warnings(config, plan(config, content, styles), content, styles)
+    assert warning.startswith("style 1 is 300x400 and is measured at 400 px, not at 2048: the last")
     assert "5.1 times finer" in warning
-    (warning,) = ladder.warnings(config, plan(config, CONTENT, styles), styles, dpi=100)
+    (warning,) = ladder.warnings(config, plan(config, content, styles), content, styles, dpi=100)
     assert "as if it were 10 cm large" in warning
-    assert not ladder.warnings(Config(size=512), plan(Config(size=512), CONTENT, styles), styles)
+    assert not ladder.warnings(
+        Config(size=512), plan(Config(size=512), content, styles), content, styles
+    )
 
 
-def test_style_scale_counts_for_the_warning() -> None:
-    config, styles = Config(size=2048, style_scale=0.25), [(400, 300)]
-    assert not ladder.warnings(config, plan(config, CONTENT, styles), styles)
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"style_scale": 0.25}, ()),
+        ({"style_scale": 0.5}, ("measured at 400 px, not at 1024", "2.6 times finer")),
+        ({"style_scale": 3}, ("measured at 1200 px, not at 6144", "5.1 times finer")),
+        ({"style_scale": 3, "size": 600}, ("enlarged to 1200 px", "will look soft")),
+        ({"style_scale": 3, "size": 300}, ("enlarged to 900 px", "will look soft")),
+        ({"style_scale": 2, "size": 600}, ()),
+        ({"style_fit": "stretch"}, ("enlarged to 2048 px", "will look soft")),
+    ],
+)
+def test_the_warning_tells_at_which_size_a_style_is_really_measured(
+    settings: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    config, styles = Config(**{"size": 2048, **settings}), [(400, 300)]
+    content = (1536, 2048)
+    found = ladder.warnings(config, plan(config, content, styles), content, styles)
+    assert len(found) == bool(words)
+    assert all(word in found[0] for word in words)
+
+
+def test_a_small_photograph_is_warned_about() -> None:
+    config, content = Config(), (32, 32)
+    layout = Print(paper="A2").layout(content)
+    window = (layout.window.height, layout.window.width)
+    rungs = plan(config, window, [], size=layout.painted)
+    (warning,) = ladder.warnings(config, rungs, window, [], dpi=300)
+    assert warning.startswith("the content is 23x32 and is painted at 4961x7016: its scene")
+    assert "219.2 times coarser" in warning
+    rungs = plan(Config(size=1600), CONTENT, [])
+    assert not ladder.warnings(Config(size=1600), rungs, CONTENT, [])
+    assert ladder.warnings(Config(size=1602), plan(Config(size=1602), CONTENT, []), CONTENT, [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({"size": "content"}, (600, 800)),
+        ({"size": "50%"}, (300, 400)),
+        ({"size": "12.5%"}, (75, 100)),
+        ({"size": "200%"}, (1200, 1600)),
+        ({"size": "50%", "measured_side": "short"}, (300, 400)),
+        ({"size": "content", "measured_side": "height"}, (600, 800)),
+        ({"size": "content", "preset": "keras"}, (600, 800)),
+    ],
+)
+def test_a_size_that_follows_from_the_photograph(
+    settings: dict[str, Any], size: tuple[int, int]
+) -> None:
+    assert plan(Config(**settings), CONTENT, [])[-1].size == size
+
+
+def test_a_share_of_the_photograph_that_is_too_small() -> None:
+    with pytest.raises(ConfigError, match=r"--size 3% of a content of 800x600 is 24 px: give at l"):
+        plan(Config(size="3%"), CONTENT, [])
+
+
+def test_a_first_size_beyond_the_last_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--min-size is 2000: give at most the last size, 1024"):
+        plan(Config(min_size=2000), CONTENT, [])
+    # That of a preset gives way.
+    assert plan(Config(preset="d2l", size=200), CONTENT, [])[0].size == (150, 200)

@@ -156,7 +156,8 @@ class _Estimate:
         if config.sizes or self.finish is not None:
             return []
         if easel.layout is None:
-            halves = [config.size // 2**i for i in (1, 2, 3) if config.size // 2**i >= 1024]
+            side = ladder.final_side(config, easel.content_size)
+            halves = [side // 2**i for i in (1, 2, 3) if side // 2**i >= 1024]
             return [
                 ("--size", size, ladder.plan(replace(config, size=size, iterations=()), *sizes))
                 for size in halves
