@@ -144,6 +144,11 @@ class Easel:
         return [path for _, path in self.job.files()]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Files of the content and of each style."""
+        return (self.job.content, *self.job.styles)
+
+    @property
     def file_size(self) -> tuple[int, int]:
         """``(height, width)`` of the finished file in pixels."""
         return self.size if self.layout is None else self.layout.size
@@ -166,6 +171,7 @@ class Easel:
             self.config,
             size=self._exact_size,
             resume=resume,
+            names=self.names,
         )
         del resume  # The run has taken its tensors over, and lets go of them.
         for progress in run:

@@ -163,6 +163,7 @@ def iter_stylize(
     *,
     size: tuple[int, int] | None = None,
     resume: Snapshot | None = None,
+    names: Sequence[str] = (),
 ) -> Iterator[Progress]:
     """Paint, and yield after every step. See `stylize` for arguments and errors.
 
@@ -173,6 +174,7 @@ def iter_stylize(
         size: see `stylize`.
         resume: where an earlier run with the same pictures and settings stood. The run takes its
             tensors over and goes on from there; first it yields the step that the other had done.
+        names: what messages call the content and each style, if they are no paths.
 
     Raises:
         SnapshotError: if the snapshot is that of a run with another ladder.
@@ -181,7 +183,9 @@ def iter_stylize(
     fitted = fit(config)
     config = fitted.config
     content_image = _as_image(content)
-    style_images = [_as_image(style) for style in _as_list(styles)]
+    pictures = [content, *_as_list(styles)]
+    names = names or ["" if isinstance(one, Tensor) else str(one) for one in pictures]
+    style_images = [_as_image(style) for style in pictures[1:]]
     shares = config.style_shares(len(style_images))
     studio = open_studio(config)
     style_sizes = [_size(image) for image in style_images]
@@ -190,7 +194,7 @@ def iter_stylize(
         *fitted.warnings,
         *ladder.warnings(config, rungs, _size(content_image), style_sizes),
     )
-    check_ladder(studio, config, rungs, _size(content_image))
+    check_ladder(studio, config, rungs, _size(content_image), style_sizes, names=names)
     work = [rung.num_pixels * rung.num_iterations for rung in rungs]
     standing: list[_Standing] = []
 

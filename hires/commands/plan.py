@@ -38,7 +38,9 @@ def run(job: Plan) -> int:
     easel = set_up(job)
     config = easel.config
     studio = open_studio(config)
-    check_ladder(studio, config, easel.rungs, easel.content_size)
+    check_ladder(
+        studio, config, easel.rungs, easel.content_size, easel.style_sizes, names=easel.names
+    )
     if job.quiet and not job.json:
         return 0
     # What is free is asked before the probe takes some of it.
