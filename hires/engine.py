@@ -20,6 +20,7 @@ from hires.interrupts import held_back
 from hires.ladder import Rung
 from hires.losses import Moments, blend
 from hires.memory import keep_freed_memory, return_freed_memory
+from hires.motion import StalledError, blamed, require_motion, sampled
 from hires.objective import Evaluation, Objective, measure_content, measure_style
 from hires.optim import CanvasOptimizer, NonFiniteError
 from hires.optimizers import optimizer_of, restored
@@ -293,15 +294,20 @@ def _step(now: _Standing, objective: Objective) -> None:
             evaluations.append(objective(canvas))
         return evaluations[-1].loss, evaluations[-1].gradient
 
+    # Of the first step of a rung: what does not move then never will.
+    before = None if now.optimizer.num_steps else sampled(now.optimizer.canvas)
+    iteration = now.optimizer.num_steps + 1
     with held_back() as shield:
         try:
             now.optimizer.step(evaluate)
-        except NonFiniteError as error:
+            if before is not None:
+                after, least = sampled(now.optimizer.canvas), now.optimizer.least_step
+                require_motion(before, after, evaluations[-1].gradient, least=least)
+        except (NonFiniteError, StalledError) as error:
             height, width = now.rung.size
             raise StylizeError(
-                f"{error} at rung {now.rung.index + 1} ({width}x{height}),"
-                f" iteration {now.optimizer.num_steps + 1}:"
-                " try --precision fp32 or a smaller --learning-rate",
+                f"{error} at rung {now.rung.index + 1} ({width}x{height}), iteration {iteration}:"
+                f" {blamed(objective.weights.of_terms, error)}",
                 now.optimizer.result(),
             ) from None
         now.plan = objective.plan

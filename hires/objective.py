@@ -89,6 +89,11 @@ class Weights:
         return float(num_pixels) ** 2 if self.style_loss in SUMMED_LOSSES else 1.0
 
     @property
+    def of_terms(self) -> dict[str, float]:
+        """The weight of each term."""
+        return {"style": self.style, "content": self.content, "tv": self.tv}
+
+    @property
     def names(self) -> tuple[str, ...]:
         """All layers that are looked at, each once."""
         return tuple(dict.fromkeys([*self.style_layers, *self.content_layers]))

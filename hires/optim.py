@@ -29,6 +29,10 @@ class CanvasOptimizer(Protocol):
         """Steps done at this rung."""
 
     @property
+    def least_step(self) -> float:
+        """A step that moves no value of the canvas by more has not moved it."""
+
+    @property
     def picture(self) -> Tensor:
         """The picture so far, (1, 3, H, W) in [0, 1]; the next step may change it."""
 
@@ -59,12 +63,13 @@ def hold(canvas: Tensor, ceiling: float | Tensor) -> Tensor:
 
 
 def require_finite(loss: Tensor, gradient: Tensor) -> None:
-    """Raise `NonFiniteError` unless both are finite."""
+    """Raise `NonFiniteError` unless both are finite, and the squares that optimizers take."""
     if not torch.isfinite(loss):
         raise NonFiniteError(f"the loss is {loss.item()}")
     # A sum is finite only if all of its terms are, and needs no second canvas.
-    if not torch.isfinite(gradient.sum()):
-        raise NonFiniteError("the gradient is not finite")
+    if not torch.isfinite(torch.linalg.vector_norm(gradient)):
+        large = torch.isfinite(gradient.abs().max())
+        raise NonFiniteError(f"the gradient is {'too large' if large else 'not finite'}")
 
 
 class Adam:
@@ -148,6 +153,11 @@ class Adam:
             eps=self._epsilon,
             maximize=False,
         )
+
+    @property
+    def least_step(self) -> float:
+        """A twentieth of the step size, which the largest step is, unless epsilon drowns it."""
+        return self.learning_rate / 20
 
     @property
     def picture(self) -> Tensor:
@@ -265,6 +275,11 @@ class LBFGS:
         if self.clamp:
             hold(self.canvas, self.ceiling)
         self.num_steps += 1
+
+    @property
+    def least_step(self) -> float:
+        """Any step is one: their length has no unit."""
+        return 0.0
 
     @property
     def picture(self) -> Tensor:

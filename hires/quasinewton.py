@@ -159,6 +159,11 @@ class WolfeLBFGS:
         return direction
 
     @property
+    def least_step(self) -> float:
+        """Any step is one: the search finds their length."""
+        return 0.0
+
+    @property
     def picture(self) -> Tensor:
         """The last accepted point, held in [0, ceiling]; a copy."""
         return hold(self._accepted.clone(), self.ceiling)
@@ -242,6 +247,11 @@ class ScaledOptimizer:
     def num_steps(self) -> int:
         """Steps done at this rung."""
         return self.inner.num_steps
+
+    @property
+    def least_step(self) -> float:
+        """The inner optimizer's, in units of [0, 1]."""
+        return self.inner.least_step / float(self.scale.max())
 
     @property
     def picture(self) -> Tensor:
