@@ -59,12 +59,12 @@ class Job:
         if not self.styles:
             raise ConfigError("missing STYLE: give at least one style picture after CONTENT")
         self.delivery.depth(self.bit_depth)
-        for option in ("size", "sizes"):
+        for option in ("size", "sizes", "cpu_size"):
             given = not self.config.is_default(option)
             if given and self.print.paper is not None:
                 raise ConfigError(
                     f"--print {self.print.paper} and --dpi say how large the painting is:"
-                    f" leave --{option} out"
+                    f" leave --{option.replace('_', '-')} out"
                 )
 
     def files(self) -> tuple[tuple[str, str], ...]:

@@ -15,89 +15,31 @@ from itertools import pairwise
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from hires.presets import PRESETS, yielding
+from hires.values import (
+    BINARY_UNITS,
+    LEAST_SIZE,
+    ConfigError,
+    format_bytes,
+    parse_blend,
+    parse_bytes,
+    parse_layer,
+    size_share,
+)
 
-# The least side of a painting in pixels.
-LEAST_SIZE = 32
+__all__ = [
+    "BINARY_UNITS",
+    "LEAST_SIZE",
+    "Config",
+    "ConfigError",
+    "format_bytes",
+    "parse_blend",
+    "parse_bytes",
+    "parse_layer",
+    "size_share",
+]
+
 # Strokes as coarse as a sixteenth of a style; more would only fill the memory.
 _MAX_STYLE_SCALE = 16.0
-BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-class ConfigError(ValueError):
-    """A setting that the user can mend; the message names it and what is allowed."""
-
-
-def parse_bytes(text: str) -> int:
-    """Turn ``2GiB``, ``512M`` or ``1000000`` into bytes (units are powers of 1024).
-
-    Raises:
-        ConfigError: if the text is not a positive amount of memory.
-    """
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([KMGT]?)(i?B)?\s*", text, re.IGNORECASE)
-    amount = float(match[1]) * BINARY_UNITS[match[2].upper()] if match else 0
-    if amount < 1:
-        raise ConfigError(f"memory '{text}' is not an amount: write for example 2GiB or 512MiB")
-    return int(amount)
-
-
-def format_bytes(amount: float) -> str:
-    """Write an amount of memory for people: ``1.5 GiB``."""
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}"
-        amount /= 1024
-    return f"{amount:.2f} GiB"
-
-
-def parse_layer(text: str) -> tuple[str, float]:
-    """Turn ``relu4_1`` or ``relu4_1:0.5`` into a name and a weight (1 if not given).
-
-    Raises:
-        ConfigError: if the weight is not a finite number of at least zero.
-    """
-    name, _, weight = text.partition(":")
-    try:
-        value = float(weight or 1)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0 and name):
-        raise ConfigError(f"layer '{text}': write NAME or NAME:WEIGHT with a weight of 0 or more")
-    return name, value
-
-
-def size_share(text: str) -> float:
-    """Turn a size of ``content`` or ``50%`` into a share of the content picture's side.
-
-    Raises:
-        ConfigError: if it is neither.
-    """
-    if text == "content":
-        return 1.0
-    match = re.fullmatch(r"([0-9]*\.?[0-9]+)%", text)
-    if match is None:
-        raise ConfigError(
-            f"--size is '{text}': give a whole number of pixels, content, or a share of it like 50%"
-        )
-    return float(match[1]) / 100
-
-
-def parse_blend(init: str) -> float | None:
-    """The share of noise in ``blend:0.3``; None for what is no blend.
-
-    Raises:
-        ConfigError: if the share is not a number from 0 to 1.
-    """
-    kind, _, text = init.partition(":")
-    if kind != "blend":
-        return None
-    try:
-        share = float(text)
-    except ValueError:
-        share = math.nan
-    if not 0 <= share <= 1:
-        raise ConfigError(f"--init is '{init}': write blend:0.3 for 0.3 of noise, from 0 to 1")
-    return share
-
 
 Made = TypeVar("Made")
 
@@ -276,6 +218,7 @@ class Config:
         self._check_optimizer()
         self._check_average()
         self._check_layers()
+        self._check_terms()
         parse_blend(self.init)
         parse_bytes(self.memory)
 
@@ -338,6 +281,30 @@ class Config:
             if layers and not any(parse_layer(layer)[1] for layer in layers):
                 raise ConfigError(f"layers {' '.join(layers)} all weigh 0: give one some weight")
 
+    def _check_terms(self) -> None:
+        """Refuse options of a term of the loss that has no weight, and weights of no term."""
+        if not (self.style_weight or self.content_weight or self.tv_weight):
+            raise ConfigError(
+                "--style-weight, --content-weight and --tv-weight are all 0: give one some weight"
+            )
+        for term, options in _OF_TERM.items():
+            given = [name for name in options if not self.is_default(name)]
+            if not getattr(self, f"{term}_weight") and given:
+                raise ConfigError(
+                    f"{_flag(given[0])} does nothing where --{term}-weight is 0: leave it out"
+                )
+        for term, layers in (("style", self.style_layers), ("content", self.content_layers)):
+            weight = f"{term}_weight"
+            if not layers and getattr(self, weight) and not self.is_default(weight):
+                raise ConfigError(f"{_flag(weight)} does nothing without --{term}-layers: name one")
+            # Stand-ins for the layers of a preset may count twice.
+            alone = len(layers) == 1 and self.preset == "hires" and self.layer_reduction == "mean"
+            if alone and parse_layer(layers[0])[1] != 1:
+                raise ConfigError(
+                    f"the weight of {layers[0]} does nothing, for it is the only one of"
+                    f" --{term}-layers: give {_flag(weight)}"
+                )
+
     @property
     def memory_bytes(self) -> int:
         """The memory budget in bytes."""
@@ -394,6 +361,11 @@ class Config:
                 f"--style-weights has {len(weights)} numbers for {num_styles} style pictures:"
                 " give one for each"
             )
+        if num_styles == 1 and weights != (1.0,):
+            raise ConfigError(
+                "--style-weights does nothing with one style picture: leave it out, or give"
+                " --style-weight"
+            )
         return tuple(weight / sum(weights) for weight in weights)
 
 
@@ -424,6 +396,13 @@ _APPLIES = {
     "optimizer_state": ("adam",),
     "history": ("lbfgs", "lbfgs-wolfe"),
     "restart": ("lbfgs-wolfe",),
+}
+
+# Options that do nothing where their term of the loss has no weight.
+_OF_TERM = {
+    "style": ("style_loss", "style_weights", "style_scale", "style_fit"),
+    "content": ("content_loss",),
+    "tv": ("tv_loss",),
 }
 
 

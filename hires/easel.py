@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hires import ladder
 from hires.arguments import NOT_OF_THE_PICTURE, Job, Stylize
+from hires.config import parse_blend
 from hires.engine import Progress, iter_stylize
 from hires.finish import Finish
 from hires.fitting import fit
@@ -18,6 +19,10 @@ from hires.memory import return_freed_memory
 from hires.provenance import Provenance, hashed, to_xmp
 from hires.settings import settings_of
 from hires.snapshots import Snapshot
+from hires.tones import about_tones, tones
+
+# Long side of the copies whose tones are compared, in pixels.
+_TONES_SIDE = 512
 
 
 class Easel:
@@ -71,6 +76,7 @@ class Easel:
         self.warnings = (
             *fitted.warnings,
             *ladder.warnings(self.config, self.rungs, size, style_sizes, dpi=dpi),
+            *self._idle(),
         )
         self.content_size, self.style_sizes = size, style_sizes
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
@@ -78,6 +84,24 @@ class Easel:
         for step in self._saved_steps():
             self._check_output(self.step_path(step))
         self._xmp = self._provenance()
+
+    def _idle(self) -> list[str]:
+        """Options that were given and do nothing in this run."""
+        job, found = self.job, []
+        draws = job.config.init == "noise" or parse_blend(job.config.init)
+        if job.config.seed and not draws and job.delivery.deliver != "lab":
+            found.append(f"--seed {job.config.seed} does nothing: nothing is random in this run")
+        if self.save_every > self.num_steps:
+            found.append(
+                f"--save-every {self.save_every} saves nothing: the run has {self.num_steps} steps"
+            )
+        if self.layout is not None and job.print.gravity != "center":
+            centred = replace(job.print, gravity="center").layout(picture_size(job.content))
+            if centred == self.layout:
+                found.append(
+                    f"--gravity {job.print.gravity} does nothing: there is no room that way"
+                )
+        return found
 
     @property
     def save_every(self) -> int:
@@ -210,6 +234,23 @@ class Easel:
             xmp=self._xmp,
             seed=job.config.seed,
         )
+
+    def about_result(self) -> list[str]:
+        """What the user should know of the painting once it is finished."""
+        if self.last is None or not self.config.style_weight or not self.config.style_layers:
+            return []
+        # As coarse as each other: strokes and grain do not count, light and dark do.
+        painting = self.last.thumbnail(_TONES_SIDE)
+        styles = [
+            resize(style, ladder.scale_to(size, min(_TONES_SIDE, max(size))), clamp=True)
+            for style, size in zip(self._styles, self.style_sizes, strict=True)
+        ]
+        wanted = tones(styles, self.config.style_shares(len(styles)))
+        advice = "give more --iterations or a smaller --content-weight"
+        if self.config.style_loss.startswith("gram"):
+            advice = "--style-loss wasserstein, or more --iterations, brings them nearer"
+        problem = about_tones(tones([painting]), wanted, advice)
+        return [] if problem is None else [problem]
 
     def where(self) -> str:
         """``rung 2/4 (512x341), step 17/165``."""

@@ -141,7 +141,7 @@ def plan(
         )
     # The short side of the first rung must still show something to the deepest layer.
     shape = content if size is None else size
-    least = round(config.min_short_side * measured(config, content) / min(content))
+    least = _least_first(config, content)
     final = final_side(config, content) if size is None else measured(config, size)
     if config.min_size > final and not config.is_default("min_size") and config.rungs != 1:
         raise ConfigError(f"--min-size is {config.min_size}: give at most the last size, {final}")
@@ -162,6 +162,11 @@ def plan(
         )
         for i, canvas in enumerate(canvases)
     )
+
+
+def _least_first(config: Config, shape: Size) -> int:
+    """The measured side at which the first rung shows something to the deepest layer."""
+    return round(config.min_short_side * measured(config, shape) / min(shape))
 
 
 def final_side(config: Config, content: Size) -> int:
@@ -230,7 +235,7 @@ def warnings(
         styles: ``(height, width)`` of each style.
         dpi: pixels per inch of the print, if it is one.
     """
-    found = []
+    found = idle(config, rungs)
     height, width = rungs[-1].size
     if max(content) * _FEW_PIXELS < max(height, width):
         times = max(height, width) / max(content)
@@ -241,6 +246,36 @@ def warnings(
     for i, style in enumerate(styles, start=1):
         found += _about_style(f"style {i} is {style[1]}x{style[0]}", style, config, rungs[-1], dpi)
     return tuple(found)
+
+
+def idle(config: Config, rungs: Sequence[Rung]) -> list[str]:
+    """Options that were given and do nothing on this ladder."""
+    found = []
+    last, steps = rungs[-1].size, max(rung.num_iterations for rung in rungs)
+
+    def is_given(name: str) -> bool:
+        return not config.is_default(name)
+
+    if is_given("min_size") and config.min_size < _least_first(config, last):
+        found.append(
+            f"--min-size {config.min_size} is too small for the shape of the content:"
+            f" the ladder begins at {measured(config, rungs[0].size)} px"
+        )
+    elif is_given("min_size") and config.min_size < measured(config, last) and len(rungs) == 1:
+        found.append(
+            f"--min-size {config.min_size} does nothing: the last size is so close to it that"
+            " it is painted at once"
+        )
+    late = [every for every in config.decay_every if every >= steps]
+    if is_given("decay_every") and late and len(late) == len(config.decay_every):
+        found.append(f"--decay-every {late[0]} does nothing: no size takes more than {steps} steps")
+    if config.restart is not None and is_given("restart") and config.restart >= steps:
+        found.append(
+            f"--restart {config.restart} does nothing: no size takes more than {steps} evaluations"
+        )
+    if is_given("optimizer_state") and config.optimizer_state == "fresh" and len(rungs) == 1:
+        found.append("--optimizer-state fresh does nothing where there is one size only")
+    return found
 
 
 def _about_style(

@@ -32,7 +32,7 @@ from hires.parsing import one_line
 from hires.studio import open_studio
 from hires.version import __version__
 
-TINY = ("--size", "96", "--min-size", "64", "--iterations", "2", "--precision", "fp32")
+TINY = ("--size", "96", "--iterations", "2", "--precision", "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,31 @@ class TestStylize:
         assert float(found.alpha[..., 4:44].min()) > 0.99
         assert float(found.alpha[..., 52:].max()) < 0.01
 
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (("--seed", "7"), "--seed 7 does nothing: nothing is random in this run"),
+            (("--seed", "7", "--init", "blend:0.5"), ""),
+            (("--seed", "7", "--deliver", "lab"), ""),
+            (("--save-every", "3"), "--save-every 3 saves nothing: the run has 2 steps"),
+            (("--optimizer-state", "fresh"), "--optimizer-state fresh does nothing where there"),
+        ],
+    )
+    def test_options_that_do_nothing_are_told(
+        self, options: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        argv = [word.replace("out.png", "out.tif") for word in typed("--quiet", *options)]
+        assert cli.main(argv) == 0
+        assert capsys.readouterr().err.startswith(f"hires: warning: {words}" if words else "")
+
+    def test_a_gravity_without_room_is_told(self, capsys: pytest.CaptureFixture[str]) -> None:
+        shape = ("--no-probe", "--print", "50x80mm", "--dpi", "20", "--gravity")
+        words = ["plan", "content.png", "style.jpg", "--features", "tiny.safetensors", *shape]
+        told = "--gravity east does nothing: there is no room that way"
+        for gravity, is_told in (("east", True), ("north", False)):
+            assert cli.main([*words, gravity]) == 0
+            assert (told in capsys.readouterr().err) is is_told
+
     def test_warns_once_about_a_small_style(self, capsys: pytest.CaptureFixture[str]) -> None:
         save_image(random_image(40, 40), "stamp.png")
         argv = ["stylize", "content.png", "stamp.png", *typed("--quiet")[3:]]
@@ -137,7 +162,10 @@ BAD = {
         ["paint"],
         "unknown argument 'paint': choose one of stylize, resume, plan, ",
     ),
-    "not a number": (typed("--size", "big"), "--size: 'big' is not a whole number"),
+    "not a number": (
+        typed("--size", "big"),
+        "--size is 'big': give a whole number of pixels, content, or a share",
+    ),
     "not numbers": (typed("--iterations", "9", "x"), "--iterations: 'x' is not a whole number"),
     "empty numbers": (typed("--iterations"), "--iterations: needs at least one number"),
     "negative weight": (typed("--content-weight", "-1"), "give a number of at least 0"),

@@ -57,6 +57,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"content_layers": ("relu4_2:-1",)}, r"layer 'relu4_2:-1': write NAME or NAME:WEIGHT"),
     ({"content_layers": ("relu4_2:much",)}, r"layer 'relu4_2:much'"),
     ({"content_layers": (":1",)}, r"layer ':1'"),
+    ({"content_layers": ("relu4_2:3",)}, r"the weight of relu4_2:3 does nothing, .*--content-weig"),
+    ({"content_layers": (), "content_weight": 2.0}, r"--content-weight does nothing without --con"),
+    ({"style_weight": 0.0, "content_weight": 0.0, "tv_weight": 0.0}, r"are all 0: give one some"),
+    ({"style_weight": 0.0, "style_scale": 0.5}, r"--style-scale does nothing where --style-weight"),
+    ({"style_weight": 0.0, "style_loss": "gram"}, r"--style-loss does nothing where"),
+    ({"content_weight": 0.0, "content_loss": "mse"}, r"--content-loss does nothing where --conten"),
+    ({"tv_weight": 0.0, "tv_loss": "power"}, r"--tv-loss does nothing where --tv-weight is 0"),
 ]
 
 
@@ -116,6 +123,17 @@ def test_shares_of_styles() -> None:
     assert Config(style_weights=(1, 3)).style_shares(2) == (0.25, 0.75)
     with pytest.raises(ConfigError, match=r"has 2 numbers for 3 style pictures"):
         Config(style_weights=(1, 3)).style_shares(3)
+
+
+def test_options_that_a_preset_brings_may_idle() -> None:
+    assert Config(preset="keras", tv_weight=0.0).tv_loss == "power"
+    assert Config(preset="tutorial", content_weight=0.0, style_layers=("conv1_1:2",)).size == 768
+
+
+def test_a_share_of_one_style_is_none() -> None:
+    assert Config(style_weights=(1.0,)).style_shares(1) == (1.0,)
+    with pytest.raises(ConfigError, match=r"--style-weights does nothing with one .* --style-weig"):
+        Config(style_weights=(3.0,)).style_shares(1)
 
 
 def test_defaults_that_depend_on_the_optimizer() -> None:

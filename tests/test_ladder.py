@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -201,3 +202,40 @@ def test_a_first_size_beyond_the_last_is_refused() -> None:
         plan(Config(min_size=2000), CONTENT, [])
     # That of a preset gives way.
     assert plan(Config(preset="d2l", size=200), CONTENT, [])[0].size == (150, 200)
+
+
+@pytest.mark.parametrize(
+    ("settings", "content", "words"),
+    [
+        ({"min_size": 128}, (100, 1600), "--min-size 128 is too small for the shape .* at 1024 px"),
+        ({"min_size": 128, "size": 2048}, (100, 1600), "--min-size 128 is .* at 1024 px"),
+        ({"min_size": 800}, (900, 1600), "--min-size 800 does nothing: the last size is so close"),
+        ({"min_size": 128}, (900, 1600), ""),
+        (
+            {"learning_rate_decay": 0.5, "decay_every": (300,), "iterations": (300, 100)},
+            (900, 1600),
+            "--decay-every 300 does nothing: no size takes more than 300 steps",
+        ),
+        (
+            {"learning_rate_decay": 0.5, "decay_every": (299,), "iterations": (300, 100)},
+            (900, 1600),
+            "",
+        ),
+        (
+            {"optimizer": "lbfgs-wolfe", "restart": 200},
+            (900, 1600),
+            "--restart 200 does nothing: no size takes more than 200 evaluations",
+        ),
+        ({"optimizer": "lbfgs-wolfe", "restart": 199}, (900, 1600), ""),
+        ({"optimizer_state": "fresh", "rungs": 1}, (900, 1600), "--optimizer-state fresh does"),
+        ({"optimizer_state": "fresh"}, (900, 1600), ""),
+        ({"preset": "d2l", "iterations": (50,)}, (900, 1600), ""),
+    ],
+)
+def test_options_that_do_nothing_on_a_ladder_are_told(
+    settings: dict[str, Any], content: tuple[int, int], words: str
+) -> None:
+    config = Config(**settings)
+    found = ladder.idle(config, plan(config, content, []))
+    assert len(found) == bool(words)
+    assert not words or re.match(words, found[0])

@@ -49,6 +49,8 @@ def paint(easel: Easel, job: Stylize, directory: RunDirectory | None, *, quiet: 
             advice = _stopped(easel, recorder)
             return preview.show(easel, job.output, advice, quiet=quiet)
         _save(easel, recorder, job.output)
+        for warning in easel.about_result():
+            tell("hires", f"warning: {warning}")
     except KeyboardInterrupt:
         return _save_interrupted(easel, recorder, job.output)
     finally:
