@@ -476,12 +476,14 @@ def test_forecast_counts_canvas_and_optimizer() -> None:
             features="tiny.safetensors", sizes=(640,), tile=64, device="cpu", **settings
         )
         rungs = plan(config, (480, 640), [(64, 64)])
-        found = forecast.forecast(config, open_studio(config), rungs, num_input_pixels=0)
+        found = forecast.forecast(config, open_studio(config), rungs, num_input_pixels=64 * 64)
         return found[0].peak_bytes
 
     num_pixels = 480 * 640
     assert peak() - peak(average=0.0) == 12 * num_pixels
     assert peak(optimizer="lbfgs") - peak() == 12 * (46 - 5) * num_pixels
+    # A style that is enlarged is held at that size while it is measured.
+    assert peak(style_scale=4.0) - peak() == 12 * (256 * 256 - 64 * 64)
 
 
 class TestPreview:

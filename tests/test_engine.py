@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,15 @@ def test_a_small_style_is_warned_about(features: str) -> None:
     step = next(iter_stylize(CONTENT, resize(STYLE, (36, 32)), config(features)))
     (warning,) = step.warnings
     assert "style 1 is 32x36" in warning
+
+
+def test_every_style_scale_paints_another_picture(features: str) -> None:
+    # The style is no larger than the canvas: above 1, it is enlarged.
+    pictures = [
+        stylize(CONTENT, STYLE, config(features, style_scale=scale))
+        for scale in (0.6, 1.0, 1.5, 1.9, 3.0)
+    ]
+    assert all(float((a - b).abs().mean()) > 1e-3 for a, b in pairwise(pictures))
 
 
 def test_a_start_between_photograph_and_noise(features: str) -> None:

@@ -150,7 +150,7 @@ def work(studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def typed(*extra: str, output: str = "out.tif") -> list[str]:
-    options = ["--features", "tiny.safetensors", "--min-size", "64", "--precision", "fp32"]
+    options = ["--features", "tiny.safetensors", "--precision", "fp32"]
     steps = ["--iterations", "2", "--quiet"]
     return ["stylize", "content.png", "style.png", *options, *steps, "-o", output, *extra]
 
