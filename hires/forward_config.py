@@ -106,6 +106,24 @@ class TrainConfig:
         for layer in (*self.style_layers, *self.content_layers):
             parse_layer(layer)
         self._check_task()
+        self._check_terms()
+
+    def _check_terms(self) -> None:
+        """Refuse options of a style without a weight, and a training without any."""
+        own = "style_weight" if self.task == "style" else "consistency_weight"
+        names = (own, "content_weight", "tv_weight")
+        if not any(getattr(self, name) for name in names):
+            flags = ", ".join(map(_flag, names))
+            raise ConfigError(f"{flags} are all 0: give one some weight")
+        for name in ("style_loss", "style_layers", "style_size"):
+            if not self.style_weight and getattr(self, name) != _default(name):
+                raise ConfigError(
+                    f"{_flag(name)} does nothing where --style-weight is 0: leave it out"
+                )
+        if not self.content_weight and self.content_layers:
+            raise ConfigError(
+                "--content-layers does nothing where --content-weight is 0: leave it out"
+            )
 
     def _check_task(self) -> None:
         if self.task == "style":

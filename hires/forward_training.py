@@ -30,6 +30,7 @@ from hires.losses import (
     measure,
     total_variation,
 )
+from hires.motion import blamed
 from hires.objective import measure_style
 from hires.photographs import Photographs
 from hires.precision import Precision, resolve_device, resolve_precision
@@ -267,9 +268,10 @@ class ForwardTrainer:
         # Rare, huge gradients of blank crops must not throw Adam off its way.
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
         if not bool(torch.isfinite(norm)):
+            terms_of = ("style", "content", "consistency", "tv")
+            weights = {name: getattr(self.config, f"{name}_weight") for name in terms_of}
             raise TrainingError(
-                f"the loss is not finite at step {self.done + 1}:"
-                " try --precision fp32 or a smaller --learning-rate"
+                f"the loss is not finite at step {self.done + 1}: {blamed(weights)}"
             )
         self.optimizer.step()
         self.done += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 # Of a canvas, so many values tell whether it moves.
@@ -35,12 +37,12 @@ def require_motion(before: Tensor, after: Tensor, gradient: Tensor, *, least: fl
     raise StalledError(f"the canvas does not move, its gradient is {float(slope.abs().max()):.1g}")
 
 
-def blamed(weights: dict[str, float], error: ArithmeticError) -> str:
+def blamed(weights: Mapping[str, float], error: Exception | None = None) -> str:
     """What to do about an error of the optimisation, naming the weights if they are its cause.
 
     Args:
         weights: of each term of the loss, by its name.
-        error: what happened.
+        error: what happened, if more is known than that numbers are not finite.
     """
     name, weight = max(weights.items(), key=lambda item: item[1])
     if weight >= _HUGE:

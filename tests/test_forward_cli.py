@@ -237,6 +237,10 @@ class TestTrain:
         assert torch.equal(load_image("again.png"), load_image("sheet.png"))
         assert cli.main(["plan", *sheet[1:-1]]) == 0
         assert "then enlarged 4 times to 787x630 by up.safetensors" in capsys.readouterr().out
+        # The side that is measured is that of the finished picture.
+        short = [*argv[1:3], "--size", "518", "--measured-side", "short", *argv[7:]]
+        assert cli.main(["plan", *short, "--no-probe", "--finish", "up.safetensors"]) == 0
+        assert "then enlarged 4 times to 690x518 by up.safetensors" in capsys.readouterr().out
         error = refusal([*argv, "--finish", "style.safetensors"], capsys)
         assert "is for style: give one that was trained for super-resolution" in error
         error = refusal([*argv[:-4], "--sizes", "99", "--finish", "up.safetensors"], capsys)

@@ -172,6 +172,16 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(studio: Path) -> Non
     assert torch.equal(before, trainer.model.tensors["first_weight"])
 
 
+def test_a_weight_that_no_gradient_can_hold_is_named(studio: Path) -> None:
+    trainer = open_trainer(
+        config_of(studio, style_weight=1e30),
+        Photographs([studio / "photos"], seed=0),
+        random_image(99, 90).float(),
+    )
+    with pytest.raises(TrainingError, match=r"at step 1: --style-weight 1e\+30 is too much"):
+        next(trainer.steps())
+
+
 class TestPhotographs:
     def test_every_picture_comes_before_any_again(self, studio: Path) -> None:
         supply = Photographs([studio / "photos"], seed=0)
@@ -207,6 +217,18 @@ class TestPhotographs:
     [
         ({"task": "super-resolution"}, "needs --factor 4 or --factor 8"),
         ({"factor": 4}, "--factor is for --task super-resolution"),
+        (
+            {"style_weight": 0.0, "content_weight": 0.0, "tv_weight": 0.0},
+            "--style-weight, --content-weight, --tv-weight are all 0: give one some weight",
+        ),
+        (
+            {"style_weight": 0.0, "style_size": 256},
+            "--style-size does nothing where --style",
+        ),
+        (
+            {"content_weight": 0.0, "content_layers": ("relu2_1",)},
+            "--content-layers does nothing where",
+        ),
         ({"task": "super-resolution", "factor": 8, "crop": 100}, "multiple of --factor 8"),
         ({"task": "super-resolution", "factor": 4, "style_weight": 2.0}, "--style-weight is for"),
         ({"consistency_weight": 2.0}, "--consistency-weight is for --task super-resolution"),
