@@ -11,13 +11,14 @@ from hires.version import __version__
 if TYPE_CHECKING:
     from hires.delivery import Delivery
     from hires.engine import Progress, StylizeError, iter_stylize, stylize
-    from hires.images import load_image, picture_size, save_image
+    from hires.images import Picture, load_image, picture_size, read_picture, save_image
     from hires.paper import Layout, Print
 
 __all__ = [
     "Config",
     "Delivery",
     "Layout",
+    "Picture",
     "Print",
     "Progress",
     "StylizeError",
@@ -25,6 +26,7 @@ __all__ = [
     "iter_stylize",
     "load_image",
     "picture_size",
+    "read_picture",
     "save_image",
     "stylize",
 ]
@@ -33,12 +35,14 @@ __all__ = [
 _HOMES = {
     "Delivery": "delivery",
     "Layout": "paper",
+    "Picture": "images",
     "Print": "paper",
     "Progress": "engine",
     "StylizeError": "engine",
     "iter_stylize": "engine",
     "load_image": "images",
     "picture_size": "images",
+    "read_picture": "images",
     "save_image": "images",
     "stylize": "engine",
 }

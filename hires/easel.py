@@ -10,11 +10,13 @@ from torch import Tensor
 
 from hires import ladder
 from hires.arguments import NOT_OF_THE_PICTURE, Job, Stylize
+from hires.config import ConfigError
 from hires.engine import Progress, iter_stylize
 from hires.finish import Finish
 from hires.fitting import fit
-from hires.images import check_output, picture_size, read_picture, resize, save_image
+from hires.images import Picture, check_output, picture_size, read_picture, resize, save_image
 from hires.memory import return_freed_memory
+from hires.originals import original
 from hires.provenance import Provenance, hashed, to_xmp
 from hires.settings import settings_of
 from hires.snapshots import Snapshot
@@ -53,10 +55,8 @@ class Easel:
         self.layout = job.print.layout(picture_size(job.content)) if on_paper else None
         window = None if self.layout is None else self.layout.window
         self._content = read_picture(job.content, window=window)
-        self._styles = [read_picture(style).pixels for style in job.styles]
-        size, *style_sizes = (
-            (pixels.shape[2], pixels.shape[3]) for pixels in (self._content.pixels, *self._styles)
-        )
+        self._styles = [read_picture(style) for style in job.styles]
+        size, *style_sizes = (picture.size for picture in (self._content, *self._styles))
         self.config.style_shares(len(style_sizes))
         self._exact_size = None if self.layout is None else self.layout.painted
         self.finish = None
@@ -71,6 +71,7 @@ class Easel:
         self.warnings = (
             *fitted.warnings,
             *ladder.warnings(self.config, self.rungs, style_sizes, dpi=dpi),
+            *(note for picture in (self._content, *self._styles) for note in _hidden(picture)),
         )
         self.content_size, self.style_sizes = size, style_sizes
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
@@ -149,19 +150,19 @@ class Easel:
         return self.size if self.layout is None else self.layout.size
 
     @property
-    def content(self) -> Tensor:
-        """What is painted of the content picture, (1, 3, H, W) in [0, 1]."""
-        return self._content.pixels
+    def content(self) -> Picture:
+        """What is painted of the content picture."""
+        return self._content
 
     @property
-    def styles(self) -> Sequence[Tensor]:
-        """The styles, (1, 3, H, W) in [0, 1] each."""
+    def styles(self) -> Sequence[Picture]:
+        """The styles."""
         return self._styles
 
     def steps(self, resume: Snapshot | None = None) -> Iterator[Progress]:
         """Paint, remembering the last step; from a snapshot, if one is given."""
         run = iter_stylize(
-            self._content.pixels,
+            self._content,
             self._styles,
             self.config,
             size=self._exact_size,
@@ -213,6 +214,21 @@ class Easel:
             f"rung {rung.index + 1}/{self.last.num_rungs} ({width}x{height}),"
             f" step {self.last.iteration}/{rung.num_iterations}"
         )
+
+
+def _hidden(picture: Picture) -> list[str]:
+    """What to tell of a picture of which not all can be seen.
+
+    Raises:
+        ConfigError: if nothing can be.
+    """
+    share = original(picture).share_hidden
+    if share == 1:
+        raise ConfigError(f"{picture.path}: all of it is transparent; choose another picture")
+    if not share:
+        return []
+    told = "less than 1%" if share < 0.005 else f"{share:.0%}"
+    return [f"{picture.path}: {told} of it is transparent and does not count"]
 
 
 def partial_path(path: str | Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,22 +12,21 @@ import torch
 from torch import Tensor
 
 from hires import ladder
-from hires.config import Config, ConfigError
+from hires.config import Config
 from hires.fitting import fit
 from hires.images import fill, load_image, resize
 from hires.interrupts import held_back
 from hires.ladder import Rung
 from hires.losses import Moments, blend
 from hires.memory import keep_freed_memory, return_freed_memory
-from hires.objective import Evaluation, Objective, measure_content, measure_style
+from hires.objective import Evaluation, Objective
 from hires.optim import CanvasOptimizer, NonFiniteError
 from hires.optimizers import optimizer_of, restored
+from hires.originals import Original, PictureLike, original, originals
 from hires.snapshots import Snapshot, SnapshotError, mapped
 from hires.studio import Studio, check_ladder, open_studio
+from hires.targets import measure_content, measure_style
 from hires.walk import TilePlan, replan
-
-PathLike = str | os.PathLike[str]
-Picture = PathLike | Tensor
 
 
 class StylizeError(RuntimeError):
@@ -129,8 +127,8 @@ class Progress:
 
 
 def stylize(
-    content: Picture,
-    styles: Picture | Sequence[Picture],
+    content: PictureLike,
+    styles: PictureLike | Sequence[PictureLike],
     config: Config,
     *,
     size: tuple[int, int] | None = None,
@@ -138,7 +136,8 @@ def stylize(
     """Paint a content picture in the style of one or more others.
 
     Args:
-        content: a path, or (1, 3, H, W) float, sRGB in [0, 1].
+        content: a path, what `hires.read_picture` returned, or (1, 3, H, W) float, sRGB in [0, 1].
+            What is transparent in a file counts neither for content nor for style.
         styles: the same, one or several.
         config: how to paint.
         size: exact ``(height, width)`` of the painting in pixels, such as `Layout.painted`, in
@@ -157,8 +156,8 @@ def stylize(
 
 
 def iter_stylize(
-    content: Picture,
-    styles: Picture | Sequence[Picture],
+    content: PictureLike,
+    styles: PictureLike | Sequence[PictureLike],
     config: Config,
     *,
     size: tuple[int, int] | None = None,
@@ -180,14 +179,14 @@ def iter_stylize(
     started = time.perf_counter() - (resume.seconds if resume else 0)
     fitted = fit(config)
     config = fitted.config
-    content_image = _as_image(content)
-    style_images = [_as_image(style) for style in _as_list(styles)]
-    shares = config.style_shares(len(style_images))
+    photograph = original(content)
+    paintings = originals(styles)
+    shares = config.style_shares(len(paintings))
     studio = open_studio(config)
-    style_sizes = [_size(image) for image in style_images]
-    rungs = ladder.plan(config, _size(content_image), style_sizes, size=size)
+    style_sizes = [painting.size for painting in paintings]
+    rungs = ladder.plan(config, photograph.size, style_sizes, size=size)
     warnings = (*fitted.warnings, *ladder.warnings(config, rungs, style_sizes))
-    check_ladder(studio, config, rungs, _size(content_image))
+    check_ladder(studio, config, rungs, photograph.size)
     work = [rung.num_pixels * rung.num_iterations for rung in rungs]
     standing: list[_Standing] = []
 
@@ -219,8 +218,8 @@ def iter_stylize(
         # no holes and may keep what later steps free.
         keep_freed_memory(False)
         return_freed_memory()
-        objective = _objective(studio, config, rung, content_image, style_images, shares)
-        _begin(standing, studio, config, rung, content_image, objective)
+        objective = _objective(studio, config, rung, photograph, paintings, shares)
+        _begin(standing, studio, config, rung, photograph.pixels, objective)
         for done in range(standing[0].optimizer.num_steps, rung.num_iterations):
             standing[0].optimizer.set_learning_rate(rung.learning_rate_at(done + 1))
             _step(standing[0], objective)
@@ -305,16 +304,16 @@ def _objective(
     studio: Studio,
     config: Config,
     rung: Rung,
-    content: Tensor,
-    styles: Sequence[Tensor],
+    content: Original,
+    styles: Sequence[Original],
     shares: Sequence[float],
 ) -> Objective:
     """Measure the rung's targets and set up its loss."""
     target = style_target(studio, config, rung, styles, shares)
     plan = studio.plan_tiles(config, rung.size)
-    image = resize(content, rung.size)
+    photograph = content.resized(rung.size)
     layers = list(studio.weights.content_layers)
-    features = measure_content(studio.network, image, layers, plan, studio.device)
+    features = measure_content(studio.network, photograph.pixels, layers, plan, studio.device)
     return Objective(
         studio.network,
         studio.weights,
@@ -322,6 +321,7 @@ def _objective(
         content=features,
         plan=plan,
         precision=studio.precision,
+        mask=photograph.mask,
     )
 
 
@@ -329,16 +329,19 @@ def style_target(
     studio: Studio,
     config: Config,
     rung: Rung,
-    styles: Sequence[Tensor],
+    styles: Sequence[Original],
     shares: Sequence[float],
 ) -> dict[str, Moments]:
     """Moments that a rung is to have: those of the styles at its sizes, blended by their shares."""
     moments: list[dict[str, Moments]] = []
     names = list(studio.weights.style_layers)
     for style, size in zip(styles, rung.style_sizes, strict=True):
-        image = resize(style, size)
-        plan = studio.plan_tiles(config, size)
-        moments.append(measure_style(studio.network, image, names, plan, studio.precision))
+        painting, plan = style.resized(size), studio.plan_tiles(config, size)
+        moments.append(
+            measure_style(
+                studio.network, painting.pixels, names, plan, studio.precision, painting.mask
+            )
+        )
     return {name: blend([part[name] for part in moments], shares) for name in names}
 
 
@@ -370,26 +373,6 @@ def first_canvas(config: Config, size: tuple[int, int], content: Tensor) -> Tens
     if config.init == "content":
         return resize(content, size).clamp(0, 1)
     return fill(load_image(config.init), size).clamp(0, 1)
-
-
-def _as_list(styles: Picture | Sequence[Picture]) -> list[Picture]:
-    if isinstance(styles, str | os.PathLike | Tensor):
-        return [styles]
-    if not styles:
-        raise ConfigError("no style picture: give at least one")
-    return list(styles)
-
-
-def _as_image(picture: Picture) -> Tensor:
-    if not isinstance(picture, Tensor):
-        return load_image(picture)
-    shaped = picture.ndim == 4 and picture.shape[:2] == (1, 3) and picture.numel() > 0
-    if not (shaped and picture.is_floating_point()):
-        kind = f"{tuple(picture.shape)} {str(picture.dtype).removeprefix('torch.')}"
-        raise ConfigError(f"a picture tensor is (1, 3, H, W) float, not {kind}")
-    if not bool(torch.isfinite(picture).all()):
-        raise ConfigError("a picture tensor has values that are not finite")
-    return picture.detach().to("cpu", torch.float32)
 
 
 def _size(image: Tensor) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from hires.formats import ImageError
 from hires.icc import to_srgb
 from hires.paper import Window
 from hires.raster import BAND_ROWS
+from hires.transparency import fill_hidden
 
 _LOADERS = ("jpegload", "pngload", "tiffload", "webpload")
 _NUM_COLOURS = {
@@ -35,7 +36,8 @@ class Picture:
     """A picture as read from a file.
 
     Attributes:
-        pixels: (1, 3, H, W) float32, sRGB-encoded, in [0, 1]; upright.
+        pixels: (1, 3, H, W) float32, sRGB-encoded, in [0, 1]; upright. What cannot be seen is
+            filled in from its surroundings (`hires.transparency`).
         alpha: (1, 1, H, W) float32 in [0, 1], straight (colours are not multiplied by it), or None.
         bit_depth: 8, or 16 for a file of more than 8 bit per channel.
         path: where it was read from.
@@ -45,6 +47,11 @@ class Picture:
     alpha: Tensor | None
     bit_depth: int
     path: Path
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(height, width)`` in pixels."""
+        return self.pixels.shape[2], self.pixels.shape[3]
 
 
 def load_image(path: StrPath, *, window: Window | None = None) -> Tensor:
@@ -93,10 +100,12 @@ def read_picture(
         )
     with reading(path):
         image = _cropped(opened(path, max_long_side), window)
-        image = _upright(_shrunk(_integers(image, path), max_long_side))
+        image = _upright(_shrunk(_integers(image, path), max_long_side, path))
         bit_depth = 8 if image.format == "uchar" else 16
         colour, alpha = _separated(image, path)
         pixels, alpha_plane = _decoded(to_srgb(colour, path), alpha, path)
+        if alpha_plane is not None:
+            fill_hidden(pixels, alpha_plane)
     return Picture(pixels, alpha_plane, bit_depth, path)
 
 
@@ -187,13 +196,23 @@ def _integers(image: pyvips.Image, path: Path) -> pyvips.Image:
     return (image * 65535).rint().cast("ushort").copy(interpretation=deep)
 
 
-def _shrunk(image: pyvips.Image, max_long_side: int | None) -> pyvips.Image:
+def _shrunk(image: pyvips.Image, max_long_side: int | None, path: Path) -> pyvips.Image:
     long_side = max(image.width, image.height)
     if max_long_side is None or long_side < 2 * max_long_side:
         return image
     width = max(1, round(image.width * max_long_side / long_side))
     height = max(1, round(image.height * max_long_side / long_side))
-    return image.resize(width / image.width, vscale=height / image.height)
+    scale, vscale = width / image.width, height / image.height
+    if image.bands == _num_colours(image, path):
+        return image.resize(scale, vscale=vscale)
+    # Hidden colours must not be mixed into visible ones: pixels count as much as they are opaque.
+    opaque = {"uchar": 255, "ushort": 65535}[image.format]
+    smaller = (
+        image.premultiply(max_alpha=opaque)
+        .resize(scale, vscale=vscale)
+        .unpremultiply(max_alpha=opaque)
+    )
+    return smaller.rint().cast(image.format).copy(interpretation=image.interpretation)
 
 
 def _cropped(image: pyvips.Image, window: Window | None) -> pyvips.Image:

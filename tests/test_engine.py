@@ -28,6 +28,7 @@ from hires.engine import (
 from hires.features import FeaturesError
 from hires.images import ImageError, fill, load_image, resize, save_image
 from hires.objective import Evaluation, Objective
+from hires.originals import original, originals
 from hires.studio import open_studio
 
 CONTENT = random_image(60, 80, seed=1).float()
@@ -57,7 +58,8 @@ def total(picture: Tensor, settings: Config) -> float:
     """Loss of a picture at the only rung."""
     studio = open_studio(settings)
     (rung,) = ladder.plan(settings, SIZE, [(72, 64)])
-    return float(engine._objective(studio, settings, rung, CONTENT, [STYLE], [1.0])(picture).loss)
+    pictures = original(CONTENT), originals(STYLE)
+    return float(engine._objective(studio, settings, rung, *pictures, [1.0])(picture).loss)
 
 
 def test_a_run_from_tensors(features: str) -> None:

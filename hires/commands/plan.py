@@ -184,7 +184,9 @@ def _saving_seconds(easel: Easel) -> float:
         return 0.0
     height, width = easel.size
     side = max(height, width) * min(_PROBE_PIXELS / (height * width), 1.0) ** 0.5
-    picture = resize(easel.content, ladder.scale_to((height, width), round(side)), clamp=True)
+    picture = resize(
+        easel.content.pixels, ladder.scale_to((height, width), round(side)), clamp=True
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"probe{Path(easel.job.output).suffix}"
         started = time.perf_counter()
