@@ -24,7 +24,7 @@ from hires.objective import Evaluation, Objective
 from hires.optim import CanvasOptimizer
 from hires.optimizers import optimizer_of
 from hires.originals import Original, PictureLike, original, originals
-from hires.studio import Studio, open_studio
+from hires.studio import Measuring, Studio, open_studio
 from hires.targets import measure_content
 from hires.tiling import Region, Span, Tile
 from hires.walk import TilePlan
@@ -123,7 +123,7 @@ def paint_close_up(
     done = 0
     for rung, following in zip(above, [*above[1:], None], strict=True):
         objective = _objective(studio, windows, rung, photograph, config.memory_bytes)
-        objective.style = style_target(studio, config, rung, paintings, shares)
+        objective.style = style_target(Measuring(studio, config), studio, rung, paintings, shares)
         optimizer = optimizer_of(config, canvas.to(studio.device), rung.learning_rate)
         for i in range(rung.num_iterations):
             terms = _step(optimizer, objective, rung.learning_rate_at(i + 1))

@@ -24,7 +24,7 @@ from hires.optim import CanvasOptimizer, NonFiniteError
 from hires.optimizers import optimizer_of, restored
 from hires.originals import Original, PictureLike, original, originals
 from hires.snapshots import Snapshot, SnapshotError, mapped
-from hires.studio import Studio, check_ladder, open_studio
+from hires.studio import Measuring, Studio, check_ladder, open_studio
 from hires.targets import measure_content, measure_style
 from hires.walk import TilePlan, replan
 
@@ -48,6 +48,7 @@ class _Standing:
     rung: Rung
     optimizer: CanvasOptimizer
     plan: TilePlan
+    measured: tuple[int, ...]
     loss: Tensor
     terms: dict[str, Tensor]
 
@@ -122,6 +123,7 @@ class Progress:
             loss=float(now.loss),
             terms={name: float(value) for name, value in now.terms.items()},
             tiles=(now.plan.side, now.plan.num_kept),
+            measured=now.measured,
             state=now.optimizer.state(),
         )
 
@@ -218,8 +220,11 @@ def iter_stylize(
         # no holes and may keep what later steps free.
         keep_freed_memory(False)
         return_freed_memory()
-        objective = _objective(studio, config, rung, photograph, paintings, shares)
+        resumed = bool(standing) and standing[0].rung == rung
+        measuring = Measuring(studio, config, standing[0].measured if resumed else ())
+        objective = _objective(measuring, studio, config, rung, photograph, paintings, shares)
         _begin(standing, studio, config, rung, photograph.pixels, objective)
+        standing[0].measured = tuple(measuring.sides)
         for done in range(standing[0].optimizer.num_steps, rung.num_iterations):
             standing[0].optimizer.set_learning_rate(rung.learning_rate_at(done + 1))
             _step(standing[0], objective)
@@ -246,7 +251,7 @@ def _stand(studio: Studio, config: Config, rungs: Sequence[Rung], snapshot: Snap
     )
     number = partial(torch.tensor, dtype=torch.float64)
     terms = {name: number(value) for name, value in snapshot.terms.items()}
-    return _Standing(rung, optimizer, plan, number(snapshot.loss), terms)
+    return _Standing(rung, optimizer, plan, tuple(snapshot.measured), number(snapshot.loss), terms)
 
 
 def _is_done(standing: Sequence[_Standing], rung: Rung) -> bool:
@@ -273,7 +278,7 @@ def _begin(
     optimizer = _optimizer(config, rung, before.optimizer if before else None, content, studio)
     loss, terms = (before.loss, before.terms) if before else (torch.zeros(()), {})
     # In one piece: whoever interrupts the run finds the old rung or the new one.
-    standing[:] = [_Standing(rung, optimizer, objective.plan, loss, terms)]
+    standing[:] = [_Standing(rung, optimizer, objective.plan, (), loss, terms)]
 
 
 def _step(now: _Standing, objective: Objective) -> None:
@@ -301,6 +306,7 @@ def _step(now: _Standing, objective: Objective) -> None:
 
 
 def _objective(
+    measuring: Measuring,
     studio: Studio,
     config: Config,
     rung: Rung,
@@ -309,11 +315,16 @@ def _objective(
     shares: Sequence[float],
 ) -> Objective:
     """Measure the rung's targets and set up its loss."""
-    target = style_target(studio, config, rung, styles, shares)
+    target = style_target(measuring, studio, rung, styles, shares)
     plan = studio.plan_tiles(config, rung.size)
     photograph = content.resized(rung.size)
     layers = list(studio.weights.content_layers)
-    features = measure_content(studio.network, photograph.pixels, layers, plan, studio.device)
+    features = measuring(
+        rung.size,
+        lambda tiles: measure_content(
+            studio.network, photograph.pixels, layers, tiles, studio.device
+        ),
+    )
     return Objective(
         studio.network,
         studio.weights,
@@ -326,23 +337,26 @@ def _objective(
 
 
 def style_target(
+    measuring: Measuring,
     studio: Studio,
-    config: Config,
     rung: Rung,
     styles: Sequence[Original],
     shares: Sequence[float],
 ) -> dict[str, Moments]:
     """Moments that a rung is to have: those of the styles at its sizes, blended by their shares."""
-    moments: list[dict[str, Moments]] = []
     names = list(studio.weights.style_layers)
-    for style, size in zip(styles, rung.style_sizes, strict=True):
-        painting, plan = style.resized(size), studio.plan_tiles(config, size)
-        moments.append(
-            measure_style(
-                studio.network, painting.pixels, names, plan, studio.precision, painting.mask
-            )
-        )
+    moments = [
+        measuring(size, partial(_moments, studio, style.resized(size), names))
+        for style, size in zip(styles, rung.style_sizes, strict=True)
+    ]
     return {name: blend([part[name] for part in moments], shares) for name in names}
+
+
+def _moments(
+    studio: Studio, painting: Original, names: Sequence[str], plan: TilePlan
+) -> dict[str, Moments]:
+    network, precision = studio.network, studio.precision
+    return measure_style(network, painting.pixels, names, plan, precision, painting.mask)
 
 
 def _optimizer(

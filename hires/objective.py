@@ -21,25 +21,16 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from hires.arena import Arena
-from hires.config import ConfigError
 from hires.features import Network
 from hires.kernels import moment_sums, squared_error
 from hires.losses import CENTRED_LOSSES, SUMMED_LOSSES, Moments, StyleLoss
 from hires.masks import LayerMasks
-from hires.memory import is_out_of_memory
 from hires.precision import Precision, fp32_island
 from hires.seams import Seams, TileSeams
 from hires.targets import power
 from hires.tiling import Region, Tile, bands
 from hires.variation import VARIATIONS
-from hires.walk import (
-    TileMemoryError,
-    TilePlan,
-    canvas_window,
-    kept_bytes,
-    remade_layer,
-    smaller_plan,
-)
+from hires.walk import TilePlan, canvas_window, kept_bytes, remade_layer, within_memory
 
 # Rows of the total-variation pass are taken in bands of about this many pixels.
 _TV_BAND = 2**17
@@ -169,23 +160,15 @@ class Objective:
 
         A pass that runs out of memory is repeated from its start with smaller tiles.
         """
-        while True:
-            try:
-                return self._evaluate(canvas)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self.plan = self._smaller_plan(canvas)
 
-    def _smaller_plan(self, canvas: Tensor) -> TilePlan:
+        def attempt(plan: TilePlan) -> Evaluation:
+            self.plan = plan
+            return self._evaluate(canvas)
+
         size = (canvas.shape[2], canvas.shape[3])
         names, dtype = self.weights.names, self.precision.dtype
-        try:
-            return smaller_plan(self.network, names, size, self.plan, dtype)
-        except TileMemoryError:
-            raise ConfigError(
-                f"out of memory with tiles of {self.plan.side} px: give a smaller --size"
-            ) from None
+        found, _ = within_memory(attempt, self.network, names, size, self.plan, dtype)
+        return found
 
     def _evaluate(self, canvas: Tensor) -> Evaluation:
         gradient, variation = self._total_variation(canvas)
