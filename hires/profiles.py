@@ -124,21 +124,28 @@ def _by_tables(band: Tensor, profile: bytes | None) -> Tensor:
     return torch.from_numpy(result.astype(np.float32) / 65535).permute(2, 0, 1)
 
 
-def matrix_profile(name: str, primaries: tuple[tuple[float, float], ...], curve: bytes) -> bytes:
-    """Write an ICC version 2.4 display profile (ICC.1:2001-04) with a white of D65.
+def matrix_profile(
+    name: str,
+    primaries: tuple[tuple[float, float], ...],
+    curve: bytes,
+    *,
+    white: tuple[float, float] = _D65,
+) -> bytes:
+    """Write an ICC version 2.4 display profile (ICC.1:2001-04).
 
     Args:
         name: its description, ASCII.
         primaries: x and y of red, green and blue.
         curve: the body of a ``curv`` tag, for all three.
+        white: x and y of white; D65 if not given.
     """
-    white = _xyz(*_D65)
-    columns = (_adaptation(white) @ _to_xyz(primaries)).T
+    light = _xyz(*white)
+    columns = (_adaptation(light) @ _to_xyz(primaries, white)).T
     text = name.encode("ascii") + b"\0"
     tags = {
         b"desc": b"desc" + bytes(4) + struct.pack(">I", len(text)) + text + bytes(78),
         b"cprt": b"text" + bytes(4) + b"No copyright; use freely\0",
-        b"wtpt": _point(white),
+        b"wtpt": _point(light),
         b"rXYZ": _point(columns[0]),
         b"gXYZ": _point(columns[1]),
         b"bXYZ": _point(columns[2]),
@@ -179,10 +186,12 @@ def _xyz(x: float, y: float) -> Matrix:
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
-def _to_xyz(primaries: tuple[tuple[float, float], ...]) -> Matrix:
-    """Linear RGB to XYZ under D65: columns are the primaries, scaled so that white is white."""
+def _to_xyz(
+    primaries: tuple[tuple[float, float], ...], white: tuple[float, float] = _D65
+) -> Matrix:
+    """Linear RGB to XYZ: columns are the primaries, scaled so that white is white."""
     columns = np.stack([_xyz(x, y) for x, y in primaries], axis=1)
-    return columns * np.linalg.solve(columns, _xyz(*_D65))
+    return columns * np.linalg.solve(columns, _xyz(*white))
 
 
 def _adaptation(white: Matrix) -> Matrix:
