@@ -385,7 +385,7 @@ BAD_PROFILES = {
     "empty": (b"", "it is no colour profile"),
     "text": (b"not a profile" * 40, "it is no colour profile"),
     "gray": (gray_profile(), "it is for GRAY, not for RGB"),
-    "cmyk": (gray_profile().replace(b"GRAYXYZ ", b"CMYKLab "), "it is for CMYK, not for RGB"),
+    "cmyk": (gray_profile().replace(b"GRAYXYZ ", b"CMYKLab "), "colours cannot be converted to it"),
     "lab": (
         ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(),
         "it is for Lab, not for RGB",
@@ -410,7 +410,7 @@ def test_profiles_that_cannot_be_used(tmp_path: Path, name: str) -> None:
             with pytest.raises(ImageError) as raised:
                 check_output(target, delivery=delivery)
         assert message in str(raised.value)
-        assert "give srgb, adobe-rgb or the path of an RGB profile" in str(raised.value)
+        assert "give srgb, adobe-rgb or the path of an RGB or CMYK profile" in str(raised.value)
         assert "\n" not in str(raised.value)
     assert target.read_bytes() == b"precious"
 
