@@ -30,6 +30,9 @@ class Authorship:
         return "; ".join(self.creators)
 
 
+NOBODY = Authorship()
+
+
 def authorship(creators: Iterable[str], rights: str) -> Authorship:
     """What a file says, without blanks, control characters and excessive length."""
     names = (_clean(name) for name in creators)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hires.attribution import exif_of
-from hires.authorship import Authorship
+from hires.authorship import NOBODY, Authorship
 from hires.delivery import Delivery
 from hires.encoding import encode, is_writable, replacing, scratch
 from hires.formats import Format, ImageError, SaveError, format_for
@@ -42,7 +42,6 @@ __all__ = [
 ]
 
 _PLAIN = Delivery()
-_NOBODY = Authorship()
 _LARGE_FILE = 500e6  # bytes: what print labs take at most
 
 
@@ -56,7 +55,7 @@ def save_image(
     layout: Layout | None = None,
     delivery: Delivery = _PLAIN,
     xmp: bytes | None = None,
-    author: Authorship = _NOBODY,
+    author: Authorship = NOBODY,
     seed: int = 0,
 ) -> TotalInk | None:
     """Write a picture with its colour profile; the format follows from the ending of the path.

@@ -40,6 +40,8 @@ def run(job: Train) -> int:
 
 
 def _tell_skipped(workshop: Workshop) -> None:
+    if workshop.photographs.passed_over:
+        tell("hires", workshop.photographs.passed_over)
     skipped = workshop.photographs.skipped
     if skipped:
         path, reason = next(iter(skipped.items()))
