@@ -12,7 +12,7 @@ from hires.config import ConfigError
 from hires.delivery import Delivery
 from hires.folders import Found, is_hidden, search
 from hires.formats import FORMATS, READABLE
-from hires.images import ImageError, check_output
+from hires.images import ImageError, check_output, output_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,16 @@ class Outcome:
 
     def name_for(self, source: Path) -> str:
         """The source's name, with an ending that holds this."""
-        purpose = self.delivery.deliver
-        kind = FORMATS[purpose].get(source.suffix.lower())
-        if kind and self.delivery.depth(self.bit_depth) in kind.depths:
-            return source.name
-        return f"{source.stem}{'.tif' if purpose == 'lab' else '.png'}"
+        endings = (source.suffix, ".png", ".tif")
+        fitting = (ending for ending in endings if self._is_held_by(ending))
+        return source.stem + next(fitting, ".png" if self.delivery.pdfx is None else ".pdf")
+
+    def _is_held_by(self, ending: str) -> bool:
+        try:
+            output_format(Path(f"any{ending}"), self.bit_depth, self.delivery)
+        except ImageError:
+            return False
+        return True
 
 
 def plan_errands(
@@ -86,7 +91,7 @@ def plan_errands(
     """Find the pictures, and a place for each.
 
     A single file goes to the file ``output``, if that has a picture's ending; everything else into
-    the folder ``output``, under its own name, with .png (.tif for a lab) in place of an ending that
+    the folder ``output``, under its own name, with .png or else .tif in place of an ending that
     does not hold the outcome. The folder is made if it is missing. If subfolders are searched, what
     they hold goes into subfolders of the same names; the folder ``output`` itself is not searched.
 

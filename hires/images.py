@@ -206,6 +206,19 @@ def _profile(path: Path, delivery: Delivery, file_format: Format) -> Profile:
     return profile
 
 
+def output_format(
+    path: Path, bit_depth: int, delivery: Delivery, size: tuple[int, int] | None = None
+) -> Format:
+    """The format that a picture is saved in; see `check_output`.
+
+    Raises:
+        ImageError: if it does not hold the depth, the size or the colours.
+    """
+    file_format = format_for(path, delivery.depth(bit_depth), size, delivery)
+    _profile(path, delivery, file_format)
+    return file_format
+
+
 def check_output(
     path: StrPath,
     *,
@@ -231,9 +244,7 @@ def check_output(
             colour profile that cannot be used.
     """
     path = Path(path)
-    file_format = format_for(path, delivery.depth(bit_depth), size, delivery)
-    _require_page(path, file_format, dpi)
-    _profile(path, delivery, file_format)
+    _require_page(path, output_format(path, bit_depth, delivery, size), dpi)
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise ImageError(f"cannot save {path}: there is no folder {target.parent}; create it first")

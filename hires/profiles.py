@@ -154,14 +154,42 @@ def _by_tables(band: Tensor, profile: Profile) -> Tensor:
     image = image.copy(interpretation="rgb16")
     lab = image.icc_import(pcs="lab", input_profile="srgb", intent="relative").copy()
     # icc_export takes a profile from the picture itself, which saves a temporary file.
-    lab.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile.data)
+    lab.set_type(
+        pyvips.GValue.blob_type, "icc-profile-data", _for_every_intent(profile.data or b"")
+    )
     result = lab.icc_export(
         pcs="lab",
         depth=16,
         intent=profile.intent,
         black_point_compensation=profile.black_point_compensation,
     ).numpy()
-    return torch.from_numpy(result.astype(np.float32) / 65535).permute(2, 0, 1)
+    inks = torch.from_numpy(result.astype(np.float32) / 65535).permute(2, 0, 1)
+    if profile.space == "CMYK" and profile.intent != "absolute":
+        # White is the bare paper; where tables are off by a trifle, a dither would speckle it.
+        inks[:, (band == 1).all(0)] = 0
+    return inks
+
+
+def _for_every_intent(profile: bytes) -> bytes:
+    """A profile whose one table out of Lab stands for all intents, as ICC wants it read.
+
+    libvips would convert by the intent that the profile names in its header instead.
+    """
+    (count,) = struct.unpack(">I", profile[128:132])
+    table = profile[132 : 132 + 12 * count]
+    tags = [struct.unpack(">4s2I", table[start : start + 12]) for start in range(0, 12 * count, 12)]
+    places = {name: (offset, length) for name, offset, length in tags}
+    missing = [name for name in (b"B2A1", b"B2A2") if name not in places]
+    if b"B2A0" not in places or not missing:
+        return profile
+    places |= dict.fromkeys(missing, places[b"B2A0"])
+    moved = 12 * len(missing)
+    table = b"".join(
+        struct.pack(">4s2I", name, offset + moved, length)
+        for name, (offset, length) in places.items()
+    )
+    size, total = struct.pack(">I", len(profile) + moved), struct.pack(">I", len(places))
+    return size + profile[4:128] + total + table + profile[132 + 12 * count :]
 
 
 def matrix_profile(name: str, primaries: tuple[tuple[float, float], ...], curve: bytes) -> bytes:
