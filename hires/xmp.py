@@ -121,7 +121,7 @@ def split(packet: bytes, most_bytes: int) -> tuple[bytes, bytes, str]:
     for about, part in parts:
         about.remove(part)
         moved.append(part)
-        extended = ElementTree.tostring(rest, encoding="utf-8")
+        extended = ElementTree.tostring(rest, encoding="us-ascii")
         name = hashlib.md5(extended, usedforsecurity=False).hexdigest().upper()
         first = described(_wrapped(rdf), {_EXTENDED: name})
         if len(first) <= most_bytes:
@@ -195,7 +195,8 @@ def _wrapped(rdf: Element) -> bytes:
         ElementTree.register_namespace(prefix, uri)
     root = Element(f"{{{META}}}xmpmeta")
     root.append(rdf)
-    body = ElementTree.tostring(root, encoding="unicode")
+    # References to what is beyond ASCII: libvips puts packets into PNG's chunk for Latin-1.
+    body = ElementTree.tostring(root, encoding="us-ascii").decode()
     packet = (
         f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{body}\n<?xpacket end="w"?>'
     )
