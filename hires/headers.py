@@ -92,13 +92,13 @@ def _packet(image: pyvips.Image, path: Path) -> bytes | None:
 def _dpi(image: pyvips.Image) -> float | None:
     # Where a file does not tell, libvips fills in one pixel per millimetre, or 72 dpi, as we do.
     # WebP tells by EXIF only, which comes as "300/1 (300, Rational, 1 components, 8 bytes)".
+    dpi = None
     if image.xres != 1:
         dpi = round(float(image.xres) * MM_PER_INCH, 2)
-        return None if abs(dpi - 72) < 0.1 else dpi
-    if "exif-ifd0-XResolution" not in image.get_fields():
-        return None
-    over, _, under = str(image.get("exif-ifd0-XResolution")).split(" ")[0].partition("/")
-    return round(float(over) / float(under or 1), 2) if over.isdigit() else None
+    elif "exif-ifd0-XResolution" in image.get_fields():
+        over, _, under = str(image.get("exif-ifd0-XResolution")).split(" ")[0].partition("/")
+        dpi = round(float(over) / float(under or 1), 2) if over.isdigit() else None
+    return None if dpi is None or abs(dpi - 72) < 0.1 else dpi
 
 
 def _bytes_per_value(image: pyvips.Image) -> int:

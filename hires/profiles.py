@@ -163,11 +163,19 @@ def _by_tables(band: Tensor, profile: Profile) -> Tensor:
         intent=profile.intent,
         black_point_compensation=profile.black_point_compensation,
     ).numpy()
+    _forget_operations()
     inks = torch.from_numpy(result.astype(np.float32) / 65535).permute(2, 0, 1)
     if profile.space == "CMYK" and profile.intent != "absolute":
         # White is the bare paper; where tables are off by a trifle, a dither would speckle it.
         inks[:, (band == 1).all(0)] = 0
     return inks
+
+
+def _forget_operations() -> None:
+    """Empty libvips' store of the last 100 operations, which keeps all pixels that they saw."""
+    most = pyvips.cache_get_max()
+    pyvips.cache_set_max(0)
+    pyvips.cache_set_max(most)
 
 
 def _for_every_intent(profile: bytes) -> bytes:

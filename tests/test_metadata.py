@@ -71,6 +71,12 @@ def test_a_jpeg_that_does_not_tell_its_density(tmp_path: Path) -> None:
     assert read_header(tmp_path / "out.jpg").dpi is None
 
 
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".tif", ".webp"])
+def test_an_author_brings_no_density(tmp_path: Path, ending: str) -> None:
+    save_image(noise(), tmp_path / f"out{ending}", author=WHO)
+    assert read_header(tmp_path / f"out{ending}").dpi is None
+
+
 def test_the_pixels_are_those_of_a_jpeg_without_density(tmp_path: Path) -> None:
     for name, dpi in (("a", None), ("b", 300)):
         save_image(noise(), tmp_path / f"{name}.jpg", dpi=dpi)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pikepdf
 import pytest
+import pyvips  # type: ignore[import-untyped]
 import tifffile
 import torch
 from PIL import Image, ImageCms
@@ -127,6 +128,12 @@ def test_intents_and_black_points_are_those_of_littlecms(
     found = inks_in(tmp_path / "master.tif")
     assert np.abs(found - wanted).mean() < 0.8
     assert np.abs(found - other).mean() > 2
+
+
+def test_a_conversion_keeps_no_pixels(press: str) -> None:
+    # libvips stores its last operations: a poster's bands would pile up, 100 at a time.
+    output_profile(press).converted(soft_colours()[0])
+    assert pyvips.cache_get_size() == 0
 
 
 def test_absolute_colours_print_the_tint_of_white(tmp_path: Path, press: str) -> None:
