@@ -9,12 +9,15 @@ from hires.config import Config
 from hires.version import __version__
 
 if TYPE_CHECKING:
+    from hires.attribution import read_authorship
+    from hires.authorship import Authorship
     from hires.delivery import Delivery
     from hires.engine import Progress, StylizeError, iter_stylize, stylize
     from hires.images import load_image, picture_size, save_image
     from hires.paper import Layout, Print
 
 __all__ = [
+    "Authorship",
     "Config",
     "Delivery",
     "Layout",
@@ -25,12 +28,14 @@ __all__ = [
     "iter_stylize",
     "load_image",
     "picture_size",
+    "read_authorship",
     "save_image",
     "stylize",
 ]
 
 # Loaded when first asked for: `hires --help` must not wait for torch.
 _HOMES = {
+    "Authorship": "authorship",
     "Delivery": "delivery",
     "Layout": "paper",
     "Print": "paper",
@@ -39,6 +44,7 @@ _HOMES = {
     "iter_stylize": "engine",
     "load_image": "images",
     "picture_size": "images",
+    "read_authorship": "attribution",
     "save_image": "images",
     "stylize": "engine",
 }

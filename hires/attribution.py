@@ -15,18 +15,19 @@ from PIL import Image
 from hires.authorship import Authorship, authorship
 from hires.encoding import forget_messages
 from hires.jpeg import read_xmp
-from hires.reading import opened
+from hires.reading import StrPath, opened
 from hires.xmp import CREATOR, RIGHTS, XmpError, values
 
 _ARTIST, _COPYRIGHT = 0x013B, 0x8298  # of EXIF and TIFF
 _BYLINE, _NOTICE = 80, 116  # of IPTC's record 2
 
 
-def read_authorship(path: Path) -> Authorship:
+def read_authorship(path: StrPath) -> Authorship:
     """What a photograph's file tells of its author and owner; nothing where it cannot be read.
 
     No file is refused for its metadata: whether it is a picture is for `read_picture` to say.
     """
+    path = Path(path)
     try:
         image = opened(path)
         found = [*_told(image, path)]

@@ -81,7 +81,7 @@ class Easel:
         for step in self._saved_steps():
             self._check_output(self.step_path(step))
         self._xmp = self._provenance()
-        self._author = NOBODY if job.delivery.no_metadata else read_authorship(Path(job.content))
+        self._author = NOBODY if job.delivery.no_metadata else read_authorship(job.content)
 
     @property
     def save_every(self) -> int:

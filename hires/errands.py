@@ -65,11 +65,10 @@ class Outcome:
             delivery=self.delivery,
         )
 
-    def name_for(self, source: Path) -> str:
-        """The source's name, with an ending that holds this."""
-        endings = (source.suffix, ".png", ".tif")
-        fitting = (ending for ending in endings if self._is_held_by(ending))
-        return source.stem + next(fitting, ".png" if self.delivery.pdfx is None else ".pdf")
+    def ending_for(self, ending: str) -> str:
+        """A source's ending, or one that holds this."""
+        fitting = (one for one in (ending, ".png", ".tif") if self._is_held_by(one))
+        return next(fitting, ".png" if self.delivery.pdfx is None else ".pdf")
 
     def _is_held_by(self, ending: str) -> bool:
         try:
@@ -122,12 +121,13 @@ def plan_errands(
 def _into_folder(
     sources: Mapping[Path, Path], folder: Path, *, overwrite: bool, model: str, outcome: Outcome
 ) -> Errands:
+    endings = {ending: outcome.ending_for(ending) for ending in {path.suffix for path in sources}}
     taken: dict[Path, Path] = {}
     todo, skipped = [], []
     for source, place in sources.items():
         if place != Path():
             _make_folder(folder / place)
-        target = folder / place / outcome.name_for(source)
+        target = folder / place / (source.stem + endings[source.suffix])
         if target in taken:
             raise ConfigError(
                 f"{taken[target]} and {source} would both become {target}: rename one of them"
