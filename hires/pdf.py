@@ -151,7 +151,8 @@ def _facts(page: Page, picture: Path) -> _Facts:
     maker = _string(_MAKER)
     told = {"Title": _string(page.title), "Creator": maker, "Producer": maker}
     dates = {"CreationDate": date, "ModDate": date, "Trapped": "/False"}
-    return _Facts(xmp, {**told, **info, **dates})
+    # The standard looks into the packet alone, many a program here alone.
+    return _Facts(xmp, {"GTS_PDFXVersion": "(PDF/X-4)", **told, **info, **dates})
 
 
 def _string(text: str) -> str:

@@ -127,6 +127,7 @@ def _of_file(document: pikepdf.Pdf, path: Path) -> list[str]:
         "metadata is a plain stream": "/Filter" not in packet,
         "all properties": all(told.values()),
         "trapped": str(info.get("/Trapped")) == f"/{told[_name('pdf:Trapped')]}" != "/Unknown",
+        "same identification": str(info.get("/GTS_PDFXVersion")) == "PDF/X-4",
         "same title": str(info.get("/Title")) == told[xmp.TITLE],
         "same creator": str(info.get("/Creator")) == told[_name("xmp:CreatorTool")],
         "same producer": str(info.get("/Producer")) == told[_name("pdf:Producer")],
