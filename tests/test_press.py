@@ -20,8 +20,11 @@ from press import press_profile, problems_of_pdfx4
 from torch import Tensor
 
 from hires import cli
-from hires.config import ConfigError
+from hires.arguments import Plan
+from hires.commands.plan import _saving_seconds
+from hires.config import Config, ConfigError
 from hires.delivery import Delivery
+from hires.easel import Easel
 from hires.headers import read_header
 from hires.images import ImageError, check_output, load_image, save_image
 from hires.paper import Print
@@ -294,6 +297,21 @@ def test_inspect_tells_of_press_and_options(
     assert "PDF/X-4, 64x64 px, 8 bit, CMYK, 99.98 dpi" in told
     assert "Test press" in told
     assert "--no-black-point-compensation --ink-limit 400 --pdfx 4" in told
+
+
+def test_the_probe_of_a_plan_warns_of_no_ink(tmp_path: Path, press: str) -> None:
+    photograph = str(tmp_path / "in.png")
+    save_image(soft_colours(80, 80) * 0.2, photograph)
+    job = Plan(
+        content=photograph,
+        styles=(photograph,),
+        output=str(tmp_path / "out.tif"),
+        config=Config(size=64, min_size=64),
+        delivery=Delivery(icc=press),
+    )
+    assert _saving_seconds(Easel(job)) > 0  # warnings are errors here
+    with pytest.warns(UserWarning, match="total ink"):
+        Easel(job).save(tmp_path / "out.tif", load_image(photograph))
 
 
 # What cannot be delivered
