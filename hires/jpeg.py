@@ -102,4 +102,4 @@ def _segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         if len(head) < 4 or head[0] != 0xFF or not (0xE0 <= head[1] <= 0xEF or head[1] == _COMMENT):
             file.seek(-len(head), 1)
             return
-        yield head[1], file.read(struct.unpack(">H", head[2:])[0] - 2)
+        yield head[1], file.read(max(struct.unpack(">H", head[2:])[0] - 2, 0))
