@@ -11,7 +11,7 @@ from hires.config import ConfigError
 
 Purpose = Literal["plain", "master", "lab"]
 Intent = Literal["relative", "perceptual", "saturation", "absolute"]
-Compression = Literal["none", "lzw", "deflate"]
+Compression = Literal["auto", "none", "lzw", "deflate"]
 
 MADE_PROFILES = ("srgb", "adobe-rgb")
 _INK_RANGE = (100.0, 400.0)  # percent: one ink everywhere, all four
@@ -31,20 +31,19 @@ class Delivery:
     """Rendering intent of the conversion to a profile's file: what becomes of colours beyond it."""
 
     black_point_compensation: bool = True
-    """Let the picture's black become the profile's, so that shadows keep their steps."""
+    """Whether the picture's black becomes that of the profile, so that shadows keep their steps."""
 
     ink_limit: float = 300.0
     """Total ink in percent above which a CMYK picture is warned of, as the print shop says it."""
 
-    pdfx: Literal[4] | None = None
+    pdfx: int | None = None
     """4: a PDF/X-4 with the press of --icc as its output intent. auto: an ordinary PDF."""
 
-    compression: Compression | None = None
-    """Compression of a TIFF. auto: LZW for a lab, else Deflate."""
+    compression: Compression = "auto"
+    """Compression of a TIFF; auto is LZW for a lab, else Deflate."""
 
     no_metadata: bool = False
-    """Leave out how it was made, and the photograph's author and copyright. Else hires inspect
-    shows it, and --from repeats it."""
+    """Leave out how it was made (hires inspect, --from), and the photograph's author and rights."""
 
     def __post_init__(self) -> None:
         """Refuse what is unknown, and what contradicts itself."""
@@ -89,5 +88,5 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "deliver": get_args(Purpose),
     "intent": get_args(Intent),
     "pdfx": (4, None),
-    "compression": (*get_args(Compression), None),
+    "compression": get_args(Compression),
 }

@@ -143,7 +143,7 @@ def _as_asked(file_format: Format, path: Path, delivery: Delivery) -> Format:
     if delivery.pdfx is not None and file_format.page_of is None:
         raise ImageError(f"cannot save {path}: --pdfx is for a PDF; use .pdf, or leave it out")
     method = delivery.compression
-    if method is None:
+    if method == "auto":
         return file_format
     if file_format.saver != "tiffsave":
         raise ImageError(f"cannot save {path}: --compression is for TIFF; use .tif or leave it out")

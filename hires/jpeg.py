@@ -1,7 +1,8 @@
 """The segments in front of a JPEG's pixels: density, EXIF and XMP, as readers expect them.
 
 Density is told twice. Decoders that look at JFIF alone are many, and libvips leaves JFIF out where
-there is EXIF. A packet of XMP that no segment holds is spread over several (ISO 16684-3).
+there is EXIF. A packet of XMP that no segment holds is spread over
+several (XMP Specification Part 3, 1.1.3.1).
 """
 
 import hashlib

@@ -174,7 +174,7 @@ def _page(width: float, height: float, edge: float, unit: int) -> str:
 
 def _picture(page: Page, ending: str) -> str:
     height, width = page.pixels
-    # Where the press is told, its own inks are not to be converted once more (ISO 15930-7, 6.2.4).
+    # Where the press is told, its own inks are not to be converted once more.
     space = "[/ICCBased 6 0 R]" if page.press is None else page.space
     entries = (
         f"/Type /XObject /Subtype /Image /Width {width} /Height {height}"

@@ -99,7 +99,7 @@ def texts(packet: bytes, namespace: str) -> dict[str, str]:
 
 
 def split(packet: bytes, most_bytes: int) -> tuple[bytes, bytes, str]:
-    """Spread a packet over two: what fits the first, and the rest (ISO 16684-3, 6.3.2).
+    """Spread a packet over two: what fits the first, and the rest (XMP, Part 3, 1.1.3.1).
 
     Args:
         packet: UTF-8.

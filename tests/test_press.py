@@ -348,7 +348,7 @@ def test_presses_and_formats_that_do_not_go_together(tmp_path: Path, press: str)
         ({"ink_limit": 280}, "--ink-limit is for --icc PROFILE.icc"),
         ({"ink_limit": 40, "icc": "a.icc"}, "--ink-limit is 40: give percent, from 100 to 400"),
         ({"intent": "nice", "icc": "a.icc"}, "choose one of relative, perceptual, saturation"),
-        ({"compression": "zip"}, "--compression is 'zip': choose one of none, lzw, deflate"),
+        ({"compression": "zip"}, "--compression is 'zip': choose one of auto, none, lzw"),
     ],
 )
 def test_options_that_contradict_each_other(options: dict[str, Any], message: str) -> None:
