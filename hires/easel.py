@@ -10,11 +10,14 @@ from torch import Tensor
 
 from hires import ladder
 from hires.arguments import NOT_OF_THE_PICTURE, Job, Stylize
+from hires.attribution import read_authorship
+from hires.authorship import NOBODY
 from hires.config import ConfigError
 from hires.engine import Progress, iter_stylize
 from hires.finish import Finish
 from hires.fitting import fit
 from hires.images import Picture, check_output, picture_size, read_picture, resize, save_image
+from hires.inks import TotalInk
 from hires.memory import return_freed_memory
 from hires.originals import original
 from hires.provenance import Provenance, hashed, to_xmp
@@ -79,6 +82,7 @@ class Easel:
         for step in self._saved_steps():
             self._check_output(self.step_path(step))
         self._xmp = self._provenance()
+        self._author = NOBODY if job.delivery.no_metadata else read_authorship(job.content)
 
     @property
     def save_every(self) -> int:
@@ -173,8 +177,11 @@ class Easel:
             self.last = progress
             yield progress
 
-    def save(self, path: str | Path, picture: Tensor | None = None) -> None:
+    def save(self, path: str | Path, picture: Tensor | None = None) -> TotalInk | None:
         """Save a picture, by default the one so far, with the content's alpha channel.
+
+        Returns:
+            The total ink of a picture in CMYK.
 
         Raises:
             ImageError: if it cannot be saved; whatever stood at the path is untouched then.
@@ -194,7 +201,7 @@ class Easel:
         alpha = self._content.alpha
         if alpha is not None:
             alpha = resize(alpha, (picture.shape[2], picture.shape[3]), clamp=True)
-        save_image(
+        return save_image(
             picture,
             path,
             bit_depth=job.bit_depth,
@@ -203,6 +210,7 @@ class Easel:
             layout=self.layout,
             delivery=job.delivery,
             xmp=self._xmp,
+            author=self._author,
             seed=job.config.seed,
         )
 

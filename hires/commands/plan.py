@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -187,7 +188,8 @@ def _saving_seconds(easel: Easel) -> float:
     picture = resize(
         easel.content.pixels, ladder.scale_to((height, width), round(side)), clamp=True
     )
-    with tempfile.TemporaryDirectory() as folder:
+    # What is odd about the probe is of no interest: it is no painting, and lies nowhere.
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         path = Path(folder) / f"probe{Path(easel.job.output).suffix}"
         started = time.perf_counter()
         easel.save(path, picture)
