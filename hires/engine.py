@@ -20,6 +20,7 @@ from hires.ladder import Rung
 from hires.losses import Moments, blend
 from hires.memory import keep_freed_memory, return_freed_memory
 from hires.objective import Evaluation, Objective
+from hires.openmp import Waiting
 from hires.optim import CanvasOptimizer, NonFiniteError
 from hires.optimizers import optimizer_of, restored
 from hires.originals import Original, PictureLike, original, originals
@@ -191,6 +192,7 @@ def iter_stylize(
     check_ladder(studio, config, rungs, photograph.size)
     work = [rung.num_pixels * rung.num_iterations for rung in rungs]
     standing: list[_Standing] = []
+    waiting = Waiting(torch.get_num_threads() if studio.device.type == "cpu" else 1, _parallel_work)
 
     def progress() -> Progress:
         (now,) = standing
@@ -227,9 +229,15 @@ def iter_stylize(
         standing[0].measured = tuple(measuring.sides)
         for done in range(standing[0].optimizer.num_steps, rung.num_iterations):
             standing[0].optimizer.set_learning_rate(rung.learning_rate_at(done + 1))
-            _step(standing[0], objective)
+            with waiting:
+                _step(standing[0], objective)
             keep_freed_memory(True)
             yield progress()
+
+
+def _parallel_work() -> None:
+    """Something that every thread gets a part of."""
+    torch.zeros(2**16 * torch.get_num_threads()).add_(1)
 
 
 def _stand(studio: Studio, config: Config, rungs: Sequence[Rung], snapshot: Snapshot) -> _Standing:

@@ -15,6 +15,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from hires.openmp import bound_waiting
+
+if __name__ == "__main__":
+    bound_waiting()  # Before torch is loaded.
+
 import torch
 from kornia.metrics import psnr, ssim
 from torch import Tensor
