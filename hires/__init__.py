@@ -9,15 +9,19 @@ from hires.config import Config
 from hires.version import __version__
 
 if TYPE_CHECKING:
+    from hires.attribution import read_authorship
+    from hires.authorship import Authorship
     from hires.delivery import Delivery
     from hires.engine import Progress, StylizeError, iter_stylize, stylize
-    from hires.images import load_image, picture_size, save_image
+    from hires.images import Picture, load_image, picture_size, read_picture, save_image
     from hires.paper import Layout, Print
 
 __all__ = [
+    "Authorship",
     "Config",
     "Delivery",
     "Layout",
+    "Picture",
     "Print",
     "Progress",
     "StylizeError",
@@ -25,20 +29,26 @@ __all__ = [
     "iter_stylize",
     "load_image",
     "picture_size",
+    "read_authorship",
+    "read_picture",
     "save_image",
     "stylize",
 ]
 
 # Loaded when first asked for: `hires --help` must not wait for torch.
 _HOMES = {
+    "Authorship": "authorship",
     "Delivery": "delivery",
     "Layout": "paper",
+    "Picture": "images",
     "Print": "paper",
     "Progress": "engine",
     "StylizeError": "engine",
     "iter_stylize": "engine",
     "load_image": "images",
     "picture_size": "images",
+    "read_picture": "images",
+    "read_authorship": "attribution",
     "save_image": "images",
     "stylize": "engine",
 }

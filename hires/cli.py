@@ -14,6 +14,7 @@ from typing import Any
 from hires.arguments import COMMANDS, DESCRIPTION, Stylize
 from hires.exits import guarded
 from hires.memory import manage_heap
+from hires.openmp import bound_waiting
 from hires.parsing import MISSING, parse
 from hires.version import __version__
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         argv = sys.argv[1:]
         manage_heap()
+        bound_waiting()
     return guarded("hires", lambda: _run(argv))
 
 

@@ -19,12 +19,13 @@ from torch import Tensor
 
 from hires.config import Config
 from hires.engine import style_target
-from hires.images import resize
 from hires.ladder import Rung, Size
-from hires.objective import Evaluation, Objective, measure_content
+from hires.objective import Evaluation, Objective
 from hires.optim import CanvasOptimizer
 from hires.optimizers import optimizer_of
-from hires.studio import Studio, open_studio
+from hires.originals import Original, PictureLike, original, originals
+from hires.studio import Measuring, Studio, open_studio
+from hires.targets import measure_content
 from hires.tiling import Region, Span, Tile
 from hires.walk import TilePlan
 
@@ -91,8 +92,8 @@ class CloseUpStep:
 
 def paint_close_up(
     whole: Tensor,
-    content: Tensor,
-    styles: Sequence[Tensor],
+    content: PictureLike,
+    styles: Sequence[PictureLike],
     config: Config,
     rungs: Sequence[Rung],
     start: Rung,
@@ -101,7 +102,7 @@ def paint_close_up(
 
     Args:
         whole: the painting at the rung ``start``, (1, 3, H, W) in [0, 1].
-        content: (1, 3, H, W) in [0, 1], at any size.
+        content: as `hires.stylize` takes it, at any size.
         styles: the same, one or several.
         config: how to paint, as `hires.fitting.fit` returns it.
         rungs: the whole ladder.
@@ -112,7 +113,8 @@ def paint_close_up(
         scale of the last rung.
     """
     studio = open_studio(config)
-    shares = config.style_shares(len(styles))
+    photograph, paintings = original(content), originals(styles)
+    shares = config.style_shares(len(paintings))
     spot = busiest(whole, rungs[-1].size)
     above = rungs[start.index + 1 :]
     work = sum(rung.num_iterations for rung in above)
@@ -120,8 +122,8 @@ def paint_close_up(
     canvas = _collage(windows, above[0].size, whole)
     done = 0
     for rung, following in zip(above, [*above[1:], None], strict=True):
-        objective = _objective(studio, windows, rung, content, config.memory_bytes)
-        objective.style = style_target(studio, config, rung, styles, shares)
+        objective = _objective(studio, windows, rung, photograph, config.memory_bytes)
+        objective.style = style_target(Measuring(studio, config), studio, rung, paintings, shares)
         optimizer = optimizer_of(config, canvas.to(studio.device), rung.learning_rate)
         for i in range(rung.num_iterations):
             terms = _step(optimizer, objective, rung.learning_rate_at(i + 1))
@@ -175,14 +177,15 @@ def _windows(canvas: Size, spot: tuple[float, float]) -> list[Window]:
     return windows
 
 
-def _empty_canvas(windows: Sequence[Window]) -> Tensor:
+def _empty_canvas(windows: Sequence[Window], num_channels: int = 3) -> Tensor:
     height = max(window.place.rows.stop for window in windows)
-    return torch.zeros(1, 3, height, max(window.place.columns.stop for window in windows))
+    width = max(window.place.columns.stop for window in windows)
+    return torch.zeros(1, num_channels, height, width)
 
 
 def _collage(windows: Sequence[Window], canvas: Size, picture: Tensor) -> Tensor:
     """The windows of a picture, as they look on a larger canvas of ``(height, width)``."""
-    found = _empty_canvas(windows)
+    found = _empty_canvas(windows, picture.shape[1])
     whole = Region(Span(0, canvas[0]), Span(0, canvas[1]))
     for window in windows:
         part = _resampled(picture, whole, window.region(canvas))
@@ -225,12 +228,13 @@ def _resampled(picture: Tensor, covered: Region, wanted: Region) -> Tensor:
 
 
 def _objective(
-    studio: Studio, windows: Sequence[Window], rung: Rung, content: Tensor, memory: int
+    studio: Studio, windows: Sequence[Window], rung: Rung, content: Original, memory: int
 ) -> Objective:
     """The loss of a sample; its style is still to be filled in."""
-    if content.shape[2] > rung.size[0]:
-        content = resize(content, rung.size)
-    picture = _collage(windows, rung.size, content)
+    if content.size[0] > rung.size[0]:
+        content = content.resized(rung.size)
+    picture = _collage(windows, rung.size, content.pixels)
+    mask = None if content.mask is None else _collage(windows, rung.size, content.mask)
     tiles = tuple(Tile(window.place) for window in windows)
     spare = memory - studio.tile_bytes(tiles[0].region.num_pixels)
     num_small = int(spare // studio.tile_bytes(tiles[-1].region.num_pixels))
@@ -244,6 +248,7 @@ def _objective(
         content=measure_content(studio.network, picture, layers, plan, studio.device),
         plan=plan,
         precision=studio.precision,
+        mask=mask,
     )
 
 

@@ -162,8 +162,9 @@ class Config:
     restart: int | None = None
     """Evaluations after which lbfgs-wolfe forgets its past: a round. auto: never."""
 
-    clamp: Literal["auto", "steps", "result"] = "auto"
-    """Hold the canvas in [0, 1] at all steps or its result only. auto: steps, if no line search."""
+    clamp: Literal["auto", "steps", "blind", "result"] = "auto"
+    """Hold the canvas in [0, 1] at all steps (blind: L-BFGS is not told) or its result only. auto:
+    steps, if no line search."""
 
     style_scale: float = 1.0
     """Size of the style picture relative to the painting: finer strokes below 1, coarser above."""
@@ -261,8 +262,10 @@ class Config:
                     f"{_flag(name)} applies to --optimizer {' or '.join(allowed)} only:"
                     " leave it out"
                 )
-        if self.optimizer == "lbfgs-wolfe" and self.clamp == "steps":
-            raise ConfigError("--clamp steps would mislead lbfgs-wolfe: leave it out")
+        if self.optimizer == "lbfgs-wolfe" and self.clamp in ("steps", "blind"):
+            raise ConfigError(f"--clamp {self.clamp} would mislead lbfgs-wolfe: leave it out")
+        if self.clamp == "blind" and self.optimizer != "lbfgs":
+            raise ConfigError("--clamp blind applies to --optimizer lbfgs only: leave it out")
 
     def _check_average(self) -> None:
         if self.average is None:
@@ -332,7 +335,7 @@ class Config:
         """Whether the canvas is held in [0, 1] after every step, not only in the result."""
         if self.clamp == "auto":
             return self.optimizer != "lbfgs-wolfe"
-        return self.clamp == "steps"
+        return self.clamp != "result"
 
     def history_at(self, rung: int) -> int:
         """Steps that L-BFGS remembers at a rung, from 0: its memory shrinks as canvases grow."""

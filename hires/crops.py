@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hires.folders import search
+from hires.formats import READABLE
 from hires.images import ImageError, read_picture
 
-_ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
 # Training pictures are held in memory as 8-bit; more pixels than this add scale, not variety.
 _MAX_LONG_SIDE = 2048
 _SHRINKINGS = (1, 1, 2, 2, 3, 4)
@@ -125,9 +126,9 @@ class Crops:
 def _read_folder(folder: Path) -> list[Tensor]:
     if not folder.is_dir():
         raise ImageError(f"{folder}: no such folder; give folders of pictures to train on")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS)
+    paths = search(folder, recursive=False).pictures
     if not paths:
-        raise ImageError(f"{folder}: no pictures in this folder ({', '.join(sorted(_ENDINGS))})")
+        raise ImageError(f"{folder}: no pictures in this folder ({' '.join(READABLE)})")
     pictures = (read_picture(path, max_long_side=_MAX_LONG_SIDE).pixels for path in paths)
     return [(pixels * 255).round().byte() for pixels in pictures]
 

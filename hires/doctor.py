@@ -18,8 +18,9 @@ from torch import Tensor
 
 from hires.features import Architecture, Network, random_network
 from hires.losses import STYLE_LOSSES
-from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
+from hires.objective import Evaluation, Objective, Weights
 from hires.precision import Precision, resolve_device, resolve_precision
+from hires.targets import measure_content, measure_style
 from hires.version import __version__
 from hires.walk import TilePlan, plan_tiles
 

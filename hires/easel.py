@@ -10,12 +10,16 @@ from torch import Tensor
 
 from hires import ladder
 from hires.arguments import NOT_OF_THE_PICTURE, Job, Stylize
-from hires.config import parse_blend
+from hires.attribution import read_authorship
+from hires.authorship import NOBODY
+from hires.config import ConfigError, parse_blend
 from hires.engine import Progress, iter_stylize
 from hires.finish import Finish
 from hires.fitting import fit
-from hires.images import check_output, picture_size, read_picture, resize, save_image
+from hires.images import Picture, check_output, picture_size, read_picture, resize, save_image
+from hires.inks import TotalInk
 from hires.memory import return_freed_memory
+from hires.originals import Original, original
 from hires.provenance import Provenance, hashed, to_xmp
 from hires.settings import settings_of
 from hires.snapshots import Snapshot
@@ -58,10 +62,8 @@ class Easel:
         self.layout = job.print.layout(picture_size(job.content)) if on_paper else None
         window = None if self.layout is None else self.layout.window
         self._content = read_picture(job.content, window=window)
-        self._styles = [read_picture(style).pixels for style in job.styles]
-        size, *style_sizes = (
-            (pixels.shape[2], pixels.shape[3]) for pixels in (self._content.pixels, *self._styles)
-        )
+        self._styles = [read_picture(style) for style in job.styles]
+        size, *style_sizes = (picture.size for picture in (self._content, *self._styles))
         self.config.style_shares(len(style_sizes))
         self._exact_size = None if self.layout is None else self.layout.painted
         self.finish = None
@@ -77,6 +79,7 @@ class Easel:
             *fitted.warnings,
             *ladder.warnings(self.config, self.rungs, size, style_sizes, dpi=dpi),
             *self._idle(),
+            *(note for picture in (self._content, *self._styles) for note in _hidden(picture)),
         )
         self.content_size, self.style_sizes = size, style_sizes
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
@@ -84,6 +87,7 @@ class Easel:
         for step in self._saved_steps():
             self._check_output(self.step_path(step))
         self._xmp = self._provenance()
+        self._author = NOBODY if job.delivery.no_metadata else read_authorship(job.content)
 
     def _idle(self) -> list[str]:
         """Options that were given and do nothing in this run."""
@@ -178,32 +182,34 @@ class Easel:
         return self.size if self.layout is None else self.layout.size
 
     @property
-    def content(self) -> Tensor:
-        """What is painted of the content picture, (1, 3, H, W) in [0, 1]."""
-        return self._content.pixels
+    def content(self) -> Picture:
+        """What is painted of the content picture."""
+        return self._content
 
     @property
-    def styles(self) -> Sequence[Tensor]:
-        """The styles, (1, 3, H, W) in [0, 1] each."""
+    def styles(self) -> Sequence[Picture]:
+        """The styles."""
         return self._styles
 
     def steps(self, resume: Snapshot | None = None) -> Iterator[Progress]:
         """Paint, remembering the last step; from a snapshot, if one is given."""
         run = iter_stylize(
-            self._content.pixels,
+            self._content,
             self._styles,
             self.config,
             size=self._exact_size,
             resume=resume,
-            names=self.names,
         )
         del resume  # The run has taken its tensors over, and lets go of them.
         for progress in run:
             self.last = progress
             yield progress
 
-    def save(self, path: str | Path, picture: Tensor | None = None) -> None:
+    def save(self, path: str | Path, picture: Tensor | None = None) -> TotalInk | None:
         """Save a picture, by default the one so far, with the content's alpha channel.
+
+        Returns:
+            The total ink of a picture in CMYK.
 
         Raises:
             ImageError: if it cannot be saved; whatever stood at the path is untouched then.
@@ -223,7 +229,7 @@ class Easel:
         alpha = self._content.alpha
         if alpha is not None:
             alpha = resize(alpha, (picture.shape[2], picture.shape[3]), clamp=True)
-        save_image(
+        return save_image(
             picture,
             path,
             bit_depth=job.bit_depth,
@@ -232,6 +238,7 @@ class Easel:
             layout=self.layout,
             delivery=job.delivery,
             xmp=self._xmp,
+            author=self._author,
             seed=job.config.seed,
         )
 
@@ -240,10 +247,10 @@ class Easel:
         if self.last is None or not self.config.style_weight or not self.config.style_layers:
             return []
         # As coarse as each other: strokes and grain do not count, light and dark do.
-        painting = self.last.thumbnail(_TONES_SIDE)
+        painting = _visible(original(self._content), self.last.thumbnail(_TONES_SIDE))
         styles = [
-            resize(style, ladder.scale_to(size, min(_TONES_SIDE, max(size))), clamp=True)
-            for style, size in zip(self._styles, self.style_sizes, strict=True)
+            _visible(one, resize(one.pixels, _small(one.size), clamp=True))
+            for one in map(original, self._styles)
         ]
         wanted = tones(styles, self.config.style_shares(len(styles)))
         advice = "give more --iterations or a smaller --content-weight"
@@ -260,6 +267,34 @@ class Easel:
             f"rung {rung.index + 1}/{self.last.num_rungs} ({width}x{height}),"
             f" step {self.last.iteration}/{rung.num_iterations}"
         )
+
+
+def _small(size: ladder.Size) -> ladder.Size:
+    """``(height, width)`` of a copy whose tones are compared."""
+    return ladder.scale_to(size, min(_TONES_SIDE, max(size)))
+
+
+def _visible(picture: Original, copy: Tensor) -> Tensor:
+    """The values of a picture's copy (1, 3, H, W) that can be seen."""
+    if picture.mask is None:
+        return copy
+    mask = resize(picture.mask, (copy.shape[2], copy.shape[3]), clamp=True)
+    return copy[..., mask[0, 0] >= mask.max() / 2]
+
+
+def _hidden(picture: Picture) -> list[str]:
+    """What to tell of a picture of which not all can be seen.
+
+    Raises:
+        ConfigError: if nothing can be.
+    """
+    share = original(picture).share_hidden
+    if share == 1:
+        raise ConfigError(f"{picture.path}: all of it is transparent; choose another picture")
+    if not share:
+        return []
+    told = "less than 1%" if share < 0.005 else f"{share:.0%}"
+    return [f"{picture.path}: {told} of it is transparent and does not count"]
 
 
 def partial_path(path: str | Path) -> Path:

@@ -23,32 +23,46 @@ _SCREEN_DPI = 72.0  # what readers assume of a file that does not tell
 
 
 def encode(
-    source: Source, path: Path, file_format: Format, dpi: float | None, xmp: bytes | None
+    source: Source,
+    path: Path,
+    file_format: Format,
+    dpi: float | None,
+    *,
+    xmp: bytes | None = None,
+    exif: bytes | None = None,
 ) -> None:
     """Write a picture through libvips' streaming encoder, tagged with its colour space.
 
     Neither the floats nor the integers are copied as a whole: the encoder asks for bands of rows.
+    For a PDF, inks are put into a PNG as if the fourth were alpha; it is never seen as a picture.
     """
+    has_inks = source.profile.space == "CMYK"
 
     def save(pipe: pyvips.SourceCustom) -> None:
         image = pyvips.Image.new_from_source(pipe, "", access="sequential", fail_on="error")
-        deep = source.bit_depth == 16
         per_mm = (dpi or _SCREEN_DPI) / 25.4
-        image = image.copy(interpretation="rgb16" if deep else "srgb", xres=per_mm, yres=per_mm)
+        kind = "rgb16" if source.bit_depth == 16 else "srgb"
+        is_bare = has_inks and file_format.saver == "pngsave"
+        if has_inks and not is_bare:
+            kind = "cmyk"
+        image = image.copy(interpretation=kind, xres=per_mm, yres=per_mm)
         options = dict(file_format.options)
         if file_format.saver == "tiffsave":
             options["bigtiff"] = source.num_bytes * file_format.growth > _CLASSIC_TIFF_BYTES
+        blobs = {"xmp": xmp, "exif": exif, "icc": None if is_bare else source.profile.data}
+        for name, blob in blobs.items():
+            if blob is not None:
+                field = "icc-profile-data" if name == "icc" else f"{name}-data"
+                image.set_type(pyvips.GValue.blob_type, field, blob)
+        keep = [name for name, blob in blobs.items() if blob is not None]
         if source.profile.data is None:
             options["profile"] = "srgb"
-        else:
-            image.set_type(pyvips.GValue.blob_type, "icc-profile-data", source.profile.data)
-        keep = ["icc"]
-        if file_format.dpi_in_exif and dpi is not None:
+            keep.append("icc")
+        if file_format.dpi_in_exif and dpi is not None and exif is None:
             keep.append("exif")
-        if xmp is not None:
-            image.set_type(pyvips.GValue.blob_type, "xmp-data", xmp)
-            keep.append("xmp")
-        getattr(image, file_format.saver)(os.fsencode(path), keep="|".join(keep), **options)
+        getattr(image, file_format.saver)(
+            os.fsencode(path), keep="|".join(keep) or "none", **options
+        )
 
     _stream(_png_chunks(source), save)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hires import ladder
-from hires.config import Config, ConfigError, parse_blend
+from hires.config import Config, parse_blend
 from hires.fitting import fit
 from hires.images import fill, load_image, resize
 from hires.interrupts import held_back
@@ -21,15 +20,15 @@ from hires.ladder import Rung
 from hires.losses import Moments, blend
 from hires.memory import keep_freed_memory, return_freed_memory
 from hires.motion import StalledError, blamed, require_motion, sampled
-from hires.objective import Evaluation, Objective, measure_content, measure_style
+from hires.objective import Evaluation, Objective
+from hires.openmp import Waiting
 from hires.optim import CanvasOptimizer, NonFiniteError
 from hires.optimizers import optimizer_of, restored
+from hires.originals import Original, PictureLike, original, originals
 from hires.snapshots import Snapshot, SnapshotError, mapped
-from hires.studio import Studio, check_ladder, open_studio
+from hires.studio import Measuring, Studio, check_ladder, open_studio
+from hires.targets import measure_content, measure_style
 from hires.walk import TilePlan, replan
-
-PathLike = str | os.PathLike[str]
-Picture = PathLike | Tensor
 
 
 class StylizeError(RuntimeError):
@@ -51,6 +50,7 @@ class _Standing:
     rung: Rung
     optimizer: CanvasOptimizer
     plan: TilePlan
+    measured: tuple[int, ...]
     loss: Tensor
     terms: dict[str, Tensor]
 
@@ -125,13 +125,14 @@ class Progress:
             loss=float(now.loss),
             terms={name: float(value) for name, value in now.terms.items()},
             tiles=(now.plan.side, now.plan.num_kept),
+            measured=now.measured,
             state=now.optimizer.state(),
         )
 
 
 def stylize(
-    content: Picture,
-    styles: Picture | Sequence[Picture],
+    content: PictureLike,
+    styles: PictureLike | Sequence[PictureLike],
     config: Config,
     *,
     size: tuple[int, int] | None = None,
@@ -139,7 +140,8 @@ def stylize(
     """Paint a content picture in the style of one or more others.
 
     Args:
-        content: a path, or (1, 3, H, W) float, sRGB in [0, 1].
+        content: a path, what `hires.read_picture` returned, or (1, 3, H, W) float, sRGB in [0, 1].
+            What is transparent in a file counts neither for content nor for style.
         styles: the same, one or several.
         config: how to paint.
         size: exact ``(height, width)`` of the painting in pixels, such as `Layout.painted`, in
@@ -158,13 +160,12 @@ def stylize(
 
 
 def iter_stylize(
-    content: Picture,
-    styles: Picture | Sequence[Picture],
+    content: PictureLike,
+    styles: PictureLike | Sequence[PictureLike],
     config: Config,
     *,
     size: tuple[int, int] | None = None,
     resume: Snapshot | None = None,
-    names: Sequence[str] = (),
 ) -> Iterator[Progress]:
     """Paint, and yield after every step. See `stylize` for arguments and errors.
 
@@ -175,7 +176,6 @@ def iter_stylize(
         size: see `stylize`.
         resume: where an earlier run with the same pictures and settings stood. The run takes its
             tensors over and goes on from there; first it yields the step that the other had done.
-        names: what messages call the content and each style, if they are no paths.
 
     Raises:
         SnapshotError: if the snapshot is that of a run with another ladder.
@@ -183,21 +183,21 @@ def iter_stylize(
     started = time.perf_counter() - (resume.seconds if resume else 0)
     fitted = fit(config)
     config = fitted.config
-    content_image = _as_image(content)
-    pictures = [content, *_as_list(styles)]
-    names = names or ["" if isinstance(one, Tensor) else str(one) for one in pictures]
-    style_images = [_as_image(style) for style in pictures[1:]]
-    shares = config.style_shares(len(style_images))
+    photograph = original(content)
+    paintings = originals(styles)
+    shares = config.style_shares(len(paintings))
     studio = open_studio(config)
-    style_sizes = [_size(image) for image in style_images]
-    rungs = ladder.plan(config, _size(content_image), style_sizes, size=size)
+    style_sizes = [painting.size for painting in paintings]
+    rungs = ladder.plan(config, photograph.size, style_sizes, size=size)
     warnings = (
         *fitted.warnings,
-        *ladder.warnings(config, rungs, _size(content_image), style_sizes),
+        *ladder.warnings(config, rungs, photograph.size, style_sizes),
     )
-    check_ladder(studio, config, rungs, _size(content_image), style_sizes, names=names)
+    names = [one.name for one in (photograph, *paintings)]
+    check_ladder(studio, config, rungs, photograph.size, style_sizes, names=names)
     work = [rung.num_pixels * rung.num_iterations for rung in rungs]
     standing: list[_Standing] = []
+    waiting = Waiting(torch.get_num_threads() if studio.device.type == "cpu" else 1, _parallel_work)
 
     def progress() -> Progress:
         (now,) = standing
@@ -227,13 +227,22 @@ def iter_stylize(
         # no holes and may keep what later steps free.
         keep_freed_memory(False)
         return_freed_memory()
-        objective = _objective(studio, config, rung, content_image, style_images, shares)
-        _begin(standing, studio, config, rung, content_image, objective)
+        resumed = bool(standing) and standing[0].rung == rung
+        measuring = Measuring(studio, config, standing[0].measured if resumed else ())
+        objective = _objective(measuring, studio, config, rung, photograph, paintings, shares)
+        _begin(standing, studio, config, rung, photograph.pixels, objective)
+        standing[0].measured = tuple(measuring.sides)
         for done in range(standing[0].optimizer.num_steps, rung.num_iterations):
             standing[0].optimizer.set_learning_rate(rung.learning_rate_at(done + 1))
-            _step(standing[0], objective)
+            with waiting:
+                _step(standing[0], objective)
             keep_freed_memory(True)
             yield progress()
+
+
+def _parallel_work() -> None:
+    """Something that every thread gets a part of."""
+    torch.zeros(2**16 * torch.get_num_threads()).add_(1)
 
 
 def _stand(studio: Studio, config: Config, rungs: Sequence[Rung], snapshot: Snapshot) -> _Standing:
@@ -255,7 +264,7 @@ def _stand(studio: Studio, config: Config, rungs: Sequence[Rung], snapshot: Snap
     )
     number = partial(torch.tensor, dtype=torch.float64)
     terms = {name: number(value) for name, value in snapshot.terms.items()}
-    return _Standing(rung, optimizer, plan, number(snapshot.loss), terms)
+    return _Standing(rung, optimizer, plan, tuple(snapshot.measured), number(snapshot.loss), terms)
 
 
 def _is_done(standing: Sequence[_Standing], rung: Rung) -> bool:
@@ -282,7 +291,7 @@ def _begin(
     optimizer = _optimizer(config, rung, before.optimizer if before else None, content, studio)
     loss, terms = (before.loss, before.terms) if before else (torch.zeros(()), {})
     # In one piece: whoever interrupts the run finds the old rung or the new one.
-    standing[:] = [_Standing(rung, optimizer, objective.plan, loss, terms)]
+    standing[:] = [_Standing(rung, optimizer, objective.plan, (), loss, terms)]
 
 
 def _step(now: _Standing, objective: Objective) -> None:
@@ -315,19 +324,25 @@ def _step(now: _Standing, objective: Objective) -> None:
 
 
 def _objective(
+    measuring: Measuring,
     studio: Studio,
     config: Config,
     rung: Rung,
-    content: Tensor,
-    styles: Sequence[Tensor],
+    content: Original,
+    styles: Sequence[Original],
     shares: Sequence[float],
 ) -> Objective:
     """Measure the rung's targets and set up its loss."""
-    target = style_target(studio, config, rung, styles, shares)
+    target = style_target(measuring, studio, rung, styles, shares)
     plan = studio.plan_tiles(config, rung.size)
-    image = resize(content, rung.size)
+    photograph = content.resized(rung.size)
     layers = list(studio.weights.content_layers)
-    features = measure_content(studio.network, image, layers, plan, studio.device)
+    features = measuring(
+        rung.size,
+        lambda tiles: measure_content(
+            studio.network, photograph.pixels, layers, tiles, studio.device
+        ),
+    )
     return Objective(
         studio.network,
         studio.weights,
@@ -335,24 +350,31 @@ def _objective(
         content=features,
         plan=plan,
         precision=studio.precision,
+        mask=photograph.mask,
     )
 
 
 def style_target(
+    measuring: Measuring,
     studio: Studio,
-    config: Config,
     rung: Rung,
-    styles: Sequence[Tensor],
+    styles: Sequence[Original],
     shares: Sequence[float],
 ) -> dict[str, Moments]:
     """Moments that a rung is to have: those of the styles at its sizes, blended by their shares."""
-    moments: list[dict[str, Moments]] = []
     names = list(studio.weights.style_layers)
-    for style, size in zip(styles, rung.style_sizes, strict=True):
-        image = resize(style, size)
-        plan = studio.plan_tiles(config, size)
-        moments.append(measure_style(studio.network, image, names, plan, studio.precision))
+    moments = [
+        measuring(size, partial(_moments, studio, style.resized(size), names))
+        for style, size in zip(styles, rung.style_sizes, strict=True)
+    ]
     return {name: blend([part[name] for part in moments], shares) for name in names}
+
+
+def _moments(
+    studio: Studio, painting: Original, names: Sequence[str], plan: TilePlan
+) -> dict[str, Moments]:
+    network, precision = studio.network, studio.precision
+    return measure_style(network, painting.pixels, names, plan, precision, painting.mask)
 
 
 def _optimizer(
@@ -387,26 +409,6 @@ def first_canvas(config: Config, size: tuple[int, int], content: Tensor) -> Tens
     if config.init == "content":
         return resize(content, size).clamp(0, 1)
     return fill(load_image(config.init), size).clamp(0, 1)
-
-
-def _as_list(styles: Picture | Sequence[Picture]) -> list[Picture]:
-    if isinstance(styles, str | os.PathLike | Tensor):
-        return [styles]
-    if not styles:
-        raise ConfigError("no style picture: give at least one")
-    return list(styles)
-
-
-def _as_image(picture: Picture) -> Tensor:
-    if not isinstance(picture, Tensor):
-        return load_image(picture)
-    shaped = picture.ndim == 4 and picture.shape[:2] == (1, 3) and picture.numel() > 0
-    if not (shaped and picture.is_floating_point()):
-        kind = f"{tuple(picture.shape)} {str(picture.dtype).removeprefix('torch.')}"
-        raise ConfigError(f"a picture tensor is (1, 3, H, W) float, not {kind}")
-    if not bool(torch.isfinite(picture).all()):
-        raise ConfigError("a picture tensor has values that are not finite")
-    return picture.detach().to("cpu", torch.float32)
 
 
 def _size(image: Tensor) -> tuple[int, int]:

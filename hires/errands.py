@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hires.config import ConfigError
 from hires.delivery import Delivery
+from hires.folders import Found, is_hidden, search
 from hires.formats import FORMATS, READABLE
-from hires.images import ImageError, check_output
+from hires.images import ImageError, check_output, output_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,12 @@ class Errands:
     Attributes:
         todo: in the order in which it was asked for.
         skipped: targets that exist already.
+        passed_over: what lies in the folders besides pictures, as one line; empty if nothing does.
     """
 
     todo: tuple[Errand, ...]
     skipped: tuple[Path, ...]
+    passed_over: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,49 +65,69 @@ class Outcome:
             delivery=self.delivery,
         )
 
-    def name_for(self, source: Path) -> str:
-        """The source's name, with an ending that holds this."""
-        purpose = self.delivery.deliver
-        kind = FORMATS[purpose].get(source.suffix.lower())
-        if kind and self.delivery.depth(self.bit_depth) in kind.depths:
-            return source.name
-        return f"{source.stem}{'.tif' if purpose == 'lab' else '.png'}"
+    def ending_for(self, ending: str) -> str:
+        """A source's ending, or one that holds this."""
+        fitting = (one for one in (ending, ".png", ".tif") if self._is_held_by(one))
+        return next(fitting, ".png" if self.delivery.pdfx is None else ".pdf")
+
+    def _is_held_by(self, ending: str) -> bool:
+        try:
+            output_format(Path(f"any{ending}"), self.bit_depth, self.delivery)
+        except ImageError:
+            return False
+        return True
 
 
 def plan_errands(
-    contents: Sequence[str], output: str, *, overwrite: bool, model: str, outcome: Outcome
+    contents: Sequence[str],
+    output: str,
+    *,
+    overwrite: bool,
+    model: str,
+    outcome: Outcome,
+    recursive: bool = False,
 ) -> Errands:
     """Find the pictures, and a place for each.
 
     A single file goes to the file ``output``, if that has a picture's ending; everything else into
-    the folder ``output``, under its own name, with .png (.tif for a lab) in place of an ending that
-    does not hold the outcome. The folder is made if it is missing.
+    the folder ``output``, under its own name, with .png or else .tif in place of an ending that
+    does not hold the outcome. The folder is made if it is missing. If subfolders are searched, what
+    they hold goes into subfolders of the same names; the folder ``output`` itself is not searched.
 
     Raises:
         ValueError: if there is nothing to read, two pictures have one name, or a place cannot be
             written to.
     """
-    sources = [path for content in contents for path in _expanded(content)]
     target = Path(output)
+    searches = [_searched(content, recursive=recursive, output=target) for content in contents]
+    has_folders = any(one.roots for one in searches)
+    if recursive and not has_folders:
+        raise ConfigError("--recursive is for folders: leave it out, or give one")
+    passed_over = _passed_over([one.found for one in searches], recursive=recursive)
+    sources = {path: place for one in searches for path, place in one.places()}
     to_file = target.suffix.lower() in FORMATS["plain"] and not target.is_dir()
-    if to_file and (len(sources) > 1 or Path(contents[0]).is_dir()):
+    if to_file and (len(sources) > 1 or has_folders):
         raise ConfigError(f"--output {output} is one file for several pictures: give a folder")
     if to_file and overwrite:
         raise ConfigError("--overwrite is for folders: a single file is always made anew")
     if to_file:
         outcome.check(target, inputs=_files([*sources, Path(model)]))
-        return Errands((Errand(sources[0], target),), ())
+        return Errands(tuple(Errand(source, target) for source in sources), (), passed_over)
     _make_folder(target)
-    return _into_folder(sources, target, overwrite=overwrite, model=model, outcome=outcome)
+    errands = _into_folder(sources, target, overwrite=overwrite, model=model, outcome=outcome)
+    return replace(errands, passed_over=passed_over)
 
 
 def _into_folder(
-    sources: Sequence[Path], folder: Path, *, overwrite: bool, model: str, outcome: Outcome
+    sources: Mapping[Path, Path], folder: Path, *, overwrite: bool, model: str, outcome: Outcome
 ) -> Errands:
+    endings = {ending: outcome.ending_for(ending) for ending in {path.suffix for path in sources}}
     taken: dict[Path, Path] = {}
     todo, skipped = [], []
-    for source in sources:
-        target = folder / outcome.name_for(source)
+    for source, place in sources.items():
+        if place != Path():
+            _make_folder(folder / place)
+        target = folder / place / (source.stem + endings[source.suffix])
         if target in taken:
             raise ConfigError(
                 f"{taken[target]} and {source} would both become {target}: rename one of them"
@@ -118,20 +141,56 @@ def _into_folder(
     return Errands(tuple(todo), tuple(skipped))
 
 
-def _expanded(content: str) -> list[Path]:
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What one argument stands for: a file, a folder, or a pattern of both.
+
+    Attributes:
+        found: pictures, and what else there is.
+        roots: folders that were searched.
+    """
+
+    found: Found
+    roots: tuple[Path, ...] = ()
+
+    def places(self) -> Iterator[tuple[Path, Path]]:
+        """Every picture and the folder that it lies in, within the one that was searched."""
+        for path in self.found.pictures:
+            root = next((root for root in self.roots if root in path.parents), path.parent)
+            yield path, path.parent.relative_to(root)
+
+
+def _searched(content: str, *, recursive: bool, output: Path) -> _Search:
     path = Path(content)
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in READABLE)
-        if not found:
-            raise ImageError(f"{content}: no pictures in this folder ({' '.join(READABLE)})")
-        return found
+        found = search(path, recursive=recursive, without=[output])
+        if not found.pictures:
+            over = _passed_over([found], recursive=recursive)
+            more = f"; {over}" if over else ""
+            raise ImageError(f"{content}: no pictures in this folder ({' '.join(READABLE)}){more}")
+        return _Search(found, (path,))
     if path.exists() or not glob.has_magic(content):
-        return [path]
-    matches = sorted(Path(match) for match in glob.glob(content, recursive=True))
-    pictures = [match for match in matches if match.suffix.lower() in READABLE]
-    if not pictures:
+        return _Search(Found([path]))
+    found, roots = Found(), []
+    for match in sorted(Path(match) for match in glob.glob(content, recursive=True)):
+        if not match.is_dir():
+            found.see(match)
+        elif recursive:
+            found.add(search(match, recursive=True, without=[output]))
+            roots.append(match)
+        elif not is_hidden(match):
+            found.num_folders += 1
+    if not found.pictures:
         raise ImageError(f"{content}: no picture matches this pattern")
-    return pictures
+    return _Search(found, tuple(roots))
+
+
+def _passed_over(searches: Sequence[Found], *, recursive: bool) -> str:
+    found = Found()
+    for one in searches:
+        found.add(one)
+    advice = "" if recursive or not found.num_folders else "; --recursive searches them"
+    return found.passed_over() + advice
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

@@ -8,6 +8,7 @@ from typing import Any
 from hires.delivery import Delivery, Purpose
 
 _DEFLATE = {"compression": "deflate", "predictor": "horizontal", "resunit": "inch"}
+_LZW_GROWTH = 1.5  # it spends up to 12 bits on a byte
 
 
 class ImageError(ValueError):
@@ -31,6 +32,7 @@ class Format:
         dpi_in_exif: whether the print resolution is kept as EXIF.
         growth: how many times larger than the bare pixels a file can become at worst.
         page_of: ending of the picture inside a PDF; None for a picture.
+        has_cmyk: whether it holds four inks.
         options: for the saver.
     """
 
@@ -42,6 +44,7 @@ class Format:
     dpi_in_exif: bool = False
     growth: float = 1.0
     page_of: str | None = None
+    has_cmyk: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -51,10 +54,11 @@ _JPEG = Format(
     max_side=65_500,
     has_alpha=False,
     dpi_in_exif=True,
+    has_cmyk=True,
     options={"Q": 95, "subsample_mode": "off"},
 )
 _PNG = Format("PNG", "pngsave", depths=(8, 16), options={"filter": "up"})
-_TIFF = Format("TIFF", "tiffsave", depths=(8, 16), options=_DEFLATE)
+_TIFF = Format("TIFF", "tiffsave", depths=(8, 16), has_cmyk=True, options=_DEFLATE)
 _WEBP = Format(
     "WebP",
     "webpsave",
@@ -62,7 +66,7 @@ _WEBP = Format(
     dpi_in_exif=True,
     options={"Q": 95, "smart_subsample": True},
 )
-_PDF = replace(_PNG, name="PDF", depths=(8,), has_alpha=False, page_of=".png")
+_PDF = replace(_PNG, name="PDF", depths=(8,), has_alpha=False, page_of=".png", has_cmyk=True)
 
 # Tiles let an editor open a part of a poster; predicted rows are a third smaller.
 _MASTER_TIFF = replace(
@@ -73,7 +77,7 @@ _LAB_TIFF = replace(
     name="TIFF for a lab",
     depths=(8,),
     has_alpha=False,
-    growth=1.5,  # LZW spends up to 12 bits on a byte
+    growth=_LZW_GROWTH,
     options={**_DEFLATE, "compression": "lzw"},
 )
 _LAB_PDF = replace(_JPEG, name="PDF", page_of=".jpg")
@@ -98,7 +102,10 @@ FORMATS: Mapping[Purpose, Mapping[str, Format]] = {
     },
 }
 # Endings of the pictures that can be read.
-READABLE = tuple(ending for ending, known in FORMATS["plain"].items() if known.page_of is None)
+READABLE = (
+    *(ending for ending, known in FORMATS["plain"].items() if known.page_of is None),
+    *(".avif", ".gif", ".bmp", ".jp2"),
+)
 _PURPOSES = {"master": "a master keeps 16 bit without loss", "lab": "print labs do not take that"}
 
 
@@ -131,7 +138,24 @@ def format_for(
             f"cannot save {path}: {size[1]}x{size[0]} px, but {file_format.name} ends at {limit} "
             "px a side; use .tif or .png"
         )
-    return file_format
+    return _as_asked(file_format, path, delivery)
+
+
+def _as_asked(file_format: Format, path: Path, delivery: Delivery) -> Format:
+    """The format with what the options of single formats say of it."""
+    if delivery.pdfx is not None and file_format.page_of is None:
+        raise ImageError(f"cannot save {path}: --pdfx is for a PDF; use .pdf, or leave it out")
+    method = delivery.compression
+    if method == "auto":
+        return file_format
+    if file_format.saver != "tiffsave":
+        raise ImageError(f"cannot save {path}: --compression is for TIFF; use .tif or leave it out")
+    predictor = "none" if method == "none" else "horizontal"
+    return replace(
+        file_format,
+        growth=_LZW_GROWTH if method == "lzw" else 1.0,
+        options={**file_format.options, "compression": method, "predictor": predictor},
+    )
 
 
 def _by_ending(path: Path, purpose: Purpose) -> Format:

@@ -21,7 +21,7 @@ class Train:
     """The painting to learn; none for --task super-resolution."""
 
     images: Annotated[tuple[str, ...], arg(metavar="DIR [DIR ...]")]
-    """Folders of photographs to practise on, of any sizes; unreadable files are skipped."""
+    """Folders of photographs to practise on, with all below them; unreadable files are skipped."""
 
     output: Annotated[str, arg(aliases=["-o"], metavar="NAME.safetensors")]
     """Where the model goes. Beside it: NAME.state, NAME.jsonl (losses) and NAME-samples."""
@@ -68,6 +68,9 @@ class Apply:
     ]
     """Photographs: files, folders of them, or patterns such as 'holiday/*.jpg'."""
 
+    recursive: bool = False
+    """Search folders with all that lie in them; what is made lies in folders of the same names."""
+
     output: Annotated[str, arg(aliases=["-o"], metavar="PATH|DIR")]
     """Where to save: a file for one photograph, else a folder, made if it is missing."""
 
@@ -98,7 +101,7 @@ class Apply:
 
 
 # Options of `Apply` that do not change a picture: they are not recorded in its file.
-NOT_OF_THE_APPLIED = ("contents", "output", "overwrite", "quiet")
+NOT_OF_THE_APPLIED = ("contents", "recursive", "output", "overwrite", "quiet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

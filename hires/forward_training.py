@@ -31,9 +31,10 @@ from hires.losses import (
     total_variation,
 )
 from hires.motion import blamed
-from hires.objective import measure_style
+from hires.originals import Original, PictureLike, original
 from hires.photographs import Photographs
 from hires.precision import Precision, resolve_device, resolve_precision
+from hires.targets import measure_style
 from hires.transformer import Design, Transformer
 from hires.walk import plan_tiles
 
@@ -80,14 +81,16 @@ class Judge:
 
     Args:
         config: layers and weights.
-        style: (1, 3, H, W) in [0, 1]; None for super-resolution.
+        style: as `hires.stylize` takes it; None for super-resolution.
         device: where to compute.
 
     Raises:
         ValueError: for an unknown network or layer, or a crop or style too small for it.
     """
 
-    def __init__(self, config: TrainConfig, style: Tensor | None, device: torch.device) -> None:
+    def __init__(
+        self, config: TrainConfig, style: PictureLike | None, device: torch.device
+    ) -> None:
         self.config = config
         self.precision = training_precision(config, device)
         self.network = load_features(config.features)
@@ -99,21 +102,23 @@ class Judge:
         least = self.network.least_side(self.names)
         if config.crop < least:
             raise ConfigError(f"--crop is {config.crop}: these layers need at least {least}")
-        self.targets = {} if style is None else self._targets(style)
+        self.targets = {} if style is None else self._targets(original(style))
 
-    def _targets(self, style: Tensor) -> dict[str, Moments]:
+    def _targets(self, style: Original) -> dict[str, Moments]:
         """Moments of the style picture at the size at which it is looked at."""
-        size = (style.shape[2], style.shape[3])
-        image = resize(style, scale_to(size, min(self.config.style_size, max(size))), clamp=True)
+        size = scale_to(style.size, min(self.config.style_size, max(style.size)))
+        image = style.resized(size)
         names, precision = list(self.style_layers), self.precision
         plan = plan_tiles(
             self.network,
             names,
-            (image.shape[2], image.shape[3]),
+            size,
             dtype=precision.dtype,
             memory=_STYLE_MEMORY,
         )
-        return measure_style(self.network, image, names, plan, precision)
+        return measure_style(
+            self.network, image.pixels.clamp(0, 1), names, plan, precision, image.mask
+        )
 
     def __call__(self, pictures: Tensor, photographs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and terms of (B, 3, H, W) pictures made of, or like, as many photographs."""
@@ -308,7 +313,7 @@ def reduced(image: Tensor, factor: int) -> Tensor:
 
 
 def open_trainer(
-    config: TrainConfig, photographs: Photographs, style: Tensor | None
+    config: TrainConfig, photographs: Photographs, style: PictureLike | None
 ) -> ForwardTrainer:
     """Settle device, features and targets, and begin.
 

@@ -9,8 +9,11 @@ import pyvips  # type: ignore[import-untyped]
 from PIL import ImageCms
 
 from hires.formats import ImageError
+from hires.jpeg import read_xmp
 from hires.paper import MM_PER_INCH
+from hires.pdf import PDFX_VERSION
 from hires.reading import opened, reading
+from hires.xmp import XmpError, values
 
 _POINTS_PER_MM = 72 / 25.4
 
@@ -29,6 +32,8 @@ class Header:
         page: ``(height, width)`` of a PDF's page in mm, with the bleed.
         trim: the same for what is left after the cut.
         xmp: the packet of metadata, None without one.
+        space: CMYK, or None for the usual ones.
+        pdfx: the PDF/X that a PDF says it is.
     """
 
     kind: str
@@ -40,6 +45,8 @@ class Header:
     page: tuple[float, float] | None = None
     trim: tuple[float, float] | None = None
     xmp: bytes | None
+    space: str | None = None
+    pdfx: str | None = None
 
 
 def read_header(path: Path) -> Header:
@@ -69,20 +76,29 @@ def _of_picture(path: Path) -> Header:
             num_channels=image.bands,
             dpi=_dpi(image),
             profile=_profile_name(data),
-            xmp=bytes(image.get("xmp-data")) if "xmp-data" in known else None,
+            xmp=_packet(image, path),
+            space="CMYK" if image.interpretation == "cmyk" else None,
         )
+
+
+def _packet(image: pyvips.Image, path: Path) -> bytes | None:
+    if "xmp-data" not in image.get_fields():
+        return None
+    if str(image.get("vips-loader")).startswith("jpeg"):
+        return read_xmp(path)
+    return bytes(image.get("xmp-data"))
 
 
 def _dpi(image: pyvips.Image) -> float | None:
     # Where a file does not tell, libvips fills in one pixel per millimetre, or 72 dpi, as we do.
     # WebP tells by EXIF only, which comes as "300/1 (300, Rational, 1 components, 8 bytes)".
+    dpi = None
     if image.xres != 1:
         dpi = round(float(image.xres) * MM_PER_INCH, 2)
-        return None if abs(dpi - 72) < 0.1 else dpi
-    if "exif-ifd0-XResolution" not in image.get_fields():
-        return None
-    over, _, under = str(image.get("exif-ifd0-XResolution")).split(" ")[0].partition("/")
-    return round(float(over) / float(under or 1), 2) if over.isdigit() else None
+    elif "exif-ifd0-XResolution" in image.get_fields():
+        over, _, under = str(image.get("exif-ifd0-XResolution")).split(" ")[0].partition("/")
+        dpi = round(float(over) / float(under or 1), 2) if over.isdigit() else None
+    return None if dpi is None or abs(dpi - 72) < 0.1 else dpi
 
 
 def _bytes_per_value(image: pyvips.Image) -> int:
@@ -121,21 +137,38 @@ def _of_page(document: Any, path: Path) -> Header:
         raise ImageError(f"cannot read {path}: it does not hold one page with one picture")
     (page,), (picture,) = pages, pictures
     space = [*picture.ColorSpace] if isinstance(picture.ColorSpace, pikepdf.Array) else []
-    data = space[1].read_bytes() if space and space[0] == "/ICCBased" else None
+    intents = [
+        one for one in document.Root.get("/OutputIntents", []) if "/DestOutputProfile" in one
+    ]
+    held = space[1] if space and space[0] == "/ICCBased" else None
+    if held is None and intents:
+        held = intents[0].DestOutputProfile
+    data = None if held is None else held.read_bytes()
+    has_inks = picture.ColorSpace == "/DeviceCMYK" or (held is not None and int(held.N) == 4)
     metadata = document.Root.get("/Metadata")
+    xmp = None if metadata is None else metadata.read_bytes()
     unit = float(page.get("/UserUnit", 1))
     height, width = _box(page.MediaBox, unit)
     return Header(
         kind="PDF",
         size=(int(picture.Height), int(picture.Width)),
         bit_depth=int(picture.BitsPerComponent),
-        num_channels=3,
+        num_channels=4 if has_inks else 3,
         dpi=round(int(picture.Width) / width * MM_PER_INCH, 2),
         profile=_profile_name(data),
         page=(height, width),
         trim=_box(page.TrimBox, unit),
-        xmp=None if metadata is None else metadata.read_bytes(),
+        xmp=xmp,
+        space="CMYK" if has_inks else None,
+        pdfx=_pdfx(xmp),
     )
+
+
+def _pdfx(xmp: bytes | None) -> str | None:
+    try:
+        return next(iter(values(xmp or b"", PDFX_VERSION)), None)
+    except XmpError:
+        return None
 
 
 def _box(box: Any, unit: float) -> tuple[float, float]:

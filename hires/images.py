@@ -14,14 +14,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hires.attribution import exif_of
+from hires.authorship import NOBODY, Authorship
 from hires.delivery import Delivery
 from hires.encoding import encode, is_writable, replacing, scratch
 from hires.formats import Format, ImageError, SaveError, format_for
+from hires.inks import TotalInk
+from hires.jpeg import complete
 from hires.paper import MM_PER_INCH, Layout, largest_within
 from hires.pdf import Page, write_pdf
 from hires.profiles import PLAIN_SRGB, Profile, output_profile
 from hires.raster import Source
 from hires.reading import Picture, StrPath, load_image, picture_size, read_picture
+from hires.xmp import CREATOR, RIGHTS, described
 
 __all__ = [
     "ImageError",
@@ -50,8 +55,9 @@ def save_image(
     layout: Layout | None = None,
     delivery: Delivery = _PLAIN,
     xmp: bytes | None = None,
+    author: Authorship = NOBODY,
     seed: int = 0,
-) -> None:
+) -> TotalInk | None:
     """Write a picture with its colour profile; the format follows from the ending of the path.
 
     The file appears whole or not at all: it is written beside the target under a temporary name,
@@ -62,19 +68,24 @@ def save_image(
         image: (1, 3, H, W), any float dtype and device, sRGB-encoded in [0, 1].
         path: ends in .jpg, .jpeg, .png, .tif, .tiff, .webp or .pdf, in either case.
         bit_depth: 8, or 16 for PNG and TIFF.
-        alpha: (1, 1, H, W), straight. JPEG, PDF and labs take none: the picture is laid on white,
-            with a warning unless it is opaque.
+        alpha: (1, 1, H, W), straight. JPEG, PDF, labs and inks take none: the picture is laid on
+            white, with a warning unless it is opaque.
         dpi: print resolution to record, in pixels per inch. A PDF needs it, or a layout.
         layout: the sheet that the image is for; it has a dpi of its own.
         delivery: what the file is for, and its colour profile.
-        xmp: a packet of metadata to embed.
+        xmp: a packet of metadata to embed; a JPEG holds it in several pieces from 64 KB on.
+        author: who made the photograph and whose it is: told as XMP, and as EXIF or to PDF readers.
         seed: of the dither.
+
+    Returns:
+        The total ink of a file in CMYK, which is warned of where it is too much; else None.
 
     Raises:
         ImageError: a path, depth or size that the format cannot hold, a colour profile that cannot
             be used, or NaN in the image.
         SaveError: the disk is full or the folder refuses; also an OSError.
-        ValueError: wrong shapes or a dpi that is not a positive number.
+        ValueError: wrong shapes, a dpi that is not a positive number, or an ``xmp`` that is none
+            where something is to be added to it.
     """
     path = Path(path)
     _require_canvas(image, alpha)
@@ -87,59 +98,125 @@ def save_image(
     size = (height, width) if layout is None else layout.size
     file_format = format_for(path, bit_depth, size, delivery)
     _require_page(path, file_format, dpi)
-    flatten = alpha is not None and not file_format.has_alpha
+    profile = _profile(path, delivery, file_format)
+    has_inks = profile.space == "CMYK"
+    flatten = alpha is not None and (has_inks or not file_format.has_alpha)
     if flatten and alpha is not None and bool((alpha < 1).any()):
-        warnings.warn(f"{path}: {file_format.name} has no alpha; laid on white", stacklevel=2)
+        kind = "CMYK" if has_inks else file_format.name
+        warnings.warn(f"{path}: {kind} has no alpha; laid on white", stacklevel=2)
     source = Source(
         image=image,
         alpha=alpha,
         layout=layout,
-        profile=_profile(delivery),
+        profile=profile,
         bit_depth=bit_depth,
         flatten=flatten,
         seed=seed if delivery.deliver == "lab" else None,
         path=path,
+        ink=TotalInk(delivery.ink_limit) if has_inks else None,
     )
+    if author:
+        xmp = described(xmp, {CREATOR: author.creators, RIGHTS: author.rights})
     with replacing(path) as temporary:
-        _write(source, temporary, file_format, dpi, xmp)
+        if file_format.page_of is not None:
+            assert dpi is not None
+            _write_page(
+                source, temporary, file_format, dpi, _page(source, dpi, delivery, xmp, author)
+            )
+        else:
+            _write(source, temporary, file_format, dpi, xmp, exif_of(author) if author else None)
         num_bytes = temporary.stat().st_size
+    if source.ink is not None and source.ink.box is not None:
+        warnings.warn(f"{path}: {source.ink.problem()}", stacklevel=2)
     if delivery.deliver == "lab" and num_bytes > _LARGE_FILE:
         warnings.warn(
             f"{path} has {num_bytes / 1e6:.0f} MB; many labs take {_LARGE_FILE / 1e6:.0f} MB at"
             " most: save a .jpg, or give a smaller dpi",
             stacklevel=2,
         )
+    return source.ink
 
 
 def _write(
-    source: Source, target: Path, file_format: Format, dpi: float | None, xmp: bytes | None
+    source: Source,
+    target: Path,
+    file_format: Format,
+    dpi: float | None,
+    xmp: bytes | None,
+    exif: bytes | None,
 ) -> None:
-    if file_format.page_of is None:
-        encode(source, target, file_format, dpi, xmp)
+    is_plain = dpi is None and xmp is None and exif is None
+    if file_format.saver != "jpegsave" or is_plain:
+        encode(source, target, file_format, dpi, xmp=xmp, exif=exif)
         return
-    layout = source.layout
-    assert dpi is not None
-    page = (
-        (source.size[0] / dpi * MM_PER_INCH, source.size[1] / dpi * MM_PER_INCH)
-        if layout is None
-        else layout.page
-    )
+    with scratch(target, ".jpg") as picture:
+        encode(source, picture, file_format, dpi, exif=exif)
+        complete(picture, target, dpi, xmp)
+
+
+def _write_page(source: Source, target: Path, file_format: Format, dpi: float, page: Page) -> None:
+    assert file_format.page_of is not None
     with scratch(target, file_format.page_of) as picture:
-        encode(source, picture, file_format, dpi, None)
-        profile = source.profile.data or output_profile("srgb").data
-        assert profile is not None
-        bleed = 0.0 if layout is None else layout.bleed
-        write_pdf(
-            picture,
-            target,
-            Page(size=page, bleed=bleed, pixels=source.size, profile=profile, xmp=xmp),
+        encode(source, picture, file_format, dpi)
+        write_pdf(picture, target, page)
+
+
+def _page(
+    source: Source, dpi: float, delivery: Delivery, xmp: bytes | None, author: Authorship
+) -> Page:
+    layout, (height, width) = source.layout, source.size
+    page = Page(
+        size=(height / dpi * MM_PER_INCH, width / dpi * MM_PER_INCH)
+        if layout is None
+        else layout.page,
+        bleed=0.0 if layout is None else layout.bleed,
+        pixels=source.size,
+        profile=source.profile.data or output_profile("srgb").data or b"",
+        num_channels=source.num_channels,
+        xmp=xmp,
+        creator=author.creator,
+        press=None if delivery.pdfx is None else source.profile.name,
+        title=source.path.stem,
+    )
+    if delivery.pdfx is not None and page.unit > 1:
+        raise ImageError(
+            f"cannot save {source.path}: PDF/X-4 has no pages above 5080 mm; leave --pdfx out"
         )
+    return page
 
 
-def _profile(delivery: Delivery) -> Profile:
+def _profile(path: Path, delivery: Delivery, file_format: Format) -> Profile:
     # Plain files carry libvips' own sRGB, as they always did.
-    plain = delivery.deliver == "plain" and delivery.icc == "srgb"
-    return PLAIN_SRGB if plain else output_profile(delivery.icc)
+    if delivery.deliver == "plain" and delivery.icc == "srgb":
+        return PLAIN_SRGB
+    profile = output_profile(
+        delivery.icc,
+        intent=delivery.intent,
+        black_point_compensation=delivery.black_point_compensation,
+    )
+    if profile.space == "CMYK" and not file_format.has_cmyk:
+        raise ImageError(
+            f"cannot save {path}: {file_format.name} holds no CMYK; use .tif, .jpg or .pdf"
+        )
+    if delivery.pdfx is not None and not profile.is_press:
+        raise ImageError(
+            f"cannot save {path}: {delivery.icc} is no profile of a press, which --pdfx"
+            f" {delivery.pdfx} needs; give the one that the print shop names"
+        )
+    return profile
+
+
+def output_format(
+    path: Path, bit_depth: int, delivery: Delivery, size: tuple[int, int] | None = None
+) -> Format:
+    """The format that a picture is saved in; see `check_output`.
+
+    Raises:
+        ImageError: if it does not hold the depth, the size or the colours.
+    """
+    file_format = format_for(path, delivery.depth(bit_depth), size, delivery)
+    _profile(path, delivery, file_format)
+    return file_format
 
 
 def check_output(
@@ -167,8 +244,7 @@ def check_output(
             colour profile that cannot be used.
     """
     path = Path(path)
-    _require_page(path, format_for(path, delivery.depth(bit_depth), size, delivery), dpi)
-    _profile(delivery)
+    _require_page(path, output_format(path, bit_depth, delivery, size), dpi)
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise ImageError(f"cannot save {path}: there is no folder {target.parent}; create it first")

@@ -131,51 +131,64 @@ class MaxPool2x2(Function):
 
 
 class MomentSums(Function):
-    """``Σf`` and ``Σf fᵀ`` of features, in one node."""
+    """``Σ m f`` and ``Σ m f fᵀ`` of features, in one node."""
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, dtype: torch.dtype, exact: bool
+        ctx: Any, features: Tensor, dtype: torch.dtype, exact: bool, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Sum (1, C, H, W) to (C,) and (C, C) in ``dtype``."""
+        """Sum (1, C, H, W), weighted by (1, 1, H, W) or alike, to (C,) and (C, C) in ``dtype``."""
         ctx.save_for_backward(features)
-        return row_sums(as_rows(features), dtype, exact=exact)
+        ctx.mask = mask
+        rows = as_rows(features)
+        if mask is None:
+            return row_sums(rows, dtype, exact=exact)
+        return weighted_row_sums(rows, as_rows(mask), dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """``f (Ḡ + Ḡᵀ) + ḡ``."""
+        """``m (f (Ḡ + Ḡᵀ) + ḡ)``."""
         total, product = gradients
         (features,) = ctx.saved_tensors
         # The matrix is symmetric, so it does not matter that `linear` transposes it.
         matrix, shift = (product + product.T).to(features.dtype), total.to(features.dtype)
         slope = F.linear(as_rows(features), matrix, shift)
+        if ctx.mask is not None:
+            slope.mul_(as_rows(ctx.mask).to(slope.dtype))
         height, width = features.shape[2:]
-        return slope.view(1, height, width, -1).permute(0, 3, 1, 2), None, None
+        return slope.view(1, height, width, -1).permute(0, 3, 1, 2), None, None, None
 
 
 class SquaredError(Function):
-    """Sum of squared differences between features and a target, in one node."""
+    """``Σ m (f - target)²`` of features, in one node."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, target: Tensor, dtype: torch.dtype) -> Tensor:
-        """Compare (1, C, H, W) with a target of that shape."""
+    def forward(
+        ctx: Any, features: Tensor, target: Tensor, dtype: torch.dtype, mask: Tensor | None
+    ) -> Tensor:
+        """Compare (1, C, H, W) with a target of that shape; weighted by (1, 1, H, W) or alike."""
         wide = torch.promote_types(features.dtype, torch.float32)
         target = target.to(features.dtype)
         # Both are kept by others: their difference is made again rather than kept as well.
         ctx.save_for_backward(features)
-        ctx.target = target
-        flat = (features - target).to(wide).flatten()
+        ctx.target, ctx.mask = target, mask
+        difference = (features - target).to(wide)
+        if mask is not None:
+            difference.mul_(mask.to(wide).sqrt())
+        flat = difference.flatten()
         return torch.dot(flat, flat).to(dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """``2 (f - target)``."""
+        """``2 m (f - target)``."""
         (gradient,) = gradients
         (features,) = ctx.saved_tensors
         slope = torch.sub(features, ctx.target, out=torch.empty_like(features))
-        return slope.mul_((2 * gradient).to(features.dtype)), None, None
+        if ctx.mask is not None:
+            slope.mul_(ctx.mask.to(slope.dtype))
+        return slope.mul_((2 * gradient).to(features.dtype)), None, None, None
 
 
 def conv_relu(
@@ -209,15 +222,19 @@ def max_pool(x: Tensor, *, relu: bool = False) -> Tensor:
     return y
 
 
-def moment_sums(features: Tensor, dtype: torch.dtype, *, exact: bool) -> tuple[Tensor, Tensor]:
+def moment_sums(
+    features: Tensor, dtype: torch.dtype, *, exact: bool, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Apply `MomentSums`."""
-    sums: tuple[Tensor, Tensor] = MomentSums.apply(features, dtype, exact)
+    sums: tuple[Tensor, Tensor] = MomentSums.apply(features, dtype, exact, mask)
     return sums
 
 
-def squared_error(features: Tensor, target: Tensor, dtype: torch.dtype) -> Tensor:
+def squared_error(
+    features: Tensor, target: Tensor, dtype: torch.dtype, *, mask: Tensor | None = None
+) -> Tensor:
     """Apply `SquaredError`."""
-    total: Tensor = SquaredError.apply(features, target, dtype)
+    total: Tensor = SquaredError.apply(features, target, dtype, mask)
     return total
 
 
@@ -277,4 +294,23 @@ def row_sums(rows: Tensor, dtype: torch.dtype, *, exact: bool) -> tuple[Tensor, 
         wide = block.float() if cast else block
         total += column_sums(wide, dtype)
         product += wide.T @ wide
+    return total, product
+
+
+def weighted_row_sums(rows: Tensor, mask: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """``Σ m row`` (C,) and ``Σ m rowᵀ row`` (C, C) of (N, C) rows, weighted by (N, 1).
+
+    Sums are added up in ``dtype``. Products are never rounded to half precision, and the matrix is
+    that of rows times ``√m``: symmetric and positive, whatever rounding does.
+    """
+    num_channels = rows.shape[1]
+    wide = torch.promote_types(rows.dtype, torch.float32)
+    total = torch.zeros(num_channels, dtype=dtype, device=rows.device)
+    product = torch.zeros(num_channels, num_channels, dtype=dtype, device=rows.device)
+    step = max(_at_a_time(rows.device) // num_channels, 1)
+    for block, weights in zip(torch.split(rows, step), torch.split(mask, step), strict=True):
+        roots = weights.to(wide).sqrt()
+        weighted = block.to(wide) * roots
+        product += weighted.T @ weighted
+        total += column_sums(weighted.mul_(roots), dtype)
     return total, product

@@ -23,13 +23,15 @@ from hires.roots import CrossTrace, square_roots
 class Moments:
     """Sums over positions of features ``f`` and of ``f fᵀ``: everything that a style loss needs.
 
+    With a mask every position counts as much as its weight ``m`` (Gatys et al. 2017, eq. 6).
+
     Attributes:
-        count: number of positions n.
+        count: number of positions n, or Σm.
         total: (C,), Σf.
         product: (C, C), Σf fᵀ.
     """
 
-    count: int
+    count: float
     total: Tensor
     product: Tensor
 
@@ -71,17 +73,21 @@ class Moments:
         return square_roots((self.covariance + self.ridge).detach())[0]
 
 
-def measure(features: Tensor, dtype: torch.dtype, *, exact: bool) -> Moments:
+def measure(
+    features: Tensor, dtype: torch.dtype, *, exact: bool, mask: Tensor | None = None
+) -> Moments:
     """Moments of features, differentiable.
 
     Args:
         features: (1, C, H, W), any float dtype.
         dtype: type of the sums.
         exact: whether products of half-precision features stay unrounded, as covariances need.
+        mask: (1, 1, H, W) in [0, 1], how much each position counts; None for all alike.
     """
-    total, product = moment_sums(features, dtype, exact=exact)
+    total, product = moment_sums(features, dtype, exact=exact, mask=mask)
     height, width = features.shape[2:]
-    return Moments(height * width, total, product)
+    count = height * width if mask is None else float(mask.sum(dtype=dtype))
+    return Moments(count, total, product)
 
 
 def blend(moments: Sequence[Moments], weights: Sequence[float]) -> Moments:

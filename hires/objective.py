@@ -9,7 +9,7 @@ ordinary pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -21,23 +21,16 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from hires.arena import Arena
-from hires.config import ConfigError
 from hires.features import Network
-from hires.kernels import squared_error
-from hires.losses import CENTRED_LOSSES, SUMMED_LOSSES, Moments, StyleLoss, measure
-from hires.memory import is_out_of_memory
+from hires.kernels import moment_sums, squared_error
+from hires.losses import CENTRED_LOSSES, SUMMED_LOSSES, Moments, StyleLoss
+from hires.masks import LayerMasks
 from hires.precision import Precision, fp32_island
 from hires.seams import Seams, TileSeams
+from hires.targets import power
 from hires.tiling import Region, Tile, bands
 from hires.variation import VARIATIONS
-from hires.walk import (
-    TileMemoryError,
-    TilePlan,
-    canvas_window,
-    kept_bytes,
-    remade_layer,
-    smaller_plan,
-)
+from hires.walk import TilePlan, canvas_window, kept_bytes, remade_layer, within_memory
 
 # Rows of the total-variation pass are taken in bands of about this many pixels.
 _TV_BAND = 2**17
@@ -78,13 +71,14 @@ class Weights:
         total = sum(layers.values()) if self.layer_reduction == "mean" else 1.0
         return {name: weight / total for name, weight in layers.items()}
 
-    def content_divisor(self, target: Tensor) -> float:
+    def content_divisor(self, target: Tensor, mask: Tensor | None) -> float:
         """What a layer's squared error is divided by."""
         if self.content_loss == "relative":
-            return _power(target)
-        return float(target.numel()) if self.content_loss == "mse" else 1.0
+            return power(target, mask)
+        num_positions = target[0, 0].numel() if mask is None else float(mask.double().sum())
+        return target.shape[1] * num_positions if self.content_loss == "mse" else 1.0
 
-    def style_divisor(self, num_pixels: int) -> float:
+    def style_divisor(self, num_pixels: float) -> float:
         """What a style loss is divided by."""
         return float(num_pixels) ** 2 if self.style_loss in SUMMED_LOSSES else 1.0
 
@@ -129,7 +123,12 @@ class Objective:
         content: target features of every content layer over the whole canvas, any device.
         plan: the tiles.
         precision: types of features and sums.
+        mask: (1, 1, H, W) in [0, 1], how much each pixel of the canvas counts in style and content;
+            None for all alike. The total variation holds everywhere.
         reduce: adds moments and sums up across processes; nothing to do on one.
+
+    Raises:
+        ConfigError: for a mask in which nothing counts.
     """
 
     def __init__(
@@ -141,6 +140,7 @@ class Objective:
         content: Mapping[str, Tensor],
         plan: TilePlan,
         precision: Precision,
+        mask: Tensor | None = None,
         reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
     ) -> None:
         self.network = network
@@ -150,7 +150,11 @@ class Objective:
         self.plan = plan
         self.precision = precision
         self.reduce = reduce
-        self._divisors = {name: weights.content_divisor(part) for name, part in content.items()}
+        self._masks = LayerMasks(mask, network, weights.names)
+        self._divisors = {
+            name: weights.content_divisor(part, self._masks.whole(name))
+            for name, part in content.items()
+        }
         self._gradient: Tensor | None = None
         self._arena: Arena | None = None
         self._seams = Seams()
@@ -161,23 +165,15 @@ class Objective:
 
         A pass that runs out of memory is repeated from its start with smaller tiles.
         """
-        while True:
-            try:
-                return self._evaluate(canvas)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self.plan = self._smaller_plan(canvas)
 
-    def _smaller_plan(self, canvas: Tensor) -> TilePlan:
+        def attempt(plan: TilePlan) -> Evaluation:
+            self.plan = plan
+            return self._evaluate(canvas)
+
         size = (canvas.shape[2], canvas.shape[3])
         names, dtype = self.weights.names, self.precision.dtype
-        try:
-            return smaller_plan(self.network, names, size, self.plan, dtype)
-        except TileMemoryError:
-            raise ConfigError(
-                f"out of memory with tiles of {self.plan.side} px: give a smaller --size"
-            ) from None
+        found, _ = within_memory(attempt, self.network, names, size, self.plan, dtype)
+        return found
 
     def _evaluate(self, canvas: Tensor) -> Evaluation:
         gradient, variation = self._total_variation(canvas)
@@ -202,7 +198,7 @@ class Objective:
             gradient.zero_()
             return gradient, total
         variation = VARIATIONS[self.weights.tv_loss]
-        divisor = height * width if variation.per_pixel else 1
+        divisor = self._masks.num_pixels((height, width)) if variation.per_pixel else 1
         scale = self._pixel_scale(canvas)
         for band in bands((height, width), _TV_BAND):
             top, bottom = int(band.rows.start == 0), int(band.rows.stop == height)
@@ -248,12 +244,15 @@ class Objective:
         ):
             with kept_as.get(name, nullcontext()):
                 if name in weights.style_layers:
-                    moments = measure(features, dtype, exact=weights.is_centred)
-                    sums[f"total {name}"], sums[f"product {name}"] = moments.total, moments.product
+                    sums[f"total {name}"], sums[f"product {name}"] = moment_sums(
+                        features, dtype, exact=weights.is_centred, mask=self._masks.part(name, tile)
+                    )
                 if name in weights.content_layers:
                     target = self.content[name][..., *canvas_window(network.layers[name], tile)]
                     target = target.to(features.device, non_blocking=True)
-                    sums[f"content {name}"] = squared_error(features, target, dtype)
+                    sums[f"content {name}"] = squared_error(
+                        features, target, dtype, mask=self._masks.part(name, tile)
+                    )
             del features  # Or it would live on while the next layer is computed.
         return sums
 
@@ -301,15 +300,18 @@ class Objective:
         """Losses of the finished sums, and the slope of the loss along each of them."""
         leaves = {name: value.detach().requires_grad_() for name, value in sums.items()}
         zero = torch.zeros((), dtype=self.precision.sum_dtype, device=canvas.device)
+        size = (canvas.shape[2], canvas.shape[3])
         style, content = zero, zero
         weights = self.weights
         with torch.enable_grad():
             for name, share in weights.shares(weights.style_layers).items():
                 moments = Moments(
-                    self._count(name, canvas), leaves[f"total {name}"], leaves[f"product {name}"]
+                    self._masks.count(name, size),
+                    leaves[f"total {name}"],
+                    leaves[f"product {name}"],
                 )
                 style = style + share * weights.style_loss(moments, self.style[name])
-            style = style / weights.style_divisor(canvas.shape[2] * canvas.shape[3])
+            style = style / weights.style_divisor(self._masks.num_pixels(size))
             for name, share in weights.shares(weights.content_layers).items():
                 content = content + share * leaves[f"content {name}"] / self._divisors[name]
             loss = weights.style * style + weights.content * content
@@ -317,10 +319,6 @@ class Objective:
         cotangents = dict(zip(leaves, slopes, strict=True))
         terms = {"style": style.detach(), "content": content.detach()}
         return loss.detach(), terms, cotangents
-
-    def _count(self, name: str, canvas: Tensor) -> int:
-        stride = self.network.layers[name].stride
-        return (canvas.shape[2] // stride) * (canvas.shape[3] // stride)
 
     def _paint(
         self, canvas: Tensor, cotangents: dict[str, Tensor], kept: list[dict[str, GradientEdge]]
@@ -380,55 +378,3 @@ def _scale(canvas: Tensor, weights: Weights) -> float:
     underflow in half precision. That of a sum would overflow instead.
     """
     return canvas.shape[2] * canvas.shape[3] if weights.content_loss != "sum" else 1
-
-
-def _power(target: Tensor) -> float:
-    """Sum of squares of a target; a blank picture's is 1, so that its loss stays finite."""
-    total = sum(float(channel.double().square().sum()) for channel in target[0])
-    return total or 1.0
-
-
-def measure_style(
-    network: Network, image: Tensor, names: Sequence[str], plan: TilePlan, precision: Precision
-) -> dict[str, Moments]:
-    """Moments of a style picture (1, 3, H, W) over its tiles."""
-    found: dict[str, Moments] = {}
-    if not names:
-        return found
-    for _, features in _walk(network, image, names, plan):
-        for name, part in features.items():
-            moments = measure(part, precision.sum_dtype, exact=True)
-            found[name] = found[name] + moments if name in found else moments
-    return found
-
-
-def _walk(
-    network: Network, image: Tensor, names: Sequence[str], plan: TilePlan
-) -> Iterator[tuple[Tile, dict[str, Tensor]]]:
-    """The features of every tile of a picture."""
-    seams = Seams()
-    for tile in plan.tiles:
-        pixels = image[..., *tile.read.index].to(network.origin.device)
-        with torch.no_grad():
-            features = network(pixels, names, seams=seams.of(tile))
-        yield tile, features
-
-
-def measure_content(
-    network: Network, image: Tensor, names: Sequence[str], plan: TilePlan, device: torch.device
-) -> dict[str, Tensor]:
-    """Features of a content picture (1, 3, H, W), whole, in the network's dtype, on ``device``."""
-    found: dict[str, Tensor] = {}
-    if not names:
-        return found
-    height, width = image.shape[2:]
-    for tile, features in _walk(network, image, names, plan):
-        for name, part in features.items():
-            layer = network.layers[name]
-            if name not in found:
-                shape = (1, layer.channels, height // layer.stride, width // layer.stride)
-                found[name] = torch.empty(
-                    shape, dtype=network.dtype, device=device, memory_format=torch.channels_last
-                ).zero_()  # A plan may cover a part of the canvas only.
-            found[name][..., *canvas_window(layer, tile)] = part
-    return found

@@ -235,6 +235,8 @@ class LBFGS:
         history_size: number of past steps kept; each costs two canvases.
         clamp: whether the canvas is held in [0, ceiling] after every step, or only the result.
         ceiling: largest value of a result, as a number or (1, 3, 1, 1).
+        blind: whether curvature pairs have the step that was wanted, not the one that was left of
+            it by the clamp: as in PyTorch's tutorial.
     """
 
     def __init__(
@@ -245,10 +247,11 @@ class LBFGS:
         history_size: int,
         clamp: bool = True,
         ceiling: float | Tensor = 1.0,
+        blind: bool = False,
     ) -> None:
         self.canvas = canvas
         self.history_size = history_size
-        self.clamp, self.ceiling = clamp, ceiling
+        self.clamp, self.ceiling, self.blind = clamp, ceiling, blind
         self.num_steps = 0
         self._lbfgs = torch.optim.LBFGS(
             [canvas],
@@ -273,8 +276,17 @@ class LBFGS:
         step(closure)
         self.canvas.grad = None
         if self.clamp:
-            hold(self.canvas, self.ceiling)
+            self._hold()
         self.num_steps += 1
+
+    def _hold(self) -> None:
+        """Hold the canvas; the step that the next curvature pair is made of ends where it does."""
+        wanted = None if self.blind else self.canvas.clone()
+        hold(self.canvas, self.ceiling)
+        if wanted is not None:
+            # PyTorch takes the last step for t d.
+            last = self._lbfgs.state[self.canvas]
+            last["d"].add_(wanted.neg_().add_(self.canvas).flatten(), alpha=1 / float(last["t"]))
 
     @property
     def least_step(self) -> float:
@@ -305,6 +317,7 @@ class LBFGS:
             "learning_rate": self._lbfgs.param_groups[0]["lr"],
             "clamp": self.clamp,
             "ceiling": self.ceiling,
+            "blind": self.blind,
             # PyTorch overwrites `al` before it reads it.
             "history": {name: value for name, value in history.items() if name != "al"},
         }
@@ -312,7 +325,7 @@ class LBFGS:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> LBFGS:
         """The optimizer that had this state; it takes the tensors over."""
-        same = ("learning_rate", "history_size", "clamp", "ceiling")
+        same = ("learning_rate", "history_size", "clamp", "ceiling", "blind")
         lbfgs = cls(state["canvas"], **{name: state[name] for name in same})
         lbfgs.num_steps = state["num_steps"]
         lbfgs._lbfgs.state[lbfgs.canvas] = dict(state["history"])
@@ -326,6 +339,7 @@ class LBFGS:
             history_size=shrunk(self.history_size),
             clamp=self.clamp,
             ceiling=self.ceiling,
+            blind=self.blind,
         )
 
 

@@ -42,6 +42,7 @@ def _build(
             history_size=history,
             clamp=config.clamps_steps,
             ceiling=ceiling,
+            blind=config.clamp == "blind",
         )
     return Adam(
         canvas,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hires.folders import Found, search
 from hires.formats import READABLE
 from hires.images import ImageError, read_picture, resize
 
@@ -32,6 +33,8 @@ class Photographs:
         seed: seed of every draw.
 
     Attributes:
+        paths: the files.
+        passed_over: what else lies there, as one line; hidden files and folders do not count.
         skipped: files that could not be read so far, with the reason.
 
     Raises:
@@ -40,7 +43,10 @@ class Photographs:
 
     def __init__(self, folders: Sequence[Path], *, seed: int) -> None:
         self.random = random.Random(seed)
-        self.paths = [path for folder in folders for path in _pictures_in(folder)]
+        found = Found()
+        for folder in folders:
+            found.add(_searched(folder))
+        self.paths, self.passed_over = found.pictures, found.passed_over()
         self.skipped: dict[Path, str] = {}
         self._queue: list[int] = []
         self._cache: dict[int, Tensor] = {}
@@ -115,10 +121,10 @@ def _span(start: int, size: int, length: int, source: int) -> tuple[int, int]:
     return first, min(max(round((start + size) * source / length), first + 1), source)
 
 
-def _pictures_in(folder: Path) -> list[Path]:
+def _searched(folder: Path) -> Found:
     if not folder.is_dir():
         raise ImageError(f"{folder}: no such folder; give folders of photographs to train on")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in READABLE)
-    if not paths:
+    found = search(folder, recursive=True)
+    if not found.pictures:
         raise ImageError(f"{folder}: no pictures in this folder ({' '.join(READABLE)})")
-    return paths
+    return found

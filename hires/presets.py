@@ -62,6 +62,7 @@ PRESETS: dict[str, Preset] = {
             "tv_weight": 0.0,
             "optimizer": "lbfgs",
             "history": 100,
+            "clamp": "blind",
         },
         notes=(
             "torch.optim.LBFGS with its default settings. One evaluation a step makes the very same"

@@ -24,10 +24,11 @@ from hires.memory import (
     restart_peak,
     return_freed_memory,
 )
-from hires.objective import Objective, measure_content, measure_style
+from hires.objective import Objective
 from hires.optimizers import optimizer_of
 from hires.precision import synchronize
 from hires.studio import Studio
+from hires.targets import measure_content, measure_style
 from hires.tiling import Region, Span, Tile, joined
 from hires.walk import TilePlan, bytes_needed, tile_work
 

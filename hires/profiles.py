@@ -1,4 +1,4 @@
-"""Colour profiles of finished files: the two that are made here, and any RGB profile from a file.
+"""Colour profiles of finished files: two that are made here, and RGB or CMYK ones from files.
 
 Made profiles are ICC version 2 matrix profiles, which every print shop's software reads. Their
 numbers are the published ones: IEC 61966-2-1 for sRGB; for Adobe RGB (1998) its primaries, white
@@ -6,7 +6,7 @@ and gamma.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import ImageCms
 from torch import Tensor
 
+from hires.delivery import Intent
 from hires.formats import ImageError
 
 _D50 = (0.9642, 1.0, 0.8249)
@@ -28,7 +29,12 @@ _SRGB_PRIMARIES = (0.64, 0.33), (0.30, 0.60), (0.15, 0.06)
 _ADOBE_PRIMARIES = (0.64, 0.33), (0.21, 0.71), (0.15, 0.06)
 _ADOBE_GAMMA = 563 / 256  # 2.19921875: what 2.2 became in eight binary digits
 _NUM_CURVE_POINTS = 1024
-_RENDERING = {"intent": "relative", "black_point_compensation": True}
+_INTENTS: dict[Intent, ImageCms.Intent] = {
+    "relative": ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    "perceptual": ImageCms.Intent.PERCEPTUAL,
+    "saturation": ImageCms.Intent.SATURATION,
+    "absolute": ImageCms.Intent.ABSOLUTE_COLORIMETRIC,
+}
 _MOST_BYTES = 32 * 2**20  # the largest printer tables stay far below it
 
 Matrix = NDArray[np.float64]
@@ -42,11 +48,19 @@ class Profile:
         name: the description inside the profile, which other programs show.
         data: the profile itself, or None for the one that libvips carries for sRGB.
         kind: how colours get there: unchanged, by Adobe RGB's formula, or by the profile's tables.
+        space: RGB, or CMYK with 1 for full ink.
+        is_press: whether it describes what prints, not what shows.
+        intent: how the tables treat colours that are not in the space.
+        black_point_compensation: whether the picture's black becomes that of the space.
     """
 
     name: str
     data: bytes | None
     kind: str
+    space: str = "RGB"
+    is_press: bool = False
+    intent: Intent = "relative"
+    black_point_compensation: bool = True
 
     def converted(self, band: Tensor) -> Tensor:
         """Bring colours from sRGB into this space.
@@ -55,18 +69,25 @@ class Profile:
             band: (3, H, W) float32 in [0, 1], sRGB-encoded.
 
         Returns:
-            The same shape, float32 in [0, 1], encoded as the profile says.
+            (3 or 4, H, W) float32 in [0, 1], encoded as the profile says.
         """
         if self.kind == "srgb":
             return band
-        return _to_adobe_rgb(band) if self.kind == "adobe-rgb" else _by_tables(band, self.data)
+        return _to_adobe_rgb(band) if self.kind == "adobe-rgb" else _by_tables(band, self)
 
 
 PLAIN_SRGB = Profile("sRGB", None, "srgb")
 
 
-def output_profile(choice: str) -> Profile:
-    """The profile that ``--icc`` asks for: ``srgb``, ``adobe-rgb`` or the path of an RGB profile.
+def output_profile(
+    choice: str, *, intent: Intent = "relative", black_point_compensation: bool = True
+) -> Profile:
+    """The profile that ``--icc`` asks for.
+
+    Args:
+        choice: ``srgb``, ``adobe-rgb`` or the path of an RGB or CMYK profile.
+        intent: rendering intent, for a path.
+        black_point_compensation: for a path; absolute colours are never moved.
 
     Raises:
         ImageError: for a file that is missing, no profile, or not one to convert RGB pictures to.
@@ -78,12 +99,16 @@ def output_profile(choice: str) -> Profile:
         name = "Compatible with Adobe RGB (1998)"
         curve = struct.pack(">IH", 1, round(_ADOBE_GAMMA * 256))
         return Profile(name, matrix_profile(name, _ADOBE_PRIMARIES, curve), "adobe-rgb")
-    return _from_file(Path(choice))
+    return replace(
+        _from_file(Path(choice), intent),
+        intent=intent,
+        black_point_compensation=black_point_compensation,
+    )
 
 
-def _from_file(path: Path) -> Profile:
+def _from_file(path: Path, intent: Intent) -> Profile:
     problem = f"cannot use the profile {path}: "
-    hint = "; give srgb, adobe-rgb or the path of an RGB profile (.icc)"
+    hint = "; give srgb, adobe-rgb or the path of an RGB or CMYK profile (.icc)"
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES)
@@ -94,14 +119,20 @@ def _from_file(path: Path) -> Profile:
     except (OSError, ImageCms.PyCMSError):
         raise ImageError(f"{problem}it is no colour profile{hint}") from None
     space = opened.profile.xcolor_space.strip()
-    if space != "RGB":
-        raise ImageError(f"{problem}it is for {space}, not for RGB{hint}")
+    if space not in ("RGB", "CMYK"):
+        raise ImageError(f"{problem}it is for {space}, not for RGB or CMYK{hint}")
     source = ImageCms.createProfile("sRGB")
     try:
-        ImageCms.buildTransform(source, opened, "RGB", "RGB")
+        ImageCms.buildTransform(source, opened, "RGB", space, _INTENTS[intent])
     except ImageCms.PyCMSError:
         raise ImageError(f"{problem}colours cannot be converted to it{hint}") from None
-    return Profile(ImageCms.getProfileDescription(opened).strip(), data, "tables")
+    return Profile(
+        ImageCms.getProfileDescription(opened).strip(),
+        data,
+        "tables",
+        space=space,
+        is_press=opened.profile.device_class == "prtr",
+    )
 
 
 def _to_adobe_rgb(band: Tensor) -> Tensor:
@@ -111,34 +142,86 @@ def _to_adobe_rgb(band: Tensor) -> Tensor:
     return mixed.clamp_(0, 1).pow_(1 / _ADOBE_GAMMA)
 
 
-def _by_tables(band: Tensor, profile: bytes | None) -> Tensor:
-    """Through lcms: relative colorimetric, black points matched, from 16 bit to 16 bit by Lab."""
+def _by_tables(band: Tensor, profile: Profile) -> Tensor:
+    """Through lcms, from 16 bit to 16 bit by Lab.
+
+    The way to Lab is colorimetric whatever the intent, as sRGB has no tables of its own. Its white
+    is taken for what the observer is used to, so that --intent absolute prints the paper's tint.
+    """
     levels = band.mul(65535).round_().permute(1, 2, 0).numpy().astype(np.uint16)
     height, width = levels.shape[:2]
     image = pyvips.Image.new_from_memory(np.ascontiguousarray(levels), width, height, 3, "ushort")
     image = image.copy(interpretation="rgb16")
-    lab = image.icc_import(pcs="lab", input_profile="srgb", **_RENDERING).copy()
+    lab = image.icc_import(pcs="lab", input_profile="srgb", intent="relative").copy()
     # icc_export takes a profile from the picture itself, which saves a temporary file.
-    lab.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
-    result = lab.icc_export(pcs="lab", depth=16, **_RENDERING).numpy()
-    return torch.from_numpy(result.astype(np.float32) / 65535).permute(2, 0, 1)
+    lab.set_type(
+        pyvips.GValue.blob_type, "icc-profile-data", _for_every_intent(profile.data or b"")
+    )
+    result = lab.icc_export(
+        pcs="lab",
+        depth=16,
+        intent=profile.intent,
+        black_point_compensation=profile.black_point_compensation,
+    ).numpy()
+    _forget_operations()
+    inks = torch.from_numpy(result.astype(np.float32) / 65535).permute(2, 0, 1)
+    if profile.space == "CMYK" and profile.intent != "absolute":
+        # White is the bare paper; where tables are off by a trifle, a dither would speckle it.
+        inks[:, (band == 1).all(0)] = 0
+    return inks
 
 
-def matrix_profile(name: str, primaries: tuple[tuple[float, float], ...], curve: bytes) -> bytes:
-    """Write an ICC version 2.4 display profile (ICC.1:2001-04) with a white of D65.
+def _forget_operations() -> None:
+    """Empty libvips' store of the last 100 operations, which keeps all pixels that they saw."""
+    most = pyvips.cache_get_max()
+    pyvips.cache_set_max(0)
+    pyvips.cache_set_max(most)
+
+
+def _for_every_intent(profile: bytes) -> bytes:
+    """A profile whose one table out of Lab stands for all intents, as ICC wants it read.
+
+    libvips would convert by the intent that the profile names in its header instead.
+    """
+    (count,) = struct.unpack(">I", profile[128:132])
+    table = profile[132 : 132 + 12 * count]
+    tags = [struct.unpack(">4s2I", table[start : start + 12]) for start in range(0, 12 * count, 12)]
+    places = {name: (offset, length) for name, offset, length in tags}
+    missing = [name for name in (b"B2A1", b"B2A2") if name not in places]
+    if b"B2A0" not in places or not missing:
+        return profile
+    places |= dict.fromkeys(missing, places[b"B2A0"])
+    moved = 12 * len(missing)
+    table = b"".join(
+        struct.pack(">4s2I", name, offset + moved, length)
+        for name, (offset, length) in places.items()
+    )
+    size, total = struct.pack(">I", len(profile) + moved), struct.pack(">I", len(places))
+    return size + profile[4:128] + total + table + profile[132 + 12 * count :]
+
+
+def matrix_profile(
+    name: str,
+    primaries: tuple[tuple[float, float], ...],
+    curve: bytes,
+    *,
+    white: tuple[float, float] = _D65,
+) -> bytes:
+    """Write an ICC version 2.4 display profile (ICC.1:2001-04).
 
     Args:
         name: its description, ASCII.
         primaries: x and y of red, green and blue.
         curve: the body of a ``curv`` tag, for all three.
+        white: x and y of white; D65 if not given.
     """
-    white = _xyz(*_D65)
-    columns = (_adaptation(white) @ _to_xyz(primaries)).T
+    light = _xyz(*white)
+    columns = (_adaptation(light) @ _to_xyz(primaries, white)).T
     text = name.encode("ascii") + b"\0"
     tags = {
         b"desc": b"desc" + bytes(4) + struct.pack(">I", len(text)) + text + bytes(78),
         b"cprt": b"text" + bytes(4) + b"No copyright; use freely\0",
-        b"wtpt": _point(white),
+        b"wtpt": _point(light),
         b"rXYZ": _point(columns[0]),
         b"gXYZ": _point(columns[1]),
         b"bXYZ": _point(columns[2]),
@@ -179,10 +262,12 @@ def _xyz(x: float, y: float) -> Matrix:
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
-def _to_xyz(primaries: tuple[tuple[float, float], ...]) -> Matrix:
-    """Linear RGB to XYZ under D65: columns are the primaries, scaled so that white is white."""
+def _to_xyz(
+    primaries: tuple[tuple[float, float], ...], white: tuple[float, float] = _D65
+) -> Matrix:
+    """Linear RGB to XYZ: columns are the primaries, scaled so that white is white."""
     columns = np.stack([_xyz(x, y) for x, y in primaries], axis=1)
-    return columns * np.linalg.solve(columns, _xyz(*_D65))
+    return columns * np.linalg.solve(columns, _xyz(*white))
 
 
 def _adaptation(white: Matrix) -> Matrix:

@@ -12,15 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from hires.version import __version__
+from hires.xmp import XMP, XmpError, described
+from hires.xmp import texts as texts_of
 
-_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-_XMP = "http://ns.adobe.com/xap/1.0/"
 _OURS = "urn:hires:provenance:1#"
-_META = "adobe:ns:meta/"
-_NAMESPACES = {"x": _META, "rdf": _RDF, "xmp": _XMP, "hires": _OURS}
 
 
 class ProvenanceError(ValueError):
@@ -100,27 +97,16 @@ def changed(inputs: Iterable[Input]) -> tuple[Input, ...]:
 
 def to_xmp(provenance: Provenance) -> bytes:
     """Write an XMP packet, UTF-8."""
-    for prefix, uri in _NAMESPACES.items():
-        ElementTree.register_namespace(prefix, uri)
-    root = ElementTree.Element(f"{{{_META}}}xmpmeta")
-    rdf = ElementTree.SubElement(root, f"{{{_RDF}}}RDF")
-    about = ElementTree.SubElement(rdf, f"{{{_RDF}}}Description", {f"{{{_RDF}}}about": ""})
     content = provenance.as_json()
     texts = {
-        f"{{{_XMP}}}CreatorTool": f"hires {provenance.version}",
+        f"{{{XMP}}}CreatorTool": f"hires {provenance.version}",
         f"{{{_OURS}}}version": provenance.version,
         f"{{{_OURS}}}seed": str(provenance.seed),
         # ASCII throughout: JSON escapes what XML cannot hold, such as odd bytes in a file's name.
         f"{{{_OURS}}}inputs": json.dumps(content["inputs"]),
         f"{{{_OURS}}}settings": json.dumps(content["settings"]),
     }
-    for name, text in texts.items():
-        ElementTree.SubElement(about, name).text = text
-    body = ElementTree.tostring(root, encoding="unicode")
-    packet = (
-        f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{body}\n<?xpacket end="w"?>'
-    )
-    return packet.encode()
+    return described(None, texts)
 
 
 def from_xmp(packet: bytes | None) -> Provenance:
@@ -131,7 +117,10 @@ def from_xmp(packet: bytes | None) -> Provenance:
     """
     if packet is None:
         raise ProvenanceError("it holds no metadata: painted with --no-metadata, or edited since?")
-    texts = _texts(packet)
+    try:
+        texts = texts_of(packet, _OURS)
+    except XmpError as error:
+        raise ProvenanceError(f"its metadata is damaged ({error})") from None
     if not texts:
         raise ProvenanceError("its metadata is not from hires")
     try:
@@ -145,23 +134,3 @@ def from_xmp(packet: bytes | None) -> Provenance:
         raise ProvenanceError(
             f"its metadata is damaged ({type(error).__name__}: {error})"
         ) from None
-
-
-def _texts(packet: bytes) -> dict[str, str]:
-    """Our properties, written as elements or, as some editors rewrite them, as attributes."""
-    # Entities are refused: they could make a small packet fill the memory, and XMP has none.
-    if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
-        raise ProvenanceError("its metadata is damaged (it declares entities)")
-    try:
-        root = ElementTree.fromstring(packet.decode("utf-8", "replace").strip("\ufeff\0 \n"))
-    except ElementTree.ParseError as error:
-        raise ProvenanceError(f"its metadata is damaged ({error})") from None
-    found: dict[str, str] = {}
-    for about in root.iter(f"{{{_RDF}}}Description"):
-        pairs = [*about.attrib.items(), *((part.tag, part.text or "") for part in about)]
-        found |= {
-            name.removeprefix(f"{{{_OURS}}}"): text
-            for name, text in pairs
-            if name.startswith(f"{{{_OURS}}}")
-        }
-    return found

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hires.formats import ImageError
+from hires.inks import TotalInk
 from hires.paper import Layout
 from hires.profiles import Profile
 
@@ -36,6 +37,7 @@ class Source:
         flatten: lay the image on white instead of keeping its alpha.
         seed: of the dither, None to round to nearest.
         path: the file, for messages.
+        ink: what is told of the total ink of a CMYK file, as its bands pass.
     """
 
     image: Tensor
@@ -46,6 +48,7 @@ class Source:
     flatten: bool
     seed: int | None
     path: Path
+    ink: TotalInk | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,8 +58,9 @@ class Source:
 
     @property
     def num_channels(self) -> int:
-        """Three, or four with alpha."""
-        return 3 if self.alpha is None or self.flatten else 4
+        """Three, or four with alpha or of inks, which have none."""
+        with_alpha = self.alpha is not None and not self.flatten
+        return 4 if with_alpha or self.profile.space == "CMYK" else 3
 
     @property
     def num_bytes(self) -> int:
@@ -64,7 +68,7 @@ class Source:
         return self.size[0] * self.size[1] * self.num_channels * (self.bit_depth // 8)
 
     def bands(self) -> Iterator[Raster]:
-        """Rows of (H, W, 3 or 4) integers, from top to bottom.
+        """Rows of (H, W, num_channels) integers, from top to bottom.
 
         Raises:
             ImageError: for NaN in the image.
@@ -78,7 +82,10 @@ class Source:
             band.clamp_(0, 1)
             if self.flatten and band.shape[0] == 4:
                 band = band[:3] * band[3:] + (1 - band[3:])
-            band = torch.cat([self.profile.converted(band[:3]), band[3:]])
+            colours = self.profile.converted(band[:3])
+            if self.ink is not None:
+                self.ink.add(colours, top)
+            band = torch.cat([colours, band[3:]])
             yield self._rounded(band.mul_(2**self.bit_depth - 1), top)
 
     def _placed(self, top: int, bottom: int) -> Tensor:

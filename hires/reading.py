@@ -4,6 +4,7 @@ The reading half of `images`.
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,19 +16,28 @@ import torch
 from torch import Tensor
 
 from hires.encoding import first_line, forget_messages
+from hires.foreign import decoded
 from hires.formats import ImageError
 from hires.icc import to_srgb
 from hires.paper import Window
+from hires.png_colour import stated_profile
 from hires.raster import BAND_ROWS
-
-_LOADERS = ("jpegload", "pngload", "tiffload", "webpload")
-_NUM_COLOURS = {
-    **dict.fromkeys(("b-w", "grey16"), 1),
-    **dict.fromkeys(("srgb", "rgb", "rgb16", "scrgb"), 3),
-    "cmyk": 4,
-}
+from hires.signatures import kind_of, refusal
+from hires.tiff_directories import picture_page
+from hires.transparency import fill_hidden
+from hires.value_ranges import num_colours, to_integers
 
 StrPath = str | os.PathLike[str]
+
+_LOADERS = {
+    "JPEG": "jpegload_source",
+    "PNG": "pngload_source",
+    "TIFF": "tiffload_source",
+    "WebP": "webpload_source",
+    "AVIF": "heifload_source",
+    "GIF": "gifload_source",
+}
+_END_OF_JPEG = b"\xff\xd9"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +45,8 @@ class Picture:
     """A picture as read from a file.
 
     Attributes:
-        pixels: (1, 3, H, W) float32, sRGB-encoded, in [0, 1]; upright.
+        pixels: (1, 3, H, W) float32, sRGB-encoded, in [0, 1]; upright. What cannot be seen is
+            filled in from its surroundings (`hires.transparency`).
         alpha: (1, 1, H, W) float32 in [0, 1], straight (colours are not multiplied by it), or None.
         bit_depth: 8, or 16 for a file of more than 8 bit per channel.
         path: where it was read from.
@@ -45,6 +56,11 @@ class Picture:
     alpha: Tensor | None
     bit_depth: int
     path: Path
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(height, width)`` in pixels."""
+        return self.pixels.shape[2], self.pixels.shape[3]
 
 
 def load_image(path: StrPath, *, window: Window | None = None) -> Tensor:
@@ -68,11 +84,13 @@ def picture_size(path: StrPath) -> tuple[int, int]:
 def read_picture(
     path: StrPath, *, max_long_side: int | None = None, window: Window | None = None
 ) -> Picture:
-    """Read a JPEG, PNG, TIFF or WebP file, told by its content; of several pages the first.
+    """Read a JPEG, PNG, TIFF, WebP, AVIF, GIF, BMP or JPEG 2000 file, told by its content.
 
-    The EXIF orientation is applied, an embedded ICC profile is converted to sRGB (relative
-    colorimetric with black point compensation) and a broken one is ignored with a warning. CMYK
-    without a profile is taken for a generic press. Floating-point TIFFs count as sRGB-encoded.
+    HEIC needs the package pillow-heif. Of several pictures in a file the first is taken that is not
+    marked as a thumbnail; of a JPEG with a gain map (Ultra HDR) its base. The orientation is
+    applied, an ICC profile, or what a PNG says instead, is converted to sRGB (relative colorimetric
+    with black point compensation), and a broken one is ignored with a warning. CMYK without a
+    profile is taken for a generic press. For floats see `hires.value_ranges`.
 
     Args:
         path: the file.
@@ -92,11 +110,29 @@ def read_picture(
             f"max_long_side must be at least 1 and alone, got {max_long_side} and {window}"
         )
     with reading(path):
-        image = _cropped(opened(path, max_long_side), window)
-        image = _upright(_shrunk(_integers(image, path), max_long_side))
-        bit_depth = 8 if image.format == "uchar" else 16
-        colour, alpha = _separated(image, path)
-        pixels, alpha_plane = _decoded(to_srgb(colour, path), alpha, path)
+        try:
+            return _read(opened(path, max_long_side), path, max_long_side, window)
+        except pyvips.Error as error:
+            if "premature end" not in str(error):
+                raise
+        # Every row may be there, but not the mark of the end: warnings tell what else is missing.
+        found = _read(_ended(path), path, None, window)
+        warnings.warn(
+            f"{path}: the end of the file is missing, but all of its rows are there", stacklevel=2
+        )
+    return found
+
+
+def _read(
+    image: pyvips.Image, path: Path, max_long_side: int | None, window: Window | None
+) -> Picture:
+    image = to_integers(_cropped(image, window), path)
+    image = _upright(_shrunk(image, max_long_side, path))
+    bit_depth = 8 if image.format == "uchar" else 16
+    colour, alpha = _separated(image, path)
+    pixels, alpha_plane = _decoded(to_srgb(colour, path), alpha, path)
+    if alpha_plane is not None:
+        fill_hidden(pixels, alpha_plane)
     return Picture(pixels, alpha_plane, bit_depth, path)
 
 
@@ -112,8 +148,6 @@ def reading(path: Path) -> Iterator[None]:
 
 def _reading_problem(error: pyvips.Error) -> str:
     detail = first_line(error)
-    if "known format" in detail:
-        return "it is not a JPEG, PNG, TIFF or WebP picture, or cut off; choose another file"
     if "compression support" in detail:  # ZSTD, LZMA: without fail_on these would come out black
         method = detail.split(" compression")[0].split()[-1]
         return f"its {method} compression is not supported; save it with LZW or Deflate"
@@ -121,27 +155,85 @@ def _reading_problem(error: pyvips.Error) -> str:
 
 
 def opened(path: Path, max_long_side: int | None = None) -> pyvips.Image:
-    """Open a file; only its header is read. JPEGs may come at 1/2, 1/4 or 1/8 of their size."""
+    """Open a file; only its header is read. JPEGs may come at 1/2, 1/4 or 1/8 of their size.
+
+    Raises:
+        ImageError: missing, empty, no picture or one of a kind that is not supported.
+    """
     _require_file(path)
-    image = _lazy(path)
-    loader = image.get("vips-loader").removesuffix("_source")
-    if loader not in _LOADERS:
-        kind = loader.split("load")[0].upper()
-        raise ImageError(
-            f"cannot read {path}: {kind} is not supported; use JPEG, PNG, TIFF or WebP"
-        )
-    if loader != "jpegload" or max_long_side is None:
+    kind = kind_of(path)
+    if kind == "TIFF":
+        return _of_tiff(path)
+    if kind in ("BMP", "JPEG 2000", "HEIC"):
+        return decoded(path, kind)
+    if kind == "PNG":
+        return _of_png(path)
+    if kind not in _LOADERS:
+        raise refusal(path, kind)
+    image = _lazy(path, kind)
+    if kind != "JPEG" or max_long_side is None:
         return image
     ratio = max(image.width, image.height) // max_long_side
     shrink = next(factor for factor in (8, 4, 2, 1) if factor <= max(ratio, 1))
-    return _lazy(path, shrink=shrink)
+    return _lazy(path, kind, shrink=shrink)
 
 
-def _lazy(path: Path, **options: int) -> pyvips.Image:
+def _lazy(path: Path, kind: str, **options: int) -> pyvips.Image:
     # A source, not a file name: libvips would take "[...]" in a name for options, and hand out the
-    # old pixels of a file that was overwritten. fail_on="error": "truncated" misses cut TIFFs.
+    # old pixels of a file that was overwritten. The loader by name, or a JPEG with a gain map would
+    # come as HDR. fail_on="error": "truncated" misses cut TIFFs.
     source = pyvips.Source.new_from_file(os.fsencode(path))
-    return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error", **options)
+    load = getattr(pyvips.Image, _LOADERS[kind])
+    return load(source, access="sequential", fail_on="error", **options)
+
+
+def _ended(path: Path) -> pyvips.Image:
+    """A JPEG with the mark of its end put behind it."""
+    return pyvips.Image.jpegload_buffer(
+        path.read_bytes() + _END_OF_JPEG, access="sequential", fail_on="warning"
+    )
+
+
+def _of_png(path: Path) -> pyvips.Image:
+    image = _lazy(path, "PNG")
+    profile, told = stated_profile(path)
+    if told is not None:
+        warnings.warn(f"{path}: {told}", stacklevel=4)
+    if profile is None:
+        return image
+    if image.bands < 3:  # The profile is one of three colours.
+        grey = image.extract_band(0)
+        colour = grey.bandjoin([grey, grey])
+        image = colour if image.bands == 1 else colour.bandjoin(image.extract_band(1))
+        deep = image.format == "ushort"
+        image = image.copy(interpretation="rgb16" if deep else "srgb")
+    image = image.copy()
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return image
+
+
+def _of_tiff(path: Path) -> pyvips.Image:
+    page, num_pictures = picture_page(path)
+    if page.is_raw:
+        raise refusal(path, "raw")
+    if page.is_double:
+        raise ImageError(
+            f"cannot read {path}: 64-bit floats are not supported; save it with 32-bit floats or"
+            " 16 bit"
+        )
+    if num_pictures > 1:
+        warnings.warn(f"{path}: it holds {num_pictures} pictures; the first is taken", stacklevel=4)
+    if page.is_lab8:
+        return decoded(path, "TIFF")
+    image = _lazy(path, "TIFF", **page.place)
+    count = num_colours(image, path)
+    if image.bands > count and page.has_unspecified:
+        if page.is_cmyk:  # A spot colour, a varnish: not what the print is laid out by.
+            return image.extract_band(0, n=count)
+        warnings.warn(
+            f"{path}: its further channel is not said to be alpha; taken for it", stacklevel=4
+        )
+    return image
 
 
 def _require_file(path: Path) -> None:
@@ -164,36 +256,23 @@ def _file_problem(path: Path) -> str | None:
         return f"{error}; check the path and its permissions"
 
 
-def _integers(image: pyvips.Image, path: Path) -> pyvips.Image:
-    """Bring every pixel type to 8 or 16 bit unsigned."""
-    if image.format in ("uchar", "ushort"):
-        return image
-    deep = {1: "grey16", 3: "rgb16"}.get(_num_colours(image, path), image.interpretation)
-    if image.format == "uint":
-        return (image >> 16).cast("ushort").copy(interpretation=deep)
-    if image.format != "float":
-        raise ImageError(
-            f"cannot read {path}: pixels of type {image.format} are not supported; "
-            "save it with 8 or 16 bit or 32-bit floats"
-        )
-    image = image.copy_memory()
-    values = image.numpy()
-    low, high = float(values.min()), float(values.max())  # NaN passes through both
-    tolerance = 1 / 255
-    if not (low >= -tolerance and high <= 1 + tolerance):
-        raise ImageError(
-            f"cannot read {path}: its values go from {low:g} to {high:g}; scale them to [0, 1]"
-        )
-    return (image * 65535).rint().cast("ushort").copy(interpretation=deep)
-
-
-def _shrunk(image: pyvips.Image, max_long_side: int | None) -> pyvips.Image:
+def _shrunk(image: pyvips.Image, max_long_side: int | None, path: Path) -> pyvips.Image:
     long_side = max(image.width, image.height)
     if max_long_side is None or long_side < 2 * max_long_side:
         return image
     width = max(1, round(image.width * max_long_side / long_side))
     height = max(1, round(image.height * max_long_side / long_side))
-    return image.resize(width / image.width, vscale=height / image.height)
+    scale, vscale = width / image.width, height / image.height
+    if image.bands == num_colours(image, path):
+        return image.resize(scale, vscale=vscale)
+    # Hidden colours must not be mixed into visible ones: pixels count as much as they are opaque.
+    opaque = {"uchar": 255, "ushort": 65535}[image.format]
+    smaller = (
+        image.premultiply(max_alpha=opaque)
+        .resize(scale, vscale=vscale)
+        .unpremultiply(max_alpha=opaque)
+    )
+    return smaller.rint().cast(image.format).copy(interpretation=image.interpretation)
 
 
 def _cropped(image: pyvips.Image, window: Window | None) -> pyvips.Image:
@@ -232,19 +311,9 @@ def _upright(image: pyvips.Image) -> pyvips.Image:
     return image.copy_memory().autorot()  # a streamed image cannot be read out of order
 
 
-def _num_colours(image: pyvips.Image, path: Path) -> int:
-    try:
-        return _NUM_COLOURS[image.interpretation]
-    except KeyError:
-        raise ImageError(
-            f"cannot read {path}: colour space {image.interpretation} is not supported; "
-            "convert it to RGB"
-        ) from None
-
-
 def _separated(image: pyvips.Image, path: Path) -> tuple[pyvips.Image, pyvips.Image | None]:
     """Colour bands and the first extra band, which is straight alpha (libvips divides it out)."""
-    count = _num_colours(image, path)
+    count = num_colours(image, path)
     if image.bands < count:
         raise ImageError(f"cannot read {path}: {image.bands} channels; convert it to RGB")
     if image.bands == count:

@@ -55,6 +55,8 @@ class Snapshot:
         tiles: largest side of a tile, and how many graphs are kept. A run that was short of
             memory may have made them smaller than planned, and sums depend on them in their last
             bits.
+        measured: largest sides of the tiles with which the styles and the content were measured
+            for this rung, for the same reason.
         state: the optimizer's, with the canvas: tensors, numbers and strings in dicts and lists.
     """
 
@@ -64,6 +66,7 @@ class Snapshot:
     loss: float
     terms: Mapping[str, float]
     tiles: tuple[int, int]
+    measured: tuple[int, ...] = ()
     state: Mapping[str, Any]
 
     @property
@@ -218,7 +221,8 @@ def _read(file: BinaryIO, owner: str) -> Snapshot:
         raise SnapshotError("damaged")
     values = json.loads(metadata["snapshot"])
     values["state"] = _restored(values["state"], tensors)
-    return Snapshot(**{**values, "tiles": tuple(values["tiles"])})
+    pairs = {name: tuple(values[name]) for name in ("tiles", "measured") if name in values}
+    return Snapshot(**{**values, **pairs})
 
 
 def _tensor(file: BinaryIO, entry: Mapping[str, Any], found: hashlib._Hash) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
@@ -16,7 +17,9 @@ from hires.losses import STYLE_LOSSES
 from hires.objective import Weights
 from hires.pixels import PIXEL_SCALES
 from hires.precision import Precision, resolve_device, resolve_precision
-from hires.walk import TileMemoryError, TilePlan, plan_tiles, tile_bytes
+from hires.walk import TileMemoryError, TilePlan, plan_tiles, replan, tile_bytes, within_memory
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,39 @@ class Studio:
     def is_one_tile(self, config: Config, size: tuple[int, int]) -> bool:
         """Whether a picture of ``(height, width)`` is a single tile."""
         return len(self.plan_tiles(config, size).tiles) == 1
+
+
+class Measuring:
+    """Measures the pictures of a rung one after the other, with smaller tiles if memory runs out.
+
+    Args:
+        studio: the network that looks at them.
+        config: how to paint.
+        sides: of the tiles with which the same pictures were measured before, in that order. Sums
+            depend on them in their last bits.
+
+    Attributes:
+        sides: of the tiles with which the pictures were measured.
+    """
+
+    def __init__(self, studio: Studio, config: Config, sides: Sequence[int] = ()) -> None:
+        self._studio, self._config = studio, config
+        self._before = list(sides)
+        self.sides: list[int] = []
+
+    def __call__(self, size: tuple[int, int], measure: Callable[[TilePlan], Result]) -> Result:
+        """Measure a picture of ``(height, width)``."""
+        studio, names = self._studio, self._studio.weights.names
+        plan = studio.plan_tiles(self._config, size)
+        if self._before:
+            side = self._before.pop(0)
+            plan = replan(studio.network, names, size, plan, side=side, num_kept=plan.num_kept)
+        # No graphs are kept: tiles are all that can be made smaller.
+        plan = replace(plan, num_kept=1)
+        dtype = studio.precision.dtype
+        found, plan = within_memory(measure, studio.network, names, size, plan, dtype)
+        self.sides.append(plan.side)
+        return found
 
 
 def open_studio(config: Config) -> Studio:

@@ -20,7 +20,7 @@ def tones(pictures: Sequence[Tensor], shares: Sequence[float] = (1.0,)) -> Tones
     """The values below which 5, 50 and 95% of all values of some pictures lie.
 
     Args:
-        pictures: (1, 3, H, W) in [0, 1] each, of any size.
+        pictures: values in [0, 1], of any shape each.
         shares: what each counts, summing to 1.
     """
     counts = torch.zeros(_NUM_BINS, dtype=torch.float64)

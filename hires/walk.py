@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +14,10 @@ from numpy.typing import NDArray
 
 from hires.config import ConfigError, format_bytes
 from hires.features import Layer, Network
+from hires.memory import is_out_of_memory
 from hires.tiling import SEAM, Span, Tile, grid, round_up
+
+Result = TypeVar("Result")
 
 # Below this side seams are much of the work, and lines that wait at them much of the memory.
 MIN_TILE = 64
@@ -351,6 +355,44 @@ def smaller_plan(
         return replace(plan, num_kept=plan.num_kept // 2)
     less = int(bytes_needed(network, names, dtype, plan) * _LESS)
     return plan_tiles(network, names, size, dtype=dtype, memory=less)
+
+
+def within_memory(
+    attempt: Callable[[TilePlan], Result],
+    network: Network,
+    names: Sequence[str],
+    size: tuple[int, int],
+    plan: TilePlan,
+    dtype: torch.dtype,
+) -> tuple[Result, TilePlan]:
+    """Try a plan, and ever smaller ones from their start where memory runs out.
+
+    Args:
+        attempt: what takes a plan; broken off, it must leave no trace.
+        network: the feature network.
+        names: layers that are looked at.
+        size: ``(height, width)`` of the canvas.
+        plan: the first to try.
+        dtype: type of the features.
+
+    Returns:
+        The result, and the plan that led to it.
+
+    Raises:
+        ConfigError: if no smaller plan is left.
+    """
+    while True:
+        try:
+            return attempt(plan), plan
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            try:
+                plan = smaller_plan(network, names, size, plan, dtype)
+            except TileMemoryError:
+                raise ConfigError(
+                    f"out of memory with tiles of {plan.side} px: give a smaller --size"
+                ) from None
 
 
 def replan(

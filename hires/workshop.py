@@ -65,8 +65,7 @@ class Workshop:
         self.config, self.style, self.output = config, style, output
         self.folders = folders
         self.photographs = Photographs(folders, seed=config.seed)
-        painting = None if style is None else load_image(style)
-        self.trainer: ForwardTrainer = open_trainer(config, self.photographs, painting)
+        self.trainer: ForwardTrainer = open_trainer(config, self.photographs, style)
         self._style_hash = "" if style is None else hashlib.sha256(style.read_bytes()).hexdigest()
         self._seconds, self._started = 0.0, time.monotonic()
         self._samples = self._read_samples(samples)

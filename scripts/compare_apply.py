@@ -17,6 +17,11 @@ import time
 from collections import deque
 from pathlib import Path
 
+from hires.openmp import bound_waiting
+
+if __name__ == "__main__":
+    bound_waiting()  # Before torch is loaded.
+
 import torch
 
 from hires.apply import Press

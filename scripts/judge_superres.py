@@ -15,6 +15,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from hires.openmp import bound_waiting
+
+if __name__ == "__main__":
+    bound_waiting()  # Before torch is loaded.
+
 import torch
 from kornia.metrics import psnr, ssim
 from torch import Tensor
@@ -22,7 +27,7 @@ from torch import Tensor
 from hires.apply import Press
 from hires.exits import guarded
 from hires.feedforward import load_model
-from hires.formats import READABLE
+from hires.folders import search
 from hires.forward_config import ApplyConfig
 from hires.forward_training import reduced
 from hires.images import ImageError, load_image, save_image
@@ -81,7 +86,7 @@ def _row(name: str, found: list[float]) -> str:
 def run(options: argparse.Namespace) -> int:
     """Judge all pictures and save table and crops."""
     press = Press(load_model(options.model, task="super-resolution"), ApplyConfig())
-    paths = sorted(path for path in options.images.iterdir() if path.suffix.lower() in READABLE)
+    paths = search(options.images, recursive=False).pictures
     if not paths:
         raise ImageError(f"{options.images}: no pictures in this folder")
     rows, strips = judge(press, paths[: options.most])

@@ -19,6 +19,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from hires.openmp import bound_waiting
+
+if __name__ == "__main__":
+    bound_waiting()  # Before torch is loaded.
+
 import torch
 from convert_features import convert
 from torch import Tensor

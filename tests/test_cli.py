@@ -141,8 +141,9 @@ class TestStylize:
         save_image(random_image(72, 96), "clear.png", alpha=alpha)
         argv = ["stylize", "clear.png", *typed("--quiet")[2:]]
         assert cli.main([word.replace("out.png", "out.jpg") for word in argv]) == 0
-        assert (
-            capsys.readouterr().err == "hires: warning: out.jpg: JPEG has no alpha; laid on white\n"
+        assert capsys.readouterr().err == (
+            "hires: warning: clear.png: 50% of it is transparent and does not count\n"
+            "hires: warning: out.jpg: JPEG has no alpha; laid on white\n"
         )
 
 

@@ -14,7 +14,7 @@ from hires import closeup
 from hires.checkpoints import write_checkpoint
 from hires.closeup import SHOWN, busiest, paint_close_up, preview_rung
 from hires.config import Config
-from hires.images import resize
+from hires.images import Picture, resize
 from hires.ladder import plan
 
 
@@ -102,3 +102,19 @@ def test_paints_up_to_the_last_rung(
     assert bool(torch.isfinite(steps[-1].shown).all())
     assert 0 <= float(steps[-1].shown.min()) <= float(steps[-1].shown.max()) <= 1
     assert steps[-1].terms["style"] < steps[-3].terms["style"]
+
+
+@pytest.mark.usefixtures("small")
+def test_what_cannot_be_seen_does_not_count(features: str, image: Callable[..., Tensor]) -> None:
+    config = Config(features=features, size=512, min_size=128, iterations=(2,))
+    whole, style = image(96, 128).float(), image(64, 64, seed=1).float()
+    alpha = torch.ones(1, 1, 96, 128)
+    alpha[..., 40:] = 0
+    content = Picture(whole, alpha, 8, Path("content.png"))
+    rungs = plan(config, (96, 128), [(64, 64)])
+    shown = []
+    for seen in (content, whole):
+        steps = list(paint_close_up(whole, seen, [style], config, rungs, rungs[0]))
+        assert bool(torch.isfinite(steps[-1].shown).all())
+        shown.append(steps[-1].shown)
+    assert not torch.equal(*shown)

@@ -196,6 +196,41 @@ def test_bigtiff_where_lzw_may_need_it(tmp_path: Path, monkeypatch: pytest.Monke
             assert file.is_bigtiff == is_big
 
 
+COMPRESSIONS = {"none": (1, 1), "lzw": (5, 2), "deflate": (8, 2)}
+
+
+@pytest.mark.parametrize("method", COMPRESSIONS)
+@pytest.mark.parametrize("deliver", ["plain", "master", "lab"])
+def test_tiff_is_compressed_as_asked(tmp_path: Path, method: Any, deliver: Any) -> None:
+    path, delivery = tmp_path / "out.tif", Delivery(deliver=deliver, compression=method)
+    image = (noise(80, 70) * 255).round() / 255
+    save_image(image, path, delivery=delivery)
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        assert (page.compression, page.predictor) == COMPRESSIONS[method]
+        assert page.is_tiled == (deliver == "master")
+    assert (load_image(path) - image).abs().max() < (1.01 if deliver == "lab" else 0.01) / 255
+
+
+def test_compression_is_for_tiff(tmp_path: Path) -> None:
+    delivery = Delivery(compression="lzw")
+    for name in ("out.jpg", "out.png", "out.pdf"):
+        with pytest.raises(ImageError, match="--compression is for TIFF; use"):
+            check_output(tmp_path / name, dpi=100, delivery=delivery)
+
+
+@pytest.mark.parametrize(("method", "growth"), [("none", 1.0), ("deflate", 1.0), ("lzw", 1.5)])
+def test_bigtiff_goes_by_the_compression(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any, growth: float
+) -> None:
+    delivery = Delivery(deliver="lab", compression=method)
+    for limit, is_big in ((64 * 64 * 3 * growth, False), (64 * 64 * 3 * growth - 1, True)):
+        monkeypatch.setattr(encoding, "_CLASSIC_TIFF_BYTES", limit)
+        save_image(noise(64, 64), tmp_path / "out.tif", delivery=delivery)
+        with tifffile.TiffFile(tmp_path / "out.tif") as file:
+            assert file.is_bigtiff == is_big
+
+
 def test_without_a_purpose_nothing_is_dithered(tmp_path: Path) -> None:
     image = noise(50, 40)
     save_image(image, tmp_path / "out.tif")
@@ -385,7 +420,7 @@ BAD_PROFILES = {
     "empty": (b"", "it is no colour profile"),
     "text": (b"not a profile" * 40, "it is no colour profile"),
     "gray": (gray_profile(), "it is for GRAY, not for RGB"),
-    "cmyk": (gray_profile().replace(b"GRAYXYZ ", b"CMYKLab "), "it is for CMYK, not for RGB"),
+    "cmyk": (gray_profile().replace(b"GRAYXYZ ", b"CMYKLab "), "colours cannot be converted to it"),
     "lab": (
         ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(),
         "it is for Lab, not for RGB",
@@ -410,7 +445,7 @@ def test_profiles_that_cannot_be_used(tmp_path: Path, name: str) -> None:
             with pytest.raises(ImageError) as raised:
                 check_output(target, delivery=delivery)
         assert message in str(raised.value)
-        assert "give srgb, adobe-rgb or the path of an RGB profile" in str(raised.value)
+        assert "give srgb, adobe-rgb or the path of an RGB or CMYK profile" in str(raised.value)
         assert "\n" not in str(raised.value)
     assert target.read_bytes() == b"precious"
 

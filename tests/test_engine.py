@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -26,10 +27,11 @@ from hires.engine import (
     iter_stylize,
     stylize,
 )
-from hires.features import FeaturesError
+from hires.features import FeaturesError, Network
 from hires.images import ImageError, fill, load_image, resize, save_image
 from hires.objective import Evaluation, Objective
-from hires.studio import open_studio
+from hires.originals import original, originals
+from hires.studio import Measuring, open_studio
 
 CONTENT = random_image(60, 80, seed=1).float()
 STYLE = random_image(72, 64, seed=2).float()
@@ -58,7 +60,41 @@ def total(picture: Tensor, settings: Config) -> float:
     """Loss of a picture at the only rung."""
     studio = open_studio(settings)
     (rung,) = ladder.plan(settings, SIZE, [(72, 64)])
-    return float(engine._objective(studio, settings, rung, CONTENT, [STYLE], [1.0])(picture).loss)
+    pictures, measuring = (original(CONTENT), originals(STYLE)), Measuring(studio, settings)
+    return float(
+        engine._objective(measuring, studio, settings, rung, *pictures, [1.0])(picture).loss
+    )
+
+
+@pytest.mark.parametrize("fail", [{1}, {2}, {1, 2}, {1, 4}])
+def test_measuring_targets_survives_a_lack_of_memory(
+    fail: set[int], features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(features, sizes=(128,), iterations=(3,))
+    content, style = random_image(96, 128, seed=1).float(), random_image(128, 100, seed=2).float()
+    undisturbed = stylize(content, style, settings)
+    forward, calls = Network.forward, itertools.count(1)
+
+    def failing(*args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        if next(calls) in fail:
+            raise torch.OutOfMemoryError("injected")
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(Network, "forward", failing)
+    steps = []
+    for progress in iter_stylize(content, style, settings):
+        steps.append(progress.iteration)
+        if len(steps) == 1:
+            snapshot = progress.snapshot().copy()
+    painted = progress.picture()
+    assert next(calls) > max(fail)
+    assert min(snapshot.measured) < 128
+    torch.testing.assert_close(painted, undisturbed, rtol=0, atol=1e-3)
+    # Nothing fails any more, yet the run goes on with the sums that it had.
+    monkeypatch.setattr(Network, "forward", forward)
+    for progress in iter_stylize(content, style, settings, resume=snapshot):
+        assert progress.snapshot().measured == snapshot.measured
+    assert torch.equal(progress.picture(), painted)
 
 
 def test_a_run_from_tensors(features: str) -> None:

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from hires.features import Architecture, Network, Pooling
 from hires.losses import STYLE_LOSSES
-from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
+from hires.objective import Evaluation, Objective, Weights
 from hires.precision import Precision
 from hires.seams import TileSeams
+from hires.targets import measure_content, measure_style
 from hires.walk import TilePlan, plan_tiles
 
 SHAPES = {"vgg19": VGG_SHAPE, "compact": COMPACT_SHAPE, "reflect": REFLECT_SHAPE}
@@ -55,12 +56,14 @@ def build(
     num_kept: int = 1,
     pooling: Pooling = "max",
     device: torch.device = CPU,
+    masked: bool = False,
 ) -> Objective:
     weights = weights_of(architecture, style_loss)
     network = Network(architecture, random_weights(architecture), pooling=pooling)
     network.prepare(device, dtype, torch.channels_last)
     precision = Precision(dtype)
     content, style = random_image(*size, seed=1).to(dtype), random_image(75, 101, seed=2).to(dtype)
+    masks = [random_mask(image).to(dtype) if masked else None for image in (content, style)]
 
     def plan(image: Tensor) -> TilePlan:
         shape = (image.shape[2], image.shape[3])
@@ -70,13 +73,25 @@ def build(
     return Objective(
         network,
         weights,
-        style=measure_style(network, style, list(weights.style_layers), plan(style), precision),
+        style=measure_style(
+            network, style, list(weights.style_layers), plan(style), precision, masks[1]
+        ),
         content=measure_content(
             network, content, list(weights.content_layers), plan(content), device
         ),
         plan=plan(content),
         precision=precision,
+        mask=masks[0],
     )
+
+
+def random_mask(image: Tensor) -> Tensor:
+    """Weights from 0 to 1, with a corner of nothing and a corner of all."""
+    height, width = image.shape[2:]
+    mask = random_image(height, width, seed=4)[:, :1]
+    mask[..., : height // 3, : width // 3] = 0
+    mask[..., height // 2 :, width // 2 :] = 1
+    return mask
 
 
 def evaluate(objective: Objective, size: tuple[int, int], device: torch.device = CPU) -> Evaluation:
@@ -237,6 +252,18 @@ def test_out_of_memory_at_a_seam_leaves_the_result_exact(
     found = evaluate(objective, SIZE)
     assert next(calls) > failing_call
     assert relative(found.gradient, whole.gradient) <= 1e-12
+
+
+@pytest.mark.parametrize("style_loss", STYLE_LOSSES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_masks_are_exact_in_tiles(shape: str, style_loss: str) -> None:
+    size = (150, 203)
+    whole = evaluate(build(SHAPES[shape], style_loss, size, masked=True), size)
+    tiled = evaluate(build(SHAPES[shape], style_loss, size, masked=True, tile=32, num_kept=3), size)
+    plain = evaluate(build(SHAPES[shape], style_loss, size), size)
+    assert float(tiled.loss) == pytest.approx(float(whole.loss), rel=1e-12)
+    assert relative(tiled.gradient, whole.gradient) <= 1e-12
+    assert relative(plain.gradient, whole.gradient) > 0.01
 
 
 @settings(max_examples=60)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights, refusal
 from forward_models import ENLARGE, STYLE, random_model, write_random_model
+from press import press_profile, problems_of_pdfx4
 
 from hires import cli, forward_training, streaming
 from hires.apply import Press
@@ -84,6 +85,58 @@ class TestApply:
         assert (made / "two.jpg").stat().st_mtime_ns == before
         assert cli.main([*argv, "--overwrite"]) == 0
         assert (made / "two.jpg").stat().st_mtime_ns > before
+
+    def test_what_is_passed_over_in_folders_is_told(
+        self, work: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for name in ("photos/deep/er/one.png", "photos/.hidden/three.png"):
+            (work / name).parent.mkdir(parents=True)
+            os.link("photos/one.png", name)
+        Path("photos/._one.png").write_bytes(b"a shadow of macOS")
+        for name in ("notes.txt", "a.xcf", "b.XCF", "README"):
+            Path("photos", name).write_bytes(b"no picture")
+        argv = ["apply", "style.safetensors", "photos", *FP32]
+        assert cli.main([*argv, "-o", "made"]) == 0
+        others = "4 files of other kinds skipped (1 .txt, 2 .xcf, 1 without an ending)"
+        hint = ", 1 subfolder not searched; --recursive searches them"
+        assert capsys.readouterr().err.endswith(f"hires: {others}{hint}\n")
+        assert sorted(path.name for path in Path("made").iterdir()) == ["one.png", "two.jpg"]
+        # What is made within the folder is not taken for more photographs of it.
+        inner = [*argv, "-o", "photos/made", "--recursive"]
+        for _ in range(2):
+            assert cli.main(inner) == 0
+            assert capsys.readouterr().err.endswith(f"hires: {others}\n")
+        made = Path("photos/made")
+        assert sorted(str(path.relative_to(made)) for path in made.rglob("*.*")) == [
+            "deep/er/one.png",
+            "one.png",
+            "two.jpg",
+        ]
+        assert cli.main([*argv, "-o", "made", "--overwrite", "--quiet"]) == 0
+        assert capsys.readouterr().err == ""
+        pattern = ["apply", "style.safetensors", "photos/*", "-o", "made", *FP32]
+        assert cli.main(pattern) == 0
+        assert f"{others}, 2 subfolders not searched; --rec" in capsys.readouterr().err
+        error = refusal([*argv[:2], "photos/one.png", "-o", "x.png", "--recursive"], capsys)
+        assert "--recursive is for folders: leave it out, or give one" in error
+        for path in (*Path("photos").glob("one.*"), Path("photos/two.jpg")):
+            path.unlink()
+        error = refusal([*argv, "-o", "other"], capsys)
+        assert "photos: no pictures in this folder (" in error
+        assert f"; {others}, 2 subfolders not searched" in error
+
+    def test_what_an_ending_does_not_hold_gets_another(self, work: Path) -> None:
+        Path("press.icc").write_bytes(press_profile())
+        argv = ["apply", "style.safetensors", "photos", "--quiet", *FP32]
+        inks = ["--icc", "press.icc", "--ink-limit", "400"]
+        for folder, options, names in (
+            ("inks", inks, ["one.tif", "two.jpg"]),
+            ("lzw", ["--compression", "lzw"], ["one.tif", "two.tif"]),
+            ("pages", [*inks, "--pdfx", "4", "--dpi", "100"], ["one.pdf", "two.pdf"]),
+        ):
+            assert cli.main([*argv, "-o", folder, *options]) == 0
+            assert sorted(file.name for file in (work / folder).iterdir()) == names
+        assert problems_of_pdfx4(work / "pages" / "one.pdf") == []
 
     def test_patterns_and_sixteen_bit(self, work: Path) -> None:
         argv = ["apply", "enlarge.safetensors", "photos/*.*", "-o", "made", "--bit-depth", "16"]

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
-from PIL import Image
 
 from hires import forward_training
 from hires.checkpoints import write_checkpoint
@@ -195,9 +194,14 @@ class TestPhotographs:
         save_image(random_image(80, 70), tmp_path / "good.png")
         (tmp_path / "bad.jpg").write_bytes(b"no picture")
         (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:300])
-        Image.new("RGB", (9, 9)).save(tmp_path / "notes.gif")
+        (tmp_path / "notes.txt").write_bytes(b"no picture")
+        (tmp_path / ".deep").mkdir()
+        for name in ("._good.png", ".deep/good.png"):  # as macOS and trash cans leave them
+            (tmp_path / name).write_bytes(b"no picture")
         supply = Photographs([tmp_path], seed=0)
         supply.batch(5, 64)
+        assert len(supply.paths) == 3
+        assert supply.passed_over == "1 file of other kinds skipped (1 .txt)"
         assert {path.name for path in supply.skipped} == {"bad.jpg", "cut.png"}
 
     def test_nothing_readable_is_an_error(self, tmp_path: Path) -> None:

@@ -316,7 +316,8 @@ def test_save_then_read_is_rounding(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"round_trip{kind[0]}"
     image = noise(height, width, seed=seed)
-    alpha = noise(height, width, 1, seed) if has_alpha else None
+    # All of it visible: hidden colours are not kept.
+    alpha = noise(height, width, 1, seed) * 0.8 + 0.2 if has_alpha else None
     save_image(image, path, bit_depth=kind[1], alpha=alpha)
     picture = read_picture(path)
     peak = 2 ** kind[1] - 1
@@ -569,19 +570,27 @@ def test_wide_pixel_types_are_16_bit(tmp_path: Path, dtype: type[Any]) -> None:
     np.testing.assert_allclose(got, image, rtol=0, atol=1.01 / 65535)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, 255.0, -0.5])
-def test_floats_outside_the_range_are_refused(tmp_path: Path, bad: float) -> None:
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (math.nan, "not finite"),
+        (math.inf, "not finite"),
+        (-0.5, r"from -0.5 to 0.5; scale them to \[0, 1\]"),
+    ],
+)
+def test_floats_outside_the_range_are_refused(tmp_path: Path, bad: float, why: str) -> None:
     values = np.full((8, 8, 3), 0.5, np.float32)
     values[3, 4, 1] = bad
     tifffile.imwrite(tmp_path / "in.tif", values, photometric="rgb")
-    with pytest.raises(ImageError, match=r"scale them to \[0, 1\]"):
+    with pytest.raises(ImageError, match=why):
         load_image(tmp_path / "in.tif")
 
 
 def test_of_several_pages_the_first_is_read(tmp_path: Path) -> None:
     pages = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
-    image = load_image(tmp_path / "pages.tif")
+    with pytest.warns(UserWarning, match="it holds 2 pictures; the first is taken"):
+        image = load_image(tmp_path / "pages.tif")
     assert image.shape == (1, 3, 6, 8)
     assert image.mean((0, 2, 3)).tolist() == [1, 0, 0]
 
@@ -701,13 +710,11 @@ def test_files_that_are_no_pictures(tmp_path: Path, capfd: pytest.CaptureFixture
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.png").write_text("not a picture")
     (tmp_path / "zeros.tif").write_bytes(bytes(5000))
-    Image.new("RGB", (8, 8)).save(tmp_path / "in.gif")
     assert "no such file" in message_of(tmp_path / "missing.jpg", capfd)
     assert "folder" in message_of(tmp_path, capfd)
     assert "empty" in message_of(tmp_path / "empty.jpg", capfd)
     assert "not a JPEG, PNG" in message_of(tmp_path / "text.png", capfd)
     assert "not a JPEG, PNG" in message_of(tmp_path / "zeros.tif", capfd)
-    assert "JPEG, PNG, TIFF or WebP" in message_of(tmp_path / "in.gif", capfd)
     assert "check the path" in message_of(tmp_path / "nul\0.png", capfd)
 
 
@@ -760,10 +767,10 @@ def test_other_pixel_types_and_colour_spaces_are_refused(
     tifffile.imwrite(tmp_path / "signed.tif", np.zeros((8, 8), np.int16))
     assert "type short" in message_of(tmp_path / "signed.tif", capfd)
     tifffile.imwrite(tmp_path / "double.tif", np.zeros((8, 8, 3)), photometric="rgb")
-    assert "rare kind" in message_of(tmp_path / "double.tif", capfd)
-    lab = np.zeros((8, 8, 3), np.uint16)
-    tifffile.imwrite(tmp_path / "lab.tif", lab, photometric="cielab")
-    message_of(tmp_path / "lab.tif", capfd)
+    assert "64-bit floats are not supported" in message_of(tmp_path / "double.tif", capfd)
+    complex_values = np.zeros((8, 8), np.complex64)
+    tifffile.imwrite(tmp_path / "complex.tif", complex_values)
+    message_of(tmp_path / "complex.tif", capfd)
 
 
 def test_a_size_beyond_the_memory_is_refused(

@@ -21,8 +21,9 @@ from hires.losses import (
     measure,
     total_variation,
 )
-from hires.objective import Objective, Weights, measure_content, measure_style
+from hires.objective import Objective, Weights
 from hires.precision import Precision
+from hires.targets import measure_content, measure_style
 from hires.tiling import bands
 from hires.walk import plan_tiles
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import subprocess
 import sys
@@ -209,6 +210,45 @@ def test_lbfgs_needs_few_steps() -> None:
     for _ in range(60):
         optimizer.step(evaluate)
     assert float(evaluate(optimizer.canvas)[0]) < 1e-4 * start
+
+
+def out_of_bounds(canvas: Tensor) -> tuple[Tensor, Tensor]:
+    """A bowl, tilted, whose lowest point lies outside of [0, 1] for half of the pixels."""
+    target = 3 * canvas_of(seed=1) - 1
+    scales = torch.logspace(0, 2, target.numel()).view_as(target)
+    difference = canvas - target
+    mixed = scales * difference + 5 * difference.mean()
+    return (difference * mixed).sum() / 2, mixed
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_the_pairs_of_lbfgs_know_the_clamp(blind: bool) -> None:
+    optimizer = LBFGS(canvas_of(), learning_rate=1.0, history_size=20, blind=blind)
+    before, pairs = [], []
+    for _ in range(6):
+        before.append(optimizer.canvas.clone())
+        optimizer.step(out_of_bounds)
+        steps = optimizer.state()["history"].get("old_stps") or []
+        pairs.append(steps[-1] if steps else None)
+    moved = [(after - first).flatten() for first, after in itertools.pairwise(before)]
+    # The pair made in step k is that of the move from k - 1 to k.
+    agree = [
+        torch.allclose(pair, move, atol=1e-6)
+        for pair, move in zip(pairs[1:], moved, strict=True)
+        if pair is not None
+    ]
+    assert len(agree) == 5
+    assert all(agree) is not blind
+
+
+def test_lbfgs_is_faster_where_it_knows_the_clamp() -> None:
+    losses = []
+    for blind in (False, True):
+        optimizer = LBFGS(canvas_of(), learning_rate=1.0, history_size=20, blind=blind)
+        for _ in range(25):
+            optimizer.step(out_of_bounds)
+        losses.append(float(out_of_bounds(optimizer.canvas)[0]))
+    assert losses[0] < losses[1]
 
 
 def test_lbfgs_evaluates_once_a_step() -> None:

@@ -23,7 +23,7 @@ from hires.features import VGG19, FeaturesError, full_range
 from hires.fitting import fit, stand_in
 from hires.forecast import state_bytes
 from hires.ladder import plan
-from hires.objective import Objective, measure_content, measure_style
+from hires.objective import Objective
 from hires.optim import LBFGS, Adam
 from hires.optimizers import optimizer_of
 from hires.precision import Precision
@@ -31,6 +31,7 @@ from hires.presets import PRESETS
 from hires.quasinewton import ScaledOptimizer, WolfeLBFGS
 from hires.settings import job_of, settings_of
 from hires.studio import open_studio, weights_of
+from hires.targets import measure_content, measure_style
 from hires.walk import plan_tiles
 
 CPU = torch.device("cpu")
@@ -216,6 +217,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"learning_rate_decay": 0.1}, "need each other: give both"),
     ({"decay_every": (0,), "learning_rate_decay": 0.1}, "--decay-every is 0"),
     ({"clamp": "steps", "optimizer": "lbfgs-wolfe"}, "--clamp steps would mislead"),
+    ({"clamp": "blind"}, "--clamp blind applies to --optimizer lbfgs only"),
     ({"measured_side": "width"}, "--measured-side is 'width': choose one of long, short, height"),
     ({"content_loss": "l1"}, "--content-loss is 'l1'"),
     ({"pixels": "bgr"}, "--pixels is 'bgr': choose one of unit, imagenet, caffe"),
@@ -293,7 +295,7 @@ def test_the_documents_optimizers() -> None:
     canvas = torch.rand(1, 3, 8, 8)
     tutorial = optimizer_of(preset("tutorial"), canvas, 1.0)
     assert isinstance(tutorial, LBFGS)
-    assert (tutorial.history_size, tutorial.clamp) == (100, True)
+    assert (tutorial.history_size, tutorial.clamp, tutorial.blind) == (100, True, True)
     d2l = optimizer_of(preset("d2l"), canvas, 0.01)
     assert isinstance(d2l, ScaledOptimizer)
     assert isinstance(d2l.inner, Adam)

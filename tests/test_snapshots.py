@@ -46,6 +46,7 @@ SNAPSHOT = Snapshot(
     loss=1 / 3,
     terms={"style": 1e-300, "content": 0.1},
     tiles=(96, 2),
+    measured=(64, 96),
     state=STATE,
 )
 

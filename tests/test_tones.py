@@ -60,6 +60,25 @@ def test_a_dark_style_is_missed_by_gram_matrices_only(
     assert ("--style-loss wasserstein" in told) is is_told
 
 
+@pytest.mark.parametrize("opacity", [1.0, 0.4])
+def test_what_cannot_be_seen_has_no_tones(
+    opacity: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture, alpha = random_image(48, 64), torch.full((1, 1, 48, 64), opacity)
+    save_image(picture, "content.png")
+    picture[..., :40], alpha[..., :40] = 0, 0  # Black, if it could be seen.
+    save_image(picture, "style.png", alpha=alpha)
+    words = ["stylize", "content.png", "style.png", "-o", "out.png", "--size", "64", "--quiet"]
+    assert cli.main([*words, "--no-run-dir", "--iterations", "20"]) == 0
+    told = capsys.readouterr().err
+    assert f"style.png: {1 - opacity * 24 / 64:.0%} of it is transparent" in told
+    assert "tones" not in told
+
+
 def test_nothing_is_told_where_no_style_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

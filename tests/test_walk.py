@@ -17,8 +17,9 @@ from hires.arena import Arena
 from hires.config import ConfigError
 from hires.features import Architecture, Network, Pooling
 from hires.losses import STYLE_LOSSES
-from hires.objective import Evaluation, Objective, Weights, measure_content, measure_style
+from hires.objective import Evaluation, Objective, Weights
 from hires.precision import Precision
+from hires.targets import measure_content, measure_style
 from hires.tiling import Tile, grid, round_up
 from hires.walk import (
     MIN_TILE,

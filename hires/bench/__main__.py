@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from hires.bench.cases import case_from_json
-from hires.bench.exercises import LadderExercise, StepExercise
-from hires.bench.roofline import RooflineExercise
 from hires.bench.worker import Exercise, serve
 from hires.memory import manage_heap
+from hires.openmp import bound_waiting
 
 
 def build(fields: dict[str, Any]) -> Exercise:
     """Set up what a request asks for: a case, or the machine's own rates."""
+    # They load torch, which must find the process set up.
+    from hires.bench.cases import case_from_json
+    from hires.bench.exercises import LadderExercise, StepExercise
+    from hires.bench.roofline import RooflineExercise
+
     if fields.get("kind") == "roofline":
         return RooflineExercise(fields["device"], fields["precisions"])
     case = case_from_json(fields)
@@ -21,4 +24,5 @@ def build(fields: dict[str, Any]) -> Exercise:
 
 if __name__ == "__main__":
     manage_heap()
+    bound_waiting()
     serve(build)

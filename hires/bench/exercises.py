@@ -23,10 +23,11 @@ from hires.engine import Progress, iter_stylize
 from hires.features import VGG19, Architecture
 from hires.ladder import Rung
 from hires.memory import keep_freed_memory, return_freed_memory
-from hires.objective import Evaluation, Objective, measure_content, measure_style
+from hires.objective import Evaluation, Objective
 from hires.optim import canvas_optimizer
 from hires.precision import resolve_device, synchronize
 from hires.studio import Studio, open_studio
+from hires.targets import measure_content, measure_style
 from hires.walk import TilePlan
 
 # VGG-19 as style transfer uses it: nothing beyond relu5_1.

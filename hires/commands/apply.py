@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hires.apply import Press
+from hires.attribution import read_authorship
+from hires.authorship import NOBODY
 from hires.errands import Errand, Errands, Outcome, plan_errands
 from hires.exits import EXIT_MENDABLE, mendable, tell
 from hires.feedforward import load_model
@@ -27,6 +29,7 @@ def run(job: Apply) -> int:
         overwrite=job.overwrite,
         model=job.model,
         outcome=_outcome(job),
+        recursive=job.recursive,
     )
     if errands.skipped and not job.quiet:
         count = len(errands.skipped)
@@ -35,6 +38,8 @@ def run(job: Apply) -> int:
         failures, lines = _work(job, press, errands, tally)
     if not job.quiet:
         print("".join(f"{line}\n" for line in lines), end="")
+        if errands.passed_over:
+            tell("hires", errands.passed_over)
     if len(errands.todo) == 1 and failures:
         raise failures[0]
     if failures:
@@ -71,6 +76,7 @@ def _one(job: Apply, press: Press, errand: Errand, report: Callable[[float], Non
     height, width = (side * press.factor for side in picture.pixels.shape[2:])
     _outcome(job).check(errand.target, size=(height, width))
     xmp = _provenance(job, errand)
+    author = NOBODY if job.delivery.no_metadata else read_authorship(errand.source)
     try:
         result = press.apply(picture.pixels, report)
     except ValueError as error:
@@ -79,7 +85,7 @@ def _one(job: Apply, press: Press, errand: Errand, report: Callable[[float], Non
     alpha = picture.alpha
     if alpha is not None:
         alpha = resize(alpha, (height, width), clamp=True)
-    save_image(
+    ink = save_image(
         result,
         errand.target,
         bit_depth=job.bit_depth,
@@ -87,8 +93,10 @@ def _one(job: Apply, press: Press, errand: Errand, report: Callable[[float], Non
         dpi=job.dpi,
         delivery=job.delivery,
         xmp=xmp,
+        author=author,
     )
-    return f"{errand.target}: {width}x{height} in {time.monotonic() - started:.1f} s"
+    told = "" if ink is None else f", {ink}"
+    return f"{errand.target}: {width}x{height}{told} in {time.monotonic() - started:.1f} s"
 
 
 def _outcome(job: Apply) -> Outcome:
@@ -103,6 +111,7 @@ def _provenance(job: Apply, errand: Errand) -> bytes | None:
         name: value for name, value in settings_of(job).items() if name not in NOT_OF_THE_APPLIED
     }
     inputs = [hashed("content", errand.source)]
-    if Path(job.model).is_file():
-        inputs.append(hashed("model", job.model))
+    for role, path in (("model", job.model), ("profile", job.delivery.icc)):
+        if Path(path).is_file():
+            inputs.append(hashed(role, path))
     return to_xmp(Provenance(seed=0, settings=settings, inputs=tuple(inputs)))

@@ -45,6 +45,8 @@ def _facts(header: Header) -> dict[str, Any]:
         "pixels": sides(header.size),
         "bit_depth": header.bit_depth,
         "channels": header.num_channels,
+        "space": header.space,
+        "pdfx": header.pdfx,
         "dpi": header.dpi,
         "profile": header.profile,
         "page_mm": sides(header.page),
@@ -55,7 +57,11 @@ def _facts(header: Header) -> dict[str, Any]:
 def _described(header: Header) -> str:
     height, width = header.size
     parts = [f"{header.kind}, {width}x{height} px, {header.bit_depth} bit"]
-    if header.num_channels in (2, 4):
+    if header.pdfx is not None:
+        parts[0] = parts[0].replace("PDF", header.pdfx, 1)
+    if header.space is not None:
+        parts.append(header.space)
+    elif header.num_channels in (2, 4):
         parts.append("with alpha")
     if header.dpi is not None:
         parts.append(f"{header.dpi:g} dpi")
@@ -86,7 +92,9 @@ def _options(settings: Mapping[str, Any]) -> Iterator[str]:
             if value == (list(default) if isinstance(default, tuple) else default):
                 continue
             flag = "--" + ("print" if name == "paper" else name.replace("_", "-"))
-            words = value if isinstance(value, list) else [] if value is True else [value]
+            if value is False:
+                flag = "--no-" + flag[2:]
+            words = value if isinstance(value, list) else [] if isinstance(value, bool) else [value]
             yield " ".join([flag, *(f"{w:g}" if isinstance(w, float) else str(w) for w in words)])
     if settings.get("bit_depth", 8) != 8:
         yield f"--bit-depth {settings['bit_depth']}"

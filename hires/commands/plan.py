@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -187,8 +188,11 @@ def _saving_seconds(easel: Easel) -> float:
         return 0.0
     height, width = easel.size
     side = max(height, width) * min(_PROBE_PIXELS / (height * width), 1.0) ** 0.5
-    picture = resize(easel.content, ladder.scale_to((height, width), round(side)), clamp=True)
-    with tempfile.TemporaryDirectory() as folder:
+    picture = resize(
+        easel.content.pixels, ladder.scale_to((height, width), round(side)), clamp=True
+    )
+    # What is odd about the probe is of no interest: it is no painting, and lies nowhere.
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         path = Path(folder) / f"probe{Path(easel.job.output).suffix}"
         started = time.perf_counter()
         easel.save(path, picture)

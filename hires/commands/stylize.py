@@ -13,6 +13,7 @@ from hires.easel import Easel, partial_path
 from hires.engine import Progress, StylizeError
 from hires.exits import EXIT_INTERRUPTED, mendable, tell
 from hires.images import ImageError
+from hires.inks import TotalInk
 from hires.recorder import Recorder
 from hires.rundir import RunDirectory, claim
 from hires.snapshots import Snapshot
@@ -48,7 +49,7 @@ def paint(easel: Easel, job: Stylize, directory: RunDirectory | None, *, quiet: 
         if job.preview:
             advice = _stopped(easel, recorder)
             return preview.show(easel, job.output, advice, quiet=quiet)
-        _save(easel, recorder, job.output)
+        ink = _save(easel, recorder, job.output)
         for warning in easel.about_result():
             tell("hires", f"warning: {warning}")
     except KeyboardInterrupt:
@@ -59,8 +60,9 @@ def paint(easel: Easel, job: Stylize, directory: RunDirectory | None, *, quiet: 
     if not quiet:
         height, width = easel.file_size
         sheet = "" if easel.layout is None else f", {easel.layout.sheet}"
+        told = "" if ink is None else f", {ink}"
         seconds = time.monotonic() - started
-        print(f"{job.output}: {width}x{height}{sheet}, painted in {seconds:.1f} s")
+        print(f"{job.output}: {width}x{height}{sheet}{told}, painted in {seconds:.1f} s")
     return 0
 
 
@@ -109,11 +111,11 @@ def _where(easel: Easel, snapshot: Snapshot | None) -> str:
     )
 
 
-def _save(easel: Easel, recorder: Recorder | None, output: str) -> None:
+def _save(easel: Easel, recorder: Recorder | None, output: str) -> TotalInk | None:
     """Save the finished painting; if that fails, nothing that was painted is lost."""
     assert easel.last is not None
     try:
-        easel.save(output)
+        ink = easel.save(output)
     except ImageError as error:
         hint = _stopped(easel, recorder)
         if not hint:
@@ -121,6 +123,7 @@ def _save(easel: Easel, recorder: Recorder | None, output: str) -> None:
         raise ImageError(f"{error}{hint}") from error
     if recorder is not None:
         recorder.finish(easel.last)
+    return ink
 
 
 def _stopped(easel: Easel, recorder: Recorder | None) -> str:

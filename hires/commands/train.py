@@ -33,13 +33,15 @@ def run(job: Train) -> int:
         tell("hires", f"interrupted: {job.output} holds the model so far; --resume goes on")
         return EXIT_INTERRUPTED
     finally:
-        _tell_skipped(workshop)
+        _tell_skipped(workshop, quiet=job.quiet)
     if not job.quiet:
         print(f"{job.output}: {workshop.trainer.done} steps in {workshop.seconds:.0f} s")
     return 0
 
 
-def _tell_skipped(workshop: Workshop) -> None:
+def _tell_skipped(workshop: Workshop, *, quiet: bool) -> None:
+    if workshop.photographs.passed_over and not quiet:
+        tell("hires", workshop.photographs.passed_over)
     skipped = workshop.photographs.skipped
     if skipped:
         path, reason = next(iter(skipped.items()))

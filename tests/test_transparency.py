@@ -1,0 +1,147 @@
+"""Files that look the same paint the same: hidden colours reach neither pixels nor statistics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import COMPACT_SHAPE, random_image, random_weights
+from PIL import Image
+from torch import Tensor
+
+from hires.checkpoints import write_checkpoint
+from hires.cli import main
+from hires.config import Config
+from hires.engine import stylize
+from hires.images import read_picture
+from hires.originals import original
+from hires.transparency import fill_hidden, mask_of
+
+HIDDEN = [(0, 0, 0), (255, 0, 255), (255, 255, 255)]
+
+
+def cut_out(seed: int, hidden: tuple[int, int, int], path: Path) -> Path:
+    """A picture in an oval of alpha 1, nothing around it but a hidden colour."""
+    pixels = (random_image(128, 160, seed=seed)[0].permute(1, 2, 0) * 255).byte().numpy()
+    y, x = np.mgrid[0:128, 0:160]
+    inside = ((x - 80) / 65) ** 2 + ((y - 64) / 53) ** 2 <= 1
+    pixels = np.where(inside[..., None], pixels, np.array(hidden, np.uint8))
+    Image.fromarray(np.dstack([pixels, inside * np.uint8(255)])).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    path = tmp_path_factory.mktemp("features") / "tiny.safetensors"
+    write_checkpoint(path, COMPACT_SHAPE, random_weights(COMPACT_SHAPE), {})
+    return Config(
+        features=str(path), sizes=(64, 96), iterations=(3,), precision="fp32", device="cpu"
+    )
+
+
+def same(pictures: list[Tensor]) -> bool:
+    return all(torch.equal(picture, pictures[0]) for picture in pictures)
+
+
+def test_hidden_colours_of_a_style_change_nothing(config: Config, tmp_path: Path) -> None:
+    content = random_image(96, 128, seed=1).float()
+    paths = [cut_out(2, hidden, tmp_path / f"{i}.png") for i, hidden in enumerate(HIDDEN)]
+    painted = [stylize(content, path, config) for path in paths]
+    assert same(painted)
+    # Nor do they count as what they were filled with: the alpha itself weights the statistics.
+    assert not torch.equal(painted[0], stylize(content, read_picture(paths[0]).pixels, config))
+
+
+def test_hidden_colours_of_a_content_change_nothing(config: Config, tmp_path: Path) -> None:
+    style = random_image(96, 96, seed=2).float()
+    paths = [cut_out(1, hidden, tmp_path / f"{i}.png") for i, hidden in enumerate(HIDDEN)]
+    assert same([stylize(path, style, config) for path in paths])
+
+
+def test_hidden_colours_reach_nothing_when_a_file_is_reduced(tmp_path: Path) -> None:
+    paths = [cut_out(1, hidden, tmp_path / f"{i}.png") for i, hidden in enumerate(HIDDEN)]
+    assert same([read_picture(path, max_long_side=50).pixels for path in paths])
+
+
+def test_apply_makes_files_of_the_same_bytes(tmp_path: Path) -> None:
+    made = []
+    for i, hidden in enumerate(HIDDEN):
+        path = cut_out(1, hidden, tmp_path / f"{i}.png")
+        output = tmp_path / f"painted-{i}.png"
+        arguments = ["apply", "impasto", str(path), "-o", str(output), "--no-metadata", "--quiet"]
+        assert main(arguments) == 0
+        made.append(output.read_bytes())
+    assert made[0] == made[1] == made[2]
+
+
+def test_visible_pixels_stay_and_hidden_ones_follow_them() -> None:
+    pixels = torch.rand(1, 3, 301, 519, generator=torch.Generator().manual_seed(1))
+    alpha = torch.ones(1, 1, 301, 519)
+    alpha[..., 100:260, 30:500] = 0
+    alpha[..., :50, :50] = 0.5
+    before = pixels.clone()
+    pixels[alpha.expand_as(pixels) == 0] = 7.0
+    filled = fill_hidden(pixels, alpha)
+    seen = (alpha > 0).expand_as(filled)
+    assert torch.equal(filled[seen], before[seen])
+    assert float(filled.max()) <= 1
+    # Noise around it: far from the border its mean is left.
+    assert float((filled[..., 170:190, 250:300] - 0.5).abs().max()) < 0.15
+
+
+def test_a_smooth_picture_is_continued() -> None:
+    ramp = torch.linspace(0, 1, 200).view(1, 1, 1, 200).repeat(1, 3, 90, 1)
+    alpha = torch.ones(1, 1, 90, 200)
+    alpha[..., 80:120] = 0
+    filled = fill_hidden(ramp.clone(), alpha)
+    assert float((filled - ramp).abs().max()) < 0.08
+
+
+@pytest.mark.parametrize("rows", [3, 8, 64])
+def test_bands_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels, alpha = torch.rand(1, 3, 61, 47), (torch.rand(1, 1, 61, 47) > 0.7).float()
+    whole = fill_hidden(pixels.clone(), alpha)
+    monkeypatch.setattr("hires.transparency._BAND_ROWS", 2 * rows)
+    torch.testing.assert_close(fill_hidden(pixels.clone(), alpha), whole, rtol=0, atol=1e-6)
+
+
+def test_an_opaque_alpha_is_none() -> None:
+    assert mask_of(None) is None
+    assert mask_of(torch.ones(1, 1, 4, 4)) is None
+    half = torch.full((1, 1, 4, 4), 0.5)
+    assert mask_of(half) is half
+
+
+def test_an_opaque_alpha_paints_as_no_alpha(config: Config, tmp_path: Path) -> None:
+    array = (random_image(96, 128, seed=3)[0].permute(1, 2, 0) * 255).byte().numpy()
+    plain, opaque = tmp_path / "plain.png", tmp_path / "opaque.png"
+    Image.fromarray(array).save(plain)
+    Image.fromarray(np.dstack([array, np.full((96, 128), 255, np.uint8)])).save(opaque)
+    style = random_image(96, 96, seed=2).float()
+    assert same([stylize(path, style, config) for path in (plain, opaque)])
+    assert same([stylize(style, path, config) for path in (plain, opaque)])
+
+
+def test_what_is_transparent_is_told(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, style = (cut_out(i, HIDDEN[0], tmp_path / f"{i}.png") for i in (1, 2))
+    assert original(style).share_hidden == pytest.approx(0.47, abs=0.01)
+    output = tmp_path / "painted.png"
+    common = ["-o", str(output), "--features", config.features, "--size", "64", "--iterations", "1"]
+    assert main(["stylize", str(content), str(style), *common, "--no-run-dir"]) == 0
+    assert f"{style}: 47% of it is transparent and does not count" in capsys.readouterr().err
+
+
+def test_a_picture_of_nothing_is_refused(
+    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, nothing = cut_out(1, HIDDEN[0], tmp_path / "content.png"), tmp_path / "nothing.png"
+    Image.new("RGBA", (128, 96), (9, 9, 9, 0)).save(nothing)
+    output = tmp_path / "painted.png"
+    common = ["-o", str(output), "--features", config.features]
+    assert main(["stylize", str(content), str(nothing), *common]) == 2
+    assert f"{nothing}: all of it is transparent" in capsys.readouterr().err
+    assert not output.exists()
