@@ -334,7 +334,7 @@ BAD = {
     "from nothing": (["stylize", "--from", "nope.tif", "-o", "out.tif"], "no such file"),
     "from without a name": (["stylize", "-o", "out.tif", "--from"], "--from needs a value"),
     "inspect nothing": (["inspect", "nope.tif"], "cannot read nope.tif: there is no such file"),
-    "inspect no picture": (["inspect", "tiny.safetensors"], "not a JPEG, PNG, TIFF or WebP"),
+    "inspect no picture": (["inspect", "tiny.safetensors"], "not a JPEG, PNG, TIFF, WebP"),
 }
 
 
