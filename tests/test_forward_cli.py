@@ -236,7 +236,10 @@ class TestTrain:
         assert cli.main(["stylize", "--from", "sheet.png", "-o", "again.png", "--quiet"]) == 0
         assert torch.equal(load_image("again.png"), load_image("sheet.png"))
         assert cli.main(["plan", *sheet[1:-1]]) == 0
-        assert "then enlarged 4 times to 787x630 by up.safetensors" in capsys.readouterr().out
+        told = " ".join(capsys.readouterr().out.split())
+        assert re.search(
+            r"then enlarged 4 times to 787x630 by up.safetensors in \S+ s of that", told
+        )
         error = refusal([*argv, "--finish", "style.safetensors"], capsys)
         assert "is for style: give one that was trained for super-resolution" in error
         error = refusal([*argv[:-4], "--sizes", "99", "--finish", "up.safetensors"], capsys)
