@@ -25,7 +25,7 @@ from hires.kernels import column_sums
 from hires.ladder import scale_to
 from hires.memory import keep_freed_memory
 from hires.precision import Precision, resolve_device, resolve_precision
-from hires.streaming import PICTURE, Course, Walk, bytes_needed, plan_walks, tiles
+from hires.streaming import PICTURE, Course, Walk, bytes_needed, plan_walks, tiled_work, tiles
 from hires.tiling import Region, Span
 from hires.transformer import CENTRE, EPSILON, ModelError, Reach, Stage, convolve, enlarged
 
@@ -132,6 +132,11 @@ class Press:
         course = Course(self.stages, size, self.factor)
         walks = self.plan(course, known=self._has_thumbnail(size))
         return bytes_needed(course, walks, self.precision.dtype.itemsize)
+
+    def work(self, size: tuple[int, int]) -> float:
+        """Multiply-adds that a picture of ``(height, width)`` takes; not those of its thumbnail."""
+        course = Course(self.stages, size, self.factor)
+        return tiled_work(course, self.plan(course, known=self._has_thumbnail(size)))
 
     @torch.no_grad()
     def apply(self, image: Tensor, report: Report = lambda _: None) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import torch
 from torch import Tensor
 
 from hires.apply import Press
@@ -14,6 +17,8 @@ from hires.ladder import final_side, scale_side
 CANVAS_BYTES = 12
 # A painting is a whole number of pixels: on fewer than this, the photograph would lose its shape.
 _LEAST_SIDE = 128
+# Short side of the picture that is enlarged to see how long it takes.
+_SAMPLE_SIDE = 192
 
 
 class Finish:
@@ -72,6 +77,18 @@ class Finish:
         height, width = self.size
         top, left = (enlarged.shape[2] - height) // 2, (enlarged.shape[3] - width) // 2
         return enlarged[..., top : top + height, left : left + width]
+
+    def measure_seconds(self) -> float:
+        """How long it will take on this machine, going by a small picture of the same shape."""
+        height, width = self.painted
+        scale = min(_SAMPLE_SIDE / min(height, width), 1)
+        size = round(height * scale), round(width * scale)
+        sample = torch.full((1, 3, *size), 0.5)
+        self._press.apply(sample)  # The first takes longer: nothing is in the caches.
+        started = time.perf_counter()
+        self._press.apply(sample)
+        seconds = time.perf_counter() - started
+        return seconds * self._press.work(self.painted) / self._press.work(size)
 
     def __str__(self) -> str:
         """``enlarged 4 times to 4096x3072 by sharp.safetensors``."""

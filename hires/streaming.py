@@ -257,6 +257,18 @@ def bytes_needed(course: Course, walks: Sequence[Walk], itemsize: int) -> int:
     return fullest
 
 
+def tiled_work(course: Course, walks: Sequence[Walk]) -> float:
+    """Multiply-adds of all walks, with what neighbouring tiles compute twice."""
+    total = 0.0
+    for walk in walks:
+        for row in tiles(course.walked_size(walk.stop), walk.core):
+            for core in row:
+                regions = course.regions(core, walk.start, walk.stop)[1:]
+                for stage, region in zip(course.stages[walk.start + 1 :], regions, strict=False):
+                    total += stage.multiply_adds * region.num_pixels
+    return total
+
+
 def tiles(size: Size, core: Size) -> tuple[tuple[Region, ...], ...]:
     """Rows of regions that partition ``(height, width)``, each at most as large as the core."""
     columns = even_spans(size[1], core[1])

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import random_image
-from forward_models import ENLARGE, STYLE, plain, random_model
+from forward_models import ENLARGE, STYLE, plain, random_model, write_random_model
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hires import streaming
 from hires.apply import Press
-from hires.config import ConfigError
+from hires.config import Config, ConfigError
+from hires.finish import Finish
 from hires.forward_config import ApplyConfig
 from hires.grain import grain_over, with_grain
 from hires.precision import Precision
@@ -177,3 +179,27 @@ def test_progress_rises_to_one() -> None:
     assert told == sorted(told)
     assert told[-1] == pytest.approx(1.0)
     assert len(told) > 20
+
+
+@pytest.mark.parametrize("design", [STYLE, ENLARGE])
+def test_the_work_of_tiles_is_that_of_the_whole_and_their_halos(design: Design) -> None:
+    model = random_model(design)
+    whole = Press(model, ApplyConfig(device="cpu"))
+    course = Course(whole.stages, (96, 128), whole.factor)
+    walks = whole.plan(course, known=False)
+    assert whole.work((96, 128)) == sum(course.work(walk.start, walk.stop) for walk in walks)
+    tiled = Press(model, ApplyConfig(device="cpu", tile=48)).work((96, 128))
+    # Between two normalisations lies one stage of this style network, whose input is kept whole.
+    assert tiled / whole.work((96, 128)) == pytest.approx(1 if design is STYLE else 1.025, abs=5e-4)
+
+
+def test_the_time_of_an_enlargement_goes_by_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = str(write_random_model(tmp_path / "up.safetensors", "super-resolution"))
+    enlarge = Finish(model, Config(size=3200, device="cpu"), (480, 640))
+    assert enlarge.painted == (600, 800)
+    times = iter([10.0, 12.0])
+    monkeypatch.setattr("hires.finish.time.perf_counter", lambda: next(times))
+    # 192x256 pixels of 600x800 are tried, as one tile; the whole is several.
+    assert enlarge.measure_seconds() == pytest.approx(2 * (600 / 192) ** 2 * 1.005, rel=1e-3)

@@ -510,6 +510,23 @@ class TestPreview:
         assert cli.main(["resume", "out.run"]) == 0
         assert read_picture("out.tif").pixels.shape == (1, 3, 192, 256)
 
+    def test_time_left_is_that_until_it_stops(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pixels: list[int] = []
+        fractions: list[float] = []
+
+        class Watching(display.Silence):
+            def update(self, progress: display.Step) -> None:
+                pixels.append(progress.rung.num_pixels)
+                fractions.append(progress.fraction)
+
+        monkeypatch.setattr("hires.commands.stylize.open_display", lambda **_: Watching())
+        assert cli.main(self.words()) == 0
+        # The last rung, 256x192, is not painted now.
+        assert pixels == [85 * 64] * 2 + [148 * 111] * 2
+        done = [sum(pixels[: i + 1]) / sum(pixels) for i in range(4)]
+        assert fractions == pytest.approx(done)
+        assert fractions[-1] == 1
+
     def test_a_previewed_run_ends_as_any_other(self) -> None:
         assert cli.main(self.words()) == 0
         assert cli.main([word for word in self.words() if word != "--preview"]) == 0

@@ -271,11 +271,20 @@ class TestResume:
 
     @pytest.mark.usefixtures("unfinished")
     def test_the_same_command_goes_on(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert paint("--checkpoint-every", "60") == 0
+        words = [word for word in WORDS if word != "--quiet"]
+        assert cli.main([*words, "-o", "out.png", "--bit-depth", "16"]) == 0
         line = "hires: out.run: going on with its run after rung 2/2 (64x48), step 1/3\n"
-        assert capsys.readouterr().err == line
+        assert capsys.readouterr().err.startswith(line)
         assert is_whole()
         assert names() == FINISHED
+
+    @pytest.mark.usefixtures("unfinished")
+    @pytest.mark.parametrize("by", ["resume", "the same command"])
+    def test_quietly(self, by: str, capsys: pytest.CaptureFixture[str]) -> None:
+        code = cli.main(["resume", "out.run", "--quiet"]) if by == "resume" else paint()
+        assert code == 0
+        assert capsys.readouterr() == ("", "")
+        assert is_whole()
 
     @pytest.mark.usefixtures("unfinished")
     def test_from_elsewhere_and_after_a_move(

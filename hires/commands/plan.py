@@ -63,6 +63,7 @@ class _Estimate:
         self.rungs = self.of(easel.rungs)
         self.finish = easel.finish
         self.saving = 0.0 if rates is None else _saving_seconds(easel)
+        self.finishing = self._finishing_seconds()
 
     def of(self, rungs: Sequence[ladder.Rung]) -> tuple[Forecast, ...]:
         """The forecast of a ladder."""
@@ -74,10 +75,18 @@ class _Estimate:
             rates=self.rates,
         )
 
+    def _finishing_seconds(self) -> float:
+        """Seconds that the enlargement takes."""
+        if self.rates is None or self.finish is None:
+            return 0.0
+        return self.finish.measure_seconds()
+
     @property
     def seconds(self) -> float | None:
-        """All rungs and the file."""
-        return None if self.rates is None else _total(self.rungs) + self.saving
+        """All rungs, the enlargement and the file."""
+        if self.rates is None:
+            return None
+        return _total(self.rungs) + self.finishing + self.saving
 
     @property
     def peak_bytes(self) -> int:
@@ -96,6 +105,7 @@ class _Estimate:
             "precision": self.studio.precision.name,
             "rungs": [_record(line) for line in self.rungs],
             "seconds": self.seconds,
+            "finish_seconds": None if self.rates is None else self.finishing,
             "saving_seconds": None if self.rates is None else self.saving,
             "finish": None if self.finish is None else str(self.finish),
             "peak_bytes": self.peak_bytes,
@@ -121,7 +131,7 @@ class _Estimate:
             text += f": about {duration(self.seconds)}, going by a few tiles measured just now"
         if self.finish is not None:
             text += f"; then {self.finish}"
-            text += "" if self.seconds is None else ", which is not in that time"
+            text += "" if self.rates is None else f" in {duration(self.finishing)} of that time"
         lines = [text, f"about {format_bytes(peak)} of memory at most{_of(free)}"]
         largest = self.largest(free)
         if largest is not None and free is not None:

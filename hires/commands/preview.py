@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -43,6 +44,15 @@ def is_reached(easel: Easel, progress: Progress) -> bool:
     stop = preview_rung(easel.rungs)
     assert stop is not None
     return (progress.rung.index, progress.ends_rung) >= (stop.index, True)
+
+
+def until_stop(easel: Easel, progress: Progress) -> Progress:
+    """A step with its share of what is painted before the preview is taken, for a display."""
+    stop = preview_rung(easel.rungs)
+    assert stop is not None
+    work = [rung.num_pixels * rung.num_iterations for rung in easel.rungs]
+    share = sum(work[: stop.index + 1]) / sum(work)
+    return replace(progress, fraction=min(progress.fraction / share, 1.0))
 
 
 def paths(output: str) -> tuple[Path, Path]:

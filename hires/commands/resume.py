@@ -21,8 +21,9 @@ def run(command: Resume) -> int:
         # Sums are cut among the threads: another number would round them differently.
         use_threads(directory.record.threads)
         # A run that was stopped for its preview is painted to its end now.
-        job = replace(job_of(directory.record.settings), preview=False)
+        recorded = job_of(directory.record.settings)
+        job = replace(recorded, preview=False, quiet=command.quiet)
         with chdir(folder_of(directory.path, directory.record)):
-            return paint(set_up(job), job, directory, quiet=command.quiet)
+            return paint(set_up(job), job, directory)
     finally:
         directory.release()

@@ -23,7 +23,7 @@ def run(job: Stylize) -> int:
     """Paint a picture and save it."""
     easel = set_up(job)
     directory = None if job.no_run_dir else claim(job, easel.inputs)
-    return paint(easel, job, directory, quiet=job.quiet)
+    return paint(easel, job, directory)
 
 
 def set_up(job: Job) -> Easel:
@@ -37,18 +37,18 @@ def set_up(job: Job) -> Easel:
     return easel
 
 
-def paint(easel: Easel, job: Stylize, directory: RunDirectory | None, *, quiet: bool) -> int:
+def paint(easel: Easel, job: Stylize, directory: RunDirectory | None) -> int:
     """Paint from where a run directory says, or from the start, and save the picture."""
     started = time.monotonic()
     recorder = None
     if directory is not None:
         recorder = Recorder(directory, easel.rungs, checkpoint_every=job.checkpoint_every)
     try:
-        with open_display(quiet=quiet) as display:
+        with open_display(quiet=job.quiet) as display:
             _paint(easel, display, recorder, job)
         if job.preview:
             advice = _stopped(easel, recorder)
-            return preview.show(easel, job.output, advice, quiet=quiet)
+            return preview.show(easel, job.output, advice, quiet=job.quiet)
         ink = _save(easel, recorder, job.output)
         for warning in easel.about_result():
             tell("hires", f"warning: {warning}")
@@ -57,7 +57,7 @@ def paint(easel: Easel, job: Stylize, directory: RunDirectory | None, *, quiet: 
     finally:
         if directory is not None:
             directory.release()
-    if not quiet:
+    if not job.quiet:
         height, width = easel.file_size
         sheet = "" if easel.layout is None else f", {easel.layout.sheet}"
         told = "" if ink is None else f", {ink}"
@@ -70,10 +70,10 @@ def _paint(easel: Easel, display: Display, recorder: Recorder | None, job: Styli
     """Paint to the end. Whatever ends the painting early, the picture so far is saved beside it."""
     display.begin(easel.rungs)
     try:
-        for progress in _steps(easel, recorder):
+        for progress in _steps(easel, recorder, quiet=job.quiet):
             if recorder is not None:
                 recorder.observe(progress)
-            display.update(progress)
+            display.update(preview.until_stop(easel, progress) if job.preview else progress)
             easel.save_step()
             if job.preview and preview.is_reached(easel, progress):
                 break
@@ -92,12 +92,13 @@ def _paint(easel: Easel, display: Display, recorder: Recorder | None, job: Styli
         ) from error
 
 
-def _steps(easel: Easel, recorder: Recorder | None) -> Iterator[Progress]:
+def _steps(easel: Easel, recorder: Recorder | None, *, quiet: bool) -> Iterator[Progress]:
     """All steps, or those that an unfinished run has left to do."""
     snapshot = None
     if recorder is not None and recorder.directory.is_begun:
         snapshot = recorder.directory.snapshot()
-        tell("hires", f"{recorder.path}: going on with its run {_where(easel, snapshot)}")
+        if not quiet:
+            tell("hires", f"{recorder.path}: going on with its run {_where(easel, snapshot)}")
     return easel.steps(snapshot)
 
 
