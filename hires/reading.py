@@ -38,6 +38,7 @@ _LOADERS = {
     "GIF": "gifload_source",
 }
 _END_OF_JPEG = b"\xff\xd9"
+_TAILS = b"\x5a\xa7\x13\xc8" * 64, b"\xa5\x58\xec\x37" * 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +117,7 @@ def read_picture(
             if "premature end" not in str(error):
                 raise
         # Every row may be there, but not the mark of the end: warnings tell what else is missing.
-        found = _read(_ended(path), path, None, window)
+        found = _read(_ended(path), path, max_long_side, window)
         warnings.warn(
             f"{path}: the end of the file is missing, but all of its rows are there", stacklevel=2
         )
@@ -188,10 +189,20 @@ def _lazy(path: Path, kind: str, **options: int) -> pyvips.Image:
 
 
 def _ended(path: Path) -> pyvips.Image:
-    """A JPEG with the mark of its end put behind it."""
-    return pyvips.Image.jpegload_buffer(
-        path.read_bytes() + _END_OF_JPEG, access="sequential", fail_on="warning"
-    )
+    """A JPEG with the mark of its end put behind it.
+
+    Raises:
+        ImageError: if more than the mark is missing.
+    """
+    data = path.read_bytes()
+    load = pyvips.Image.jpegload_buffer
+    for tail in _TAILS:
+        # A decoder that still wants bits takes them from here, and paints something else.
+        ended = load(data + _END_OF_JPEG, access="sequential", fail_on="warning")
+        longer = load(data + tail + _END_OF_JPEG, access="sequential", fail_on="none")
+        if (ended - longer).abs().max() > 0:
+            raise ImageError(f"cannot read {path}: it is truncated; save or fetch it anew")
+    return load(data + _END_OF_JPEG, access="sequential", fail_on="warning")
 
 
 def _of_png(path: Path) -> pyvips.Image:
@@ -227,7 +238,10 @@ def _of_tiff(path: Path) -> pyvips.Image:
         return decoded(path, "TIFF")
     image = _lazy(path, "TIFF", **page.place)
     count = num_colours(image, path)
-    if image.bands > count and page.has_unspecified:
+    if image.bands > count and page.extra_samples[:1] == (0,):
+        alpha = next((i for i, kind in enumerate(page.extra_samples) if kind), None)
+        if alpha is not None and count + alpha < image.bands:
+            return image.extract_band(0, n=count).bandjoin(image.extract_band(count + alpha))
         if page.is_cmyk:  # A spot colour, a varnish: not what the print is laid out by.
             return image.extract_band(0, n=count)
         warnings.warn(

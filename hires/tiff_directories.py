@@ -7,22 +7,26 @@ A file may begin with a thumbnail and keep the picture itself on a later page or
 from __future__ import annotations
 
 import struct
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-_WIDTH, _BITS, _SAMPLE_FORMAT, _PHOTOMETRIC = 256, 258, 339, 262
+_BITS, _SAMPLE_FORMAT, _PHOTOMETRIC = 258, 339, 262
+_OLD_SUBFILE_TYPE = 255
 _SUBFILE_TYPE, _SUBDIRECTORIES, _EXTRA_SAMPLES, _DNG_VERSION = 254, 330, 338, 50706
 # Of NewSubfileType: a reduced copy, a transparency mask.
 _NO_PICTURE = 1 | 4
 _CMYK, _CIELAB = 5, 8
-_FLOATS, _UNSPECIFIED = 3, 0
+_FLOATS = 3
 _MOST_PAGES = 1000
-_BIG = b"II+\0", b"MM\0+"
+_MOST_TAGS, _MOST_VALUES = 4096, 4096
+_TAGS = frozenset(
+    {_BITS, _SAMPLE_FORMAT, _PHOTOMETRIC, _OLD_SUBFILE_TYPE, _SUBFILE_TYPE, _SUBDIRECTORIES}
+    | {_EXTRA_SAMPLES, _DNG_VERSION}
+)
+# Types of whole numbers: BYTE, SHORT, LONG, IFD, and BigTIFF's LONG8 and IFD8.
+_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Page:
         is_cmyk: whether its colours are inks.
         is_lab8: whether they are CIELAB in bytes.
         is_double: whether they are floats of 64 bit.
-        has_unspecified: whether it has further channels of which the first is not said to be alpha.
+        extra_samples: what its further channels are: 0 unspecified, 1 and 2 alpha.
     """
 
     place: dict[str, int]
@@ -45,18 +49,17 @@ class Page:
     is_cmyk: bool = False
     is_lab8: bool = False
     is_double: bool = False
-    has_unspecified: bool = False
+    extra_samples: tuple[int, ...] = ()
 
 
 def picture_page(path: Path) -> tuple[Page, int]:
     """The first picture of a TIFF file that is no thumbnail, and how many of those there are."""
     pages: list[Page] = []
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with path.open("rb") as file:
             pages.extend(_pages(file))
-    except (SyntaxError, OSError, ValueError, TypeError, KeyError, OverflowError, struct.error):
-        pass  # A damaged directory is the decoder's to report; Pillow reads no big-endian BigTIFF.
+    except (OSError, KeyError, ValueError, OverflowError, struct.error):
+        pass  # A damaged directory is the decoder's to report.
     found = [page for page in pages if page.is_picture]
     first = next(iter([*found, *pages]), Page({}))
     is_raw = any(page.is_raw for page in pages)
@@ -64,42 +67,61 @@ def picture_page(path: Path) -> tuple[Page, int]:
 
 
 def _pages(file: BinaryIO) -> Iterator[Page]:
-    head = file.read(8)
-    directory = ImageFileDirectory_v2(head + (file.read(8) if head[:4] in _BIG else b""))
+    head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}[head[:2]]
+    is_big = struct.unpack(f"{order}H", head[2:4])[0] == 43
+    (start,) = (
+        struct.unpack(f"{order}Q", head[8:]) if is_big else struct.unpack(f"{order}I", head[4:8])
+    )
     seen: set[int] = set()
     for number in range(_MOST_PAGES):
-        start = directory.next
-        if not start or start in seen:  # A directory that is cut off leads to itself.
+        if not start or start in seen:
             return
         seen.add(start)
-        file.seek(start)
-        directory.load(file)
-        if _WIDTH not in directory:
-            return
-        following, children = directory.next, directory.get(_SUBDIRECTORIES) or ()
+        tags, following = _directory(file, start, order, is_big)
         place = {"page": number} if number else {}
-        yield _page(place, directory)
-        for index, offset in enumerate(children if isinstance(children, tuple) else (children,)):
-            file.seek(offset)
-            directory.load(file)
-            yield _page({**place, "subifd": index}, directory)
-        directory.next = following
+        yield _page(place, tags)
+        for index, offset in enumerate(tags.get(_SUBDIRECTORIES, ())):
+            yield _page({**place, "subifd": index}, _directory(file, offset, order, is_big)[0])
+        start = following
 
 
-def _page(place: dict[str, int], directory: ImageFileDirectory_v2) -> Page:
+def _directory(
+    file: BinaryIO, start: int, order: str, is_big: bool
+) -> tuple[dict[int, tuple[int, ...]], int]:
+    """The whole numbers that one directory holds, by tag, and where the next one begins."""
+    word, size = ("Q", 20) if is_big else ("I", 12)
+    file.seek(start)
+    (count,) = struct.unpack(f"{order}{'Q' if is_big else 'H'}", file.read(8 if is_big else 2))
+    table = file.read(min(count, _MOST_TAGS) * size)
+    (following,) = struct.unpack(f"{order}{word}", file.read(size // 2 - 2))
+    tags: dict[int, tuple[int, ...]] = {}
+    for at in range(0, len(table), size):
+        tag, kind, length = struct.unpack(f"{order}HH{word}", table[at : at + size // 2 + 2])
+        code = _NUMBERS.get(kind)
+        if tag not in _TAGS or code is None or length > _MOST_VALUES:
+            continue
+        form = f"{order}{length}{code}"
+        place = table[at + size // 2 + 2 : at + size]
+        if struct.calcsize(form) > len(place):
+            file.seek(*struct.unpack(f"{order}{word}", place))
+            place = file.read(struct.calcsize(form))
+        tags[tag] = struct.unpack(form, place[: struct.calcsize(form)])
+    return tags, following
+
+
+def _page(place: dict[str, int], tags: dict[int, tuple[int, ...]]) -> Page:
     def number(tag: int, missing: int) -> int:
-        value = directory.get(tag)
-        if isinstance(value, tuple):
-            value = value[0] if value else None
-        return missing if value is None else int(value)
+        return next(iter(tags.get(tag, ())), missing)
 
-    bits, colours = number(_BITS, 1), number(_PHOTOMETRIC, -1)
+    bits, colours, extra = number(_BITS, 1), number(_PHOTOMETRIC, -1), tags.get(_EXTRA_SAMPLES, ())
+    is_reduced = number(_SUBFILE_TYPE, 0) & _NO_PICTURE or number(_OLD_SUBFILE_TYPE, 1) == 2
     return Page(
         place,
-        is_raw=directory.get(_DNG_VERSION) is not None,
-        is_picture=not number(_SUBFILE_TYPE, 0) & _NO_PICTURE,
+        is_raw=_DNG_VERSION in tags,
+        is_picture=not is_reduced,
         is_cmyk=colours == _CMYK,
         is_lab8=colours == _CIELAB and bits == 8,
         is_double=bits == 64 and number(_SAMPLE_FORMAT, 1) == _FLOATS,
-        has_unspecified=number(_EXTRA_SAMPLES, 1) == _UNSPECIFIED,
+        extra_samples=extra,
     )

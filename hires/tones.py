@@ -25,7 +25,7 @@ def tones(pictures: Sequence[Tensor], shares: Sequence[float] = (1.0,)) -> Tones
     """
     counts = torch.zeros(_NUM_BINS, dtype=torch.float64)
     for picture, share in zip(pictures, shares, strict=True):
-        found = torch.histc(picture.detach().float().cpu(), _NUM_BINS, 0, 1).double()
+        found = torch.histc(picture.detach().double().cpu(), _NUM_BINS, 0, 1)
         counts += share * found / found.sum()
     bounds = torch.tensor(_SHARES, dtype=torch.float64)
     low, middle, high = (torch.searchsorted(counts.cumsum(0), bounds) / _NUM_BINS).tolist()

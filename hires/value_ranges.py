@@ -45,9 +45,9 @@ def to_integers(image: pyvips.Image, path: Path) -> pyvips.Image:
         ImageError: for numbers that are not finite, or a type that is not supported.
     """
     if image.interpretation in ("lab", "labs", "labq"):
-        extra = image.bands > 3
-        image = image.extract_band(0, n=3) if extra else image
-        return image.colourspace("rgb16")
+        if image.bands > 3:
+            warnings.warn(f"{path}: the alpha of CIELAB is left out", stacklevel=4)
+        return image.extract_band(0, n=3).colourspace("rgb16")
     if image.format in ("uchar", "ushort"):
         return image
     deep = {1: "grey16", 3: "rgb16"}.get(num_colours(image, path), image.interpretation)
@@ -100,6 +100,7 @@ def _compressed(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Linear light of any range to [0, 1], sRGB-encoded; what comes after ``count`` is alpha."""
     light, alpha = values[..., :count].clip(0), values[..., count:].clip(0, 1)
     weights = {3: (0.2126, 0.7152, 0.0722)}.get(count, (1.0,) + (0.0,) * (count - 1))
+    light = np.minimum(light, np.float32(1e15))  # Its square is still a number.
     luminance = (light @ np.array(weights, np.float32))[..., None]
     white = max(float(np.quantile(luminance, _BELOW_WHITE)), 1.0)
     light = (light * (1 + luminance / white**2) / (1 + luminance)).clip(0, 1)

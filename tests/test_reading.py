@@ -39,16 +39,21 @@ def mean_error(path: Path, wanted: Array) -> float:
 # Thumbnails, pages, raw files
 
 
-def test_a_thumbnail_before_the_picture_is_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_a_thumbnail_before_the_picture_is_passed_over(
+    tmp_path: Path, bigtiff: bool, byteorder: Any
+) -> None:
     path, picture = tmp_path / "in.tif", gradient()
-    with tifffile.TiffWriter(path) as file:
+    with tifffile.TiffWriter(path, bigtiff=bigtiff, byteorder=byteorder) as file:
         file.write(picture[::4, ::4], photometric="rgb", subfiletype=1, subifds=1)
         file.write(picture, photometric="rgb")
     assert picture_size(path) == (96, 128)
     assert mean_error(path, picture) == 0
 
 
-@pytest.mark.parametrize(("bigtiff", "byteorder"), [(False, "<"), (False, ">"), (True, "<")])
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
 def test_a_thumbnail_on_the_first_page(tmp_path: Path, bigtiff: bool, byteorder: Any) -> None:
     path, picture = tmp_path / "in.tif", gradient()
     with tifffile.TiffWriter(path, bigtiff=bigtiff, byteorder=byteorder) as file:
@@ -104,6 +109,16 @@ def test_alpha_of_cmyk_is_alpha(tmp_path: Path) -> None:
     found = read_picture(path).alpha
     assert found is not None
     assert float(found.mean()) == pytest.approx(100 / 255, abs=1e-3)
+
+
+def test_a_declared_alpha_behind_another_channel_is_alpha(tmp_path: Path) -> None:
+    path = tmp_path / "in.tif"
+    other, alpha = (np.full((96, 128), level, np.uint8) for level in (30, 200))
+    channels = np.dstack([gradient(), other, alpha])
+    tifffile.imwrite(path, channels, photometric="rgb", extrasamples=[0, 2])
+    found = read_picture(path).alpha
+    assert found is not None
+    assert float(found.mean()) == pytest.approx(200 / 255, abs=1e-3)
 
 
 def test_an_unmarked_channel_of_rgb_is_told(tmp_path: Path) -> None:
@@ -402,6 +417,20 @@ def test_cielab_is_read(tmp_path: Path, bits: int) -> None:
     coded = np.rint(values).astype(signed).astype(kind)
     tifffile.imwrite(path, coded, photometric="cielab")
     assert mean_error(path, gradient()) < (1.0 if bits == 8 else 0.1)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "4:4:4", "4:2:2", "4:2:0"])
+def test_a_jpeg_without_its_last_rows_is_truncated(tmp_path: Path, mode: str) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (117, 160, 3), np.uint8)
+    picture = Image.fromarray(noise)
+    picture = picture.convert(mode) if mode.isalpha() else picture
+    whole, path = tmp_path / "whole.jpg", tmp_path / "in.jpg"
+    picture.save(whole, quality=92, subsampling=mode if ":" in mode else -1)
+    data = whole.read_bytes()
+    for missing in (*range(4, 40), 60, 100, 200, 400, 800):
+        path.write_bytes(data[:-missing])
+        with pytest.raises(ImageError, match="truncated"):
+            read_picture(path)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
