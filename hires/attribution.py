@@ -14,7 +14,7 @@ from PIL import Image
 
 from hires.authorship import Authorship, authorship
 from hires.encoding import forget_messages
-from hires.jpeg import read_xmp
+from hires.jpeg import packet_of
 from hires.reading import StrPath, opened
 from hires.xmp import CREATOR, RIGHTS, XmpError, values
 
@@ -57,9 +57,7 @@ def _told(image: pyvips.Image, path: Path) -> Iterator[Authorship]:
         exif = Image.Exif()
         with path.open("rb") as file:
             yield _of_exif(exif, lambda: exif.load_from_fp(file))
-    packet = bytes(image.get("xmp-data")) if "xmp-data" in fields else None
-    if packet is not None and str(image.get("vips-loader")).startswith("jpeg"):
-        packet = read_xmp(path)
+    packet = packet_of(image, path)
     if packet is not None:
         with suppress(XmpError):
             yield authorship(values(packet, CREATOR), "".join(values(packet, RIGHTS)[:1]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from hires.config import ConfigError, parse_blend
 from hires.engine import Progress, iter_stylize
 from hires.finish import Finish
 from hires.fitting import fit
-from hires.images import Picture, check_output, picture_size, read_picture, resize, save_image
+from hires.images import check_output, picture_size, read_picture, resize, save_image
 from hires.inks import TotalInk
 from hires.memory import return_freed_memory
-from hires.originals import Original, original
+from hires.originals import Original, original, originals
 from hires.provenance import Provenance, hashed, to_xmp
 from hires.settings import settings_of
 from hires.snapshots import Snapshot
@@ -42,6 +42,8 @@ class Easel:
         finish: what enlarges the painting, if anything.
         size: ``(height, width)`` of the finished painting, without the margins of a paper.
         warnings: what the user should know before the run.
+        content: what is painted of the content picture.
+        styles: the styles.
         content_size: ``(height, width)`` of what is painted of the content picture.
         style_sizes: ``(height, width)`` of each style.
         num_input_pixels: pixels of all pictures read.
@@ -61,9 +63,10 @@ class Easel:
         self.config = fitted.config
         self.layout = job.print.layout(picture_size(job.content)) if on_paper else None
         window = None if self.layout is None else self.layout.window
-        self._content = read_picture(job.content, window=window)
-        self._styles = [read_picture(style) for style in job.styles]
-        size, *style_sizes = (picture.size for picture in (self._content, *self._styles))
+        picture = read_picture(job.content, window=window)
+        self._alpha = picture.alpha
+        self.content, self.styles = original(picture), originals(job.styles)
+        size, *style_sizes = (one.size for one in (self.content, *self.styles))
         self.config.style_shares(len(style_sizes))
         self._exact_size = None if self.layout is None else self.layout.painted
         self.finish = None
@@ -79,7 +82,7 @@ class Easel:
             *fitted.warnings,
             *ladder.warnings(self.config, self.rungs, size, style_sizes, dpi=dpi),
             *self._idle(),
-            *(note for picture in (self._content, *self._styles) for note in _hidden(picture)),
+            *(note for one in (self.content, *self.styles) for note in _hidden(one)),
         )
         self.content_size, self.style_sizes = size, style_sizes
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
@@ -181,21 +184,11 @@ class Easel:
         """``(height, width)`` of the finished file in pixels."""
         return self.size if self.layout is None else self.layout.size
 
-    @property
-    def content(self) -> Picture:
-        """What is painted of the content picture."""
-        return self._content
-
-    @property
-    def styles(self) -> Sequence[Picture]:
-        """The styles."""
-        return self._styles
-
     def steps(self, resume: Snapshot | None = None) -> Iterator[Progress]:
         """Paint, remembering the last step; from a snapshot, if one is given."""
         run = iter_stylize(
-            self._content,
-            self._styles,
+            self.content,
+            self.styles,
             self.config,
             size=self._exact_size,
             resume=resume,
@@ -226,7 +219,7 @@ class Easel:
             # A painting that was interrupted is saved at the size that it has.
             if self.finish is not None and self.last.is_last:
                 picture = self.finish(picture)
-        alpha = self._content.alpha
+        alpha = self._alpha
         if alpha is not None:
             alpha = resize(alpha, (picture.shape[2], picture.shape[3]), clamp=True)
         return save_image(
@@ -247,10 +240,9 @@ class Easel:
         if self.last is None or not self.config.style_weight or not self.config.style_layers:
             return []
         # As coarse as each other: strokes and grain do not count, light and dark do.
-        painting = _visible(original(self._content), self.last.thumbnail(_TONES_SIDE))
+        painting = _visible(self.content, self.last.thumbnail(_TONES_SIDE))
         styles = [
-            _visible(one, resize(one.pixels, _small(one.size), clamp=True))
-            for one in map(original, self._styles)
+            _visible(one, resize(one.pixels, _small(one.size), clamp=True)) for one in self.styles
         ]
         wanted = tones(styles, self.config.style_shares(len(styles)))
         advice = "give more --iterations or a smaller --content-weight"
@@ -282,19 +274,19 @@ def _visible(picture: Original, copy: Tensor) -> Tensor:
     return copy[..., mask[0, 0] >= mask.max() / 2]
 
 
-def _hidden(picture: Picture) -> list[str]:
+def _hidden(picture: Original) -> list[str]:
     """What to tell of a picture of which not all can be seen.
 
     Raises:
         ConfigError: if nothing can be.
     """
-    share = original(picture).share_hidden
+    share = picture.share_hidden
     if share == 1:
-        raise ConfigError(f"{picture.path}: all of it is transparent; choose another picture")
+        raise ConfigError(f"{picture.name}: all of it is transparent; choose another picture")
     if not share:
         return []
     told = "less than 1%" if share < 0.005 else f"{share:.0%}"
-    return [f"{picture.path}: {told} of it is transparent and does not count"]
+    return [f"{picture.name}: {told} of it is transparent and does not count"]
 
 
 def partial_path(path: str | Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from hires.formats import ImageError
 from hires.signatures import refusal
@@ -32,9 +32,9 @@ def decoded(path: Path, kind: str) -> pyvips.Image:
             f"cannot read {path}: {kind} pictures of more than 178 megapixels are not supported;"
             " save it as TIFF or PNG"
         ) from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
-        if isinstance(error, ImageError):
-            raise
+    except ImageError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise ImageError(
             f"cannot read {path}: it is truncated, damaged or of a rare kind ({error});"
             " save or fetch it anew"

@@ -9,7 +9,7 @@ import pyvips  # type: ignore[import-untyped]
 from PIL import ImageCms
 
 from hires.formats import ImageError
-from hires.jpeg import read_xmp
+from hires.jpeg import packet_of
 from hires.paper import MM_PER_INCH
 from hires.pdf import PDFX_VERSION
 from hires.reading import opened, reading
@@ -76,17 +76,9 @@ def _of_picture(path: Path) -> Header:
             num_channels=image.bands,
             dpi=_dpi(image),
             profile=_profile_name(data),
-            xmp=_packet(image, path),
+            xmp=packet_of(image, path),
             space="CMYK" if image.interpretation == "cmyk" else None,
         )
-
-
-def _packet(image: pyvips.Image, path: Path) -> bytes | None:
-    if "xmp-data" not in image.get_fields():
-        return None
-    if str(image.get("vips-loader")).startswith("jpeg"):
-        return read_xmp(path)
-    return bytes(image.get("xmp-data"))
 
 
 def _dpi(image: pyvips.Image) -> float | None:

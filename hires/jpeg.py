@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import pyvips  # type: ignore[import-untyped]
+
 from hires.xmp import XmpError, extension, joined, split
 
 _START, _APP0, _APP1, _COMMENT = b"\xff\xd8", 0xE0, 0xE1, 0xFE
@@ -74,6 +76,15 @@ def read_xmp(path: Path) -> bytes | None:
         return joined(packet, rest)
     except XmpError:
         return packet
+
+
+def packet_of(image: pyvips.Image, path: Path) -> bytes | None:
+    """The packet of an opened picture, whatever its format; None without one."""
+    if "xmp-data" not in image.get_fields():
+        return None
+    if str(image.get("vips-loader")).startswith("jpeg"):
+        return read_xmp(path)
+    return bytes(image.get("xmp-data"))
 
 
 def _packets(xmp: bytes | None) -> list[tuple[int, bytes]]:

@@ -14,7 +14,6 @@ from hires.images import Picture, read_picture, resize
 from hires.transparency import mask_of
 
 PathLike = str | os.PathLike[str]
-PictureLike = PathLike | Tensor | Picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +46,9 @@ class Original:
         return 0.0 if self.mask is None else 1 - float(self.mask.double().mean())
 
 
+PictureLike = PathLike | Tensor | Picture | Original
+
+
 def original(picture: PictureLike) -> Original:
     """A picture as a run looks at it.
 
@@ -56,6 +58,8 @@ def original(picture: PictureLike) -> Original:
     Raises:
         ConfigError: for a tensor that is no picture.
     """
+    if isinstance(picture, Original):
+        return picture
     if isinstance(picture, str | os.PathLike):
         picture = read_picture(picture)
     if isinstance(picture, Picture):
@@ -71,7 +75,7 @@ def original(picture: PictureLike) -> Original:
 
 def originals(styles: PictureLike | Sequence[PictureLike]) -> list[Original]:
     """One or several pictures, as `original` takes them."""
-    if isinstance(styles, str | os.PathLike | Tensor | Picture):
+    if isinstance(styles, str | os.PathLike | Tensor | Picture | Original):
         return [original(styles)]
     if not styles:
         raise ConfigError("no style picture: give at least one")

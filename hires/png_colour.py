@@ -14,17 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hires.profiles import matrix_profile
+from hires.profiles import D65, SRGB_PRIMARIES, matrix_profile, sampled_curve, srgb_light
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 Points = tuple[tuple[float, float], ...]
 
-_D65 = (0.3127, 0.3290)
-_BT709: Points = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 # By the numbers of ITU-T H.273, tables 2 and 3. HDR is shown as on paper: BT.2408's white of
 # 203 cd/m2 is the sheet, and nothing is brighter.
 _PRIMARIES: dict[int, Points] = {
-    1: _BT709,
+    1: SRGB_PRIMARIES,
     5: ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06)),
     6: ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)),
     9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
@@ -51,10 +49,10 @@ def stated_profile(path: Path) -> tuple[bytes | None, str | None]:
     if not 0.1 <= gamma <= 3:
         return None, f"its gamma of {gamma:g} makes no sense; taken for sRGB"
     points = _chromaticities(chunks.get(b"cHRM", b""))
-    plain = points is None or np.allclose(points, (_D65, *_BT709), atol=2e-3)
+    plain = points is None or np.allclose(points, (D65, *SRGB_PRIMARIES), atol=2e-3)
     if plain and abs(gamma - 1 / 2.2) < 1e-3:
         return None, None  # How programs say sRGB to those who know gamma only.
-    white, *primaries = points or (_D65, *_BT709)
+    white, *primaries = points or (D65, *SRGB_PRIMARIES)
     return _profile(f"gamma {1 / gamma:.3g}", primaries, white, lambda v: v ** (1 / gamma)), None
 
 
@@ -97,9 +95,9 @@ def _of_code_points(data: bytes) -> tuple[bytes | None, str | None]:
         name = "PQ" if transfer == _PQ else "HLG"
         told = f"it is HDR ({name}): what is brighter than paper white (203 cd/m2) becomes white"
     if (primaries, transfer) == (1, _SRGB_TRANSFER):
-        return _profile("sRGB", _BT709, _D65, curve), told
+        return _profile("sRGB", SRGB_PRIMARIES, D65, curve), told
     name = f"cICP {primaries} {transfer}"
-    return _profile(name, _PRIMARIES[primaries], _D65, curve), told
+    return _profile(name, _PRIMARIES[primaries], D65, curve), told
 
 
 def _transfer(number: int) -> Curve | None:
@@ -110,15 +108,11 @@ def _transfer(number: int) -> Curve | None:
         4: lambda v: v**2.2,
         5: lambda v: v**2.8,
         8: lambda v: v,
-        _SRGB_TRANSFER: _srgb,
+        _SRGB_TRANSFER: srgb_light,
         _PQ: _pq,
         _HLG: _hlg,
     }
     return curves.get(number)
-
-
-def _srgb(v: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
 
 
 def _pq(v: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -144,6 +138,5 @@ def _profile(
     light: Curve,
 ) -> bytes:
     levels = np.linspace(0, 1, _NUM_POINTS)
-    points = np.rint(np.clip(light(levels), 0, 1) * 65535).astype(int).tolist()
-    curve = struct.pack(f">I{len(points)}H", len(points), *points)
+    curve = sampled_curve(np.clip(light(levels), 0, 1))
     return matrix_profile(name, tuple(primaries), curve, white=white)

@@ -21,11 +21,11 @@ from hires.delivery import Intent
 from hires.formats import ImageError
 
 _D50 = (0.9642, 1.0, 0.8249)
-_D65 = (0.3127, 0.3290)  # x, y
+D65 = (0.3127, 0.3290)  # x, y
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
-_SRGB_PRIMARIES = (0.64, 0.33), (0.30, 0.60), (0.15, 0.06)
+SRGB_PRIMARIES = (0.64, 0.33), (0.30, 0.60), (0.15, 0.06)
 _ADOBE_PRIMARIES = (0.64, 0.33), (0.21, 0.71), (0.15, 0.06)
 _ADOBE_GAMMA = 563 / 256  # 2.19921875: what 2.2 became in eight binary digits
 _NUM_CURVE_POINTS = 1024
@@ -94,7 +94,7 @@ def output_profile(
     """
     if choice == "srgb":
         name = "sRGB IEC61966-2.1"
-        return Profile(name, matrix_profile(name, _SRGB_PRIMARIES, _srgb_curve()), "srgb")
+        return Profile(name, matrix_profile(name, SRGB_PRIMARIES, _srgb_curve()), "srgb")
     if choice == "adobe-rgb":
         name = "Compatible with Adobe RGB (1998)"
         curve = struct.pack(">IH", 1, round(_ADOBE_GAMMA * 256))
@@ -137,7 +137,7 @@ def _from_file(path: Path, intent: Intent) -> Profile:
 
 def _to_adobe_rgb(band: Tensor) -> Tensor:
     linear = torch.where(band <= 0.04045, band / 12.92, ((band + 0.055) / 1.055) ** 2.4)
-    matrix = np.linalg.inv(_to_xyz(_ADOBE_PRIMARIES)) @ _to_xyz(_SRGB_PRIMARIES)
+    matrix = np.linalg.inv(_to_xyz(_ADOBE_PRIMARIES)) @ _to_xyz(SRGB_PRIMARIES)
     mixed = torch.einsum("ij,jhw->ihw", torch.from_numpy(matrix).to(band), linear)
     return mixed.clamp_(0, 1).pow_(1 / _ADOBE_GAMMA)
 
@@ -205,7 +205,7 @@ def matrix_profile(
     primaries: tuple[tuple[float, float], ...],
     curve: bytes,
     *,
-    white: tuple[float, float] = _D65,
+    white: tuple[float, float] = D65,
 ) -> bytes:
     """Write an ICC version 2.4 display profile (ICC.1:2001-04).
 
@@ -253,8 +253,17 @@ def _point(xyz: Matrix) -> bytes:
 
 def _srgb_curve() -> bytes:
     levels = np.linspace(0, 1, _NUM_CURVE_POINTS)
-    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-    points = np.rint(linear * 65535).astype(int).tolist()
+    return sampled_curve(srgb_light(levels))
+
+
+def srgb_light(levels: Matrix) -> Matrix:
+    """SRGB's signal to light, both in [0, 1] (IEC 61966-2-1)."""
+    return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+
+
+def sampled_curve(light: Matrix) -> bytes:
+    """The body of a ``curv`` tag: light in [0, 1] at evenly spaced signals."""
+    points = np.rint(light * 65535).astype(int).tolist()
     return struct.pack(f">I{len(points)}H", len(points), *points)
 
 
@@ -262,9 +271,7 @@ def _xyz(x: float, y: float) -> Matrix:
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
-def _to_xyz(
-    primaries: tuple[tuple[float, float], ...], white: tuple[float, float] = _D65
-) -> Matrix:
+def _to_xyz(primaries: tuple[tuple[float, float], ...], white: tuple[float, float] = D65) -> Matrix:
     """Linear RGB to XYZ: columns are the primaries, scaled so that white is white."""
     columns = np.stack([_xyz(x, y) for x, y in primaries], axis=1)
     return columns * np.linalg.solve(columns, _xyz(*white))
