@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from hires.config import Config
+from hires.config.run import Config
 from hires.version import __version__
 
 if TYPE_CHECKING:
-    from hires.attribution import read_authorship
-    from hires.authorship import Authorship
-    from hires.delivery import Delivery
-    from hires.engine import Progress, StylizeError, iter_stylize, stylize
-    from hires.images import Picture, load_image, picture_size, read_picture, save_image
-    from hires.paper import Layout, Print
+    from hires.image.decode.attribution import read_authorship
+    from hires.image.metadata.authorship import Authorship
+    from hires.config.output import Delivery
+    from hires.engine.run import Progress, StylizeError, iter_stylize, stylize
+    from hires.image.encode.save import Picture, load_image, picture_size, read_picture, save_image
+    from hires.config.paper import Layout, Print
 
 __all__ = [
     "Authorship",

@@ -17,23 +17,23 @@ import time
 from collections import deque
 from pathlib import Path
 
-from hires.openmp import bound_waiting
+from hires.utils.openmp import bound_waiting
 
 if __name__ == "__main__":
     bound_waiting()  # Before torch is loaded.
 
 import torch
 
-from hires.apply import Press
-from hires.config import Config
-from hires.engine import iter_stylize
-from hires.exits import guarded
-from hires.feedforward import load_model
-from hires.forward_config import ApplyConfig
-from hires.images import load_image, resize, save_image
-from hires.ladder import scale_to
-from hires.memory import manage_heap, peak_resident_bytes
-from hires.precision import resolve_device, resolve_precision
+from hires.feedforward.apply import Press
+from hires.config.run import Config
+from hires.engine.run import iter_stylize
+from hires.cli.exits import guarded
+from hires.feedforward.model import load_model
+from hires.config.feedforward import ApplyConfig
+from hires.image.encode.save import load_image, resize, save_image
+from hires.engine.ladder import scale_to
+from hires.utils.memory import manage_heap, peak_resident_bytes
+from hires.kernels.precision import resolve_device, resolve_precision
 from hires.version import __version__
 
 

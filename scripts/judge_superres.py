@@ -15,7 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hires.openmp import bound_waiting
+from hires.utils.openmp import bound_waiting
 
 if __name__ == "__main__":
     bound_waiting()  # Before torch is loaded.
@@ -24,14 +24,14 @@ import torch
 from kornia.metrics import psnr, ssim
 from torch import Tensor
 
-from hires.apply import Press
-from hires.exits import guarded
-from hires.feedforward import load_model
-from hires.folders import search
-from hires.forward_config import ApplyConfig
-from hires.forward_training import reduced
-from hires.images import ImageError, load_image, save_image
-from hires.transformer import enlarged
+from hires.feedforward.apply import Press
+from hires.cli.exits import guarded
+from hires.feedforward.model import load_model
+from hires.image.folders import search
+from hires.config.feedforward import ApplyConfig
+from hires.feedforward.training import reduced
+from hires.image.encode.save import ImageError, load_image, save_image
+from hires.feedforward.network import enlarged
 
 _LUMA = (0.299, 0.587, 0.114)
 # Window of SSIM (Wang et al. 2004) and side of the crops that are shown.

@@ -16,8 +16,8 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from hires.images import ImageError, load_image
-from hires.tiling import tile_spans
+from hires.image.encode.save import ImageError, load_image
+from hires.tiling.geometry import tile_spans
 
 Floats = NDArray[np.float64]
 

@@ -23,16 +23,16 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tyro.conf import arg
 
-from hires.arguments import Job
-from hires.config import ConfigError, format_bytes
-from hires.display import clock_time, open_display
-from hires.easel import Easel
-from hires.engine import Progress
-from hires.exits import EXIT_INTERRUPTED, guarded, tell
-from hires.images import ImageError, check_output, resize, save_image
-from hires.memory import manage_heap, peak_resident_bytes
-from hires.parsing import parse
-from hires.precision import resolve_device
+from hires.cli.arguments import Job
+from hires.config.run import ConfigError, format_bytes
+from hires.cli.display import clock_time, open_display
+from hires.runs.painting import Easel
+from hires.engine.run import Progress
+from hires.cli.exits import EXIT_INTERRUPTED, guarded, tell
+from hires.image.encode.save import ImageError, check_output, resize, save_image
+from hires.utils.memory import manage_heap, peak_resident_bytes
+from hires.cli.parsing import parse
+from hires.kernels.precision import resolve_device
 
 PROG = "resolution_ladder"
 PANEL = 360  # width of a panel on the contact sheet, in pixels

@@ -13,16 +13,16 @@ from forward_models import ENLARGE, STYLE, plain, random_model, write_random_mod
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hires import streaming
-from hires.apply import Press
-from hires.config import Config, ConfigError
-from hires.finish import Finish
-from hires.forward_config import ApplyConfig
-from hires.grain import grain_over, with_grain
-from hires.precision import Precision
-from hires.streaming import PICTURE, Course, plan_walks
-from hires.tiling import Region, Span
-from hires.transformer import Design, ModelError
+from hires.feedforward import streaming
+from hires.feedforward.apply import Press
+from hires.config.run import Config, ConfigError
+from hires.feedforward.finish import Finish
+from hires.config.feedforward import ApplyConfig
+from hires.feedforward.grain import grain_over, with_grain
+from hires.kernels.precision import Precision
+from hires.feedforward.streaming import PICTURE, Course, plan_walks
+from hires.tiling.geometry import Region, Span
+from hires.feedforward.network import Design, ModelError
 
 FP64, FP32 = Precision(torch.float64), Precision(torch.float32)
 
@@ -200,6 +200,6 @@ def test_the_time_of_an_enlargement_goes_by_its_work(
     enlarge = Finish(model, Config(size=3200, device="cpu"), (480, 640))
     assert enlarge.painted == (600, 800)
     times = iter([10.0, 12.0])
-    monkeypatch.setattr("hires.finish.time.perf_counter", lambda: next(times))
+    monkeypatch.setattr("hires.feedforward.finish.time.perf_counter", lambda: next(times))
     # 192x256 pixels of 600x800 are tried, as one tile; the whole is several.
     assert enlarge.measure_seconds() == pytest.approx(2 * (600 / 192) ** 2 * 1.005, rel=1e-3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hires.arena import Arena
+from hires.kernels.activation_buffer import Arena
 
 CPU = torch.device("cpu")
 

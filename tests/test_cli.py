@@ -21,15 +21,20 @@ import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights, refusal
 from rich.console import Console
 
-from hires import cli, closeup, display, engine, forecast, probe
-from hires.checkpoints import write_checkpoint
-from hires.commands import plan as plan_command
-from hires.config import Config
-from hires.engine import StylizeError
-from hires.images import read_picture, save_image
-from hires.ladder import Rung, plan
-from hires.parsing import one_line
-from hires.studio import open_studio
+from hires.cli import main as cli
+from hires.engine import preview as closeup
+from hires.cli import display
+from hires.engine import run as engine
+from hires.engine import estimate as forecast
+from hires.engine import rates as probe
+from hires.features.checkpoints import write_checkpoint
+from hires.cli.commands import plan as plan_command
+from hires.config.run import Config
+from hires.engine.run import StylizeError
+from hires.image.encode.save import read_picture, save_image
+from hires.engine.ladder import Rung, plan
+from hires.cli.parsing import one_line
+from hires.engine.setup import open_studio
 from hires.version import __version__
 
 TINY = ("--size", "96", "--iterations", "2", "--precision", "fp32")
@@ -230,7 +235,7 @@ class TestBadInput:
     def test_an_error_that_only_a_bug_can_cause_is_not_hidden(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hires.easel.read_picture", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("hires.runs.painting.read_picture", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             cli.main(typed())
 
@@ -247,7 +252,7 @@ def cut_short(error: BaseException, monkeypatch: pytest.MonkeyPatch, num_steps: 
         yield from itertools.islice(real(*arguments, **options), num_steps)
         raise error
 
-    monkeypatch.setattr("hires.easel.iter_stylize", run)
+    monkeypatch.setattr("hires.runs.painting.iter_stylize", run)
 
 
 class TestBreakdown:
@@ -519,7 +524,7 @@ class TestPreview:
                 pixels.append(progress.rung.num_pixels)
                 fractions.append(progress.fraction)
 
-        monkeypatch.setattr("hires.commands.stylize.open_display", lambda **_: Watching())
+        monkeypatch.setattr("hires.cli.commands.stylize.open_display", lambda **_: Watching())
         assert cli.main(self.words()) == 0
         # The last rung, 256x192, is not painted now.
         assert pixels == [85 * 64] * 2 + [148 * 111] * 2
@@ -609,7 +614,7 @@ class TestDisplay:
 def test_doctor_json_is_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hires import doctor
+    from hires.engine import self_check as doctor
 
     monkeypatch.setattr(doctor, "examine", lambda: {"passed": True})
     assert cli.main(["doctor", "--json"]) == 0

@@ -10,12 +10,12 @@ import torch
 from conftest import COMPACT_SHAPE, random_weights
 from torch import Tensor
 
-from hires import closeup
-from hires.checkpoints import write_checkpoint
-from hires.closeup import SHOWN, busiest, paint_close_up, preview_rung
-from hires.config import Config
-from hires.images import Picture, resize
-from hires.ladder import plan
+from hires.engine import preview as closeup
+from hires.features.checkpoints import write_checkpoint
+from hires.engine.preview import SHOWN, busiest, paint_close_up, preview_rung
+from hires.config.run import Config
+from hires.image.encode.save import Picture, resize
+from hires.engine.ladder import plan
 
 
 @pytest.fixture

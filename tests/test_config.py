@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hires.config import Config, ConfigError, format_bytes, parse_bytes, parse_layer
+from hires.config.run import Config, ConfigError, format_bytes, parse_bytes, parse_layer
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"size": 0}, r"--size is 0: give a whole number of at least 32"),
@@ -145,5 +145,5 @@ def test_defaults_that_depend_on_the_optimizer() -> None:
 
 
 def test_config_needs_no_torch() -> None:
-    command = "import sys, hires, hires.ladder; hires.Config(); assert 'torch' not in sys.modules"
+    command = "import sys, hires, hires.engine.ladder; hires.Config(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", command], check=True)

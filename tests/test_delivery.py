@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from hires import encoding
-from hires.config import ConfigError
-from hires.delivery import Delivery
-from hires.headers import read_header
-from hires.images import (
+from hires.image.encode import encoder as encoding
+from hires.config.run import ConfigError
+from hires.config.output import Delivery
+from hires.image.decode.headers import read_header
+from hires.image.encode.save import (
     ImageError,
     SaveError,
     check_output,
@@ -32,10 +32,10 @@ from hires.images import (
     read_picture,
     save_image,
 )
-from hires.paper import Print, Window
-from hires.profiles import output_profile
-from hires.raster import dithered
-from hires.reading import _as_stored
+from hires.config.paper import Print, Window
+from hires.image.colour.profiles import output_profile
+from hires.image.encode.raster import dithered
+from hires.image.decode.read import _as_stored
 
 LAB, MASTER = Delivery(deliver="lab"), Delivery(deliver="master")
 PAGE = Print(paper="A6", dpi=40, bleed="3mm")
@@ -250,7 +250,7 @@ def test_labs_take_no_alpha(tmp_path: Path, ending: str) -> None:
 
 
 def test_large_files_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hires.images._LARGE_FILE", 1000)
+    monkeypatch.setattr("hires.image.encode.save._LARGE_FILE", 1000)
     with pytest.warns(UserWarning, match="labs take"):
         save_image(noise(64, 64), tmp_path / "out.tif", delivery=LAB)
     save_image(noise(64, 64), tmp_path / "out.tif", delivery=MASTER)  # no warning: that one stays

@@ -11,10 +11,10 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from hires import doctor
-from hires.features import Network
-from hires.precision import Precision
-from hires.seams import TileSeams
+from hires.engine import self_check as doctor
+from hires.features.network import Network
+from hires.kernels.precision import Precision
+from hires.tiling.seams import TileSeams
 
 
 @pytest.fixture(scope="module")

@@ -17,21 +17,22 @@ from conftest import COMPACT_SHAPE, REFLECT_SHAPE, random_image, random_weights
 from torch import Tensor
 
 import hires
-from hires import engine, ladder
-from hires.checkpoints import write_checkpoint
-from hires.config import Config, ConfigError
-from hires.engine import (
+from hires.engine import run as engine
+from hires.engine import ladder
+from hires.features.checkpoints import write_checkpoint
+from hires.config.run import Config, ConfigError
+from hires.engine.run import (
     Progress,
     StylizeError,
     first_canvas,
     iter_stylize,
     stylize,
 )
-from hires.features import FeaturesError, Network
-from hires.images import ImageError, fill, load_image, resize, save_image
-from hires.objective import Evaluation, Objective
-from hires.originals import original, originals
-from hires.studio import Measuring, open_studio
+from hires.features.network import FeaturesError, Network
+from hires.image.encode.save import ImageError, fill, load_image, resize, save_image
+from hires.engine.objective import Evaluation, Objective
+from hires.image.originals import original, originals
+from hires.engine.setup import Measuring, open_studio
 
 CONTENT = random_image(60, 80, seed=1).float()
 STYLE = random_image(72, 64, seed=2).float()

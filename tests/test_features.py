@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from conftest import COMPACT_SHAPE, REFLECT_SHAPE, VGG_SHAPE, random_image, random_weights
 from torch import Tensor
 
-from hires.features import (
+from hires.features.network import (
     VGG16,
     VGG19,
     Architecture,
@@ -23,8 +23,8 @@ from hires.features import (
     Network,
     random_network,
 )
-from hires.seams import Seams
-from hires.tiling import joined, tile_spans
+from hires.tiling.seams import Seams
+from hires.tiling.geometry import joined, tile_spans
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_fewer_multiplications_change_nothing(
         return network, [*found, slope]
 
     _, wanted = features_and_slope()
-    monkeypatch.setattr("hires.features.winograd_pays", lambda *_: True)
+    monkeypatch.setattr("hires.features.network.winograd_pays", lambda *_: True)
     network, found = features_and_slope()
     assert network._mapped == {key for key, _, _ in shape.convolutions()}
     for one, other in zip(found, wanted, strict=True):

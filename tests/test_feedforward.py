@@ -11,15 +11,15 @@ import torch
 from forward_models import ENLARGE, STYLE, random_tensors, write_random_model
 from safetensors.torch import load_file, save_file
 
-from hires.checkpoints import digest, read_tensors
-from hires.feedforward import (
+from hires.features.checkpoints import digest, read_tensors
+from hires.feedforward.model import (
     built_in_models,
     check_model_output,
     load_model,
     read_model,
     write_model,
 )
-from hires.transformer import Design, ModelError
+from hires.feedforward.network import Design, ModelError
 
 
 def rewritten(path: Path, **changes: str) -> Path:

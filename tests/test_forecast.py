@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from conftest import COMPACT_SHAPE, random_weights
 
-from hires import probe
-from hires.checkpoints import write_checkpoint
-from hires.config import Config
-from hires.forecast import bytes_per_pixel, forecast, largest_size
-from hires.ladder import Rung, plan
-from hires.probe import Rates, measure_rates
-from hires.studio import Studio, open_studio
-from hires.walk import TileMemoryError
+from hires.engine import rates as probe
+from hires.features.checkpoints import write_checkpoint
+from hires.config.run import Config
+from hires.engine.estimate import bytes_per_pixel, forecast, largest_size
+from hires.engine.ladder import Rung, plan
+from hires.engine.rates import Rates, measure_rates
+from hires.engine.setup import Studio, open_studio
+from hires.tiling.planning import TileMemoryError
 
 CONTENT = (480, 640)
 RATES = Rates(

@@ -11,16 +11,16 @@ import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
-from hires import forward_training
-from hires.checkpoints import write_checkpoint
-from hires.config import ConfigError
-from hires.feedforward import read_model
-from hires.forward_config import TrainConfig
-from hires.forward_training import TrainingError, open_trainer, reduced, schedule
-from hires.images import ImageError, save_image
-from hires.photographs import Photographs
-from hires.transformer import Design
-from hires.workshop import Workshop
+from hires.feedforward import training as forward_training
+from hires.features.checkpoints import write_checkpoint
+from hires.config.run import ConfigError
+from hires.feedforward.model import read_model
+from hires.config.feedforward import TrainConfig
+from hires.feedforward.training import TrainingError, open_trainer, reduced, schedule
+from hires.image.encode.save import ImageError, save_image
+from hires.feedforward.photographs import Photographs
+from hires.feedforward.network import Design
+from hires.feedforward.training_job import Workshop
 
 SMALL = Design(widths=(4, 6, 8), num_blocks=1, kernel=3)
 

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
-from hires import encoding, raster
-from hires.images import (
+from hires.image.encode import encoder as encoding
+from hires.image.encode import raster
+from hires.image.encode.save import (
     ImageError,
     SaveError,
     check_output,

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires import kernels
-from hires.convolution import Convolution, border_kernels, quad_kernel
-from hires.kernels import conv_relu, max_pool, moment_sums, row_sums, squared_error
+from hires.kernels import operations as kernels
+from hires.kernels.convolution import Convolution, border_kernels, quad_kernel
+from hires.kernels.operations import conv_relu, max_pool, moment_sums, row_sums, squared_error
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hires.features import Network
-from hires.losses import (
+from hires.features.network import Network
+from hires.losses.moments import (
     CENTRED_LOSSES,
     STYLE_LOSSES,
     Moments,
@@ -21,11 +21,11 @@ from hires.losses import (
     measure,
     total_variation,
 )
-from hires.objective import Objective, Weights
-from hires.precision import Precision
-from hires.targets import measure_content, measure_style
-from hires.tiling import bands
-from hires.walk import plan_tiles
+from hires.engine.objective import Objective, Weights
+from hires.kernels.precision import Precision
+from hires.engine.targets import measure_content, measure_style
+from hires.tiling.geometry import bands
+from hires.tiling.planning import plan_tiles
 
 CPU = torch.device("cpu")
 

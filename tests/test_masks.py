@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from conftest import COMPACT_SHAPE, random_image, random_weights
 from torch import Tensor
 
-from hires.config import ConfigError
-from hires.features import Network
-from hires.kernels import squared_error
-from hires.losses import STYLE_LOSSES, Moments, measure
-from hires.masks import LayerMasks
-from hires.objective import Objective, Weights
-from hires.precision import Precision
-from hires.targets import measure_content, measure_style
-from hires.walk import plan_tiles
+from hires.config.run import ConfigError
+from hires.features.network import Network
+from hires.kernels.operations import squared_error
+from hires.losses.moments import STYLE_LOSSES, Moments, measure
+from hires.losses.masks import LayerMasks
+from hires.engine.objective import Objective, Weights
+from hires.kernels.precision import Precision
+from hires.engine.targets import measure_content, measure_style
+from hires.tiling.planning import plan_tiles
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 CONTENT_LAYER = "relu3_1"

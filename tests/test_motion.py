@@ -8,11 +8,11 @@ import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
-from hires.checkpoints import write_checkpoint
-from hires.config import Config
-from hires.engine import StylizeError, iter_stylize, stylize
-from hires.motion import StalledError, blamed, require_motion, sampled
-from hires.optim import NonFiniteError, require_finite
+from hires.features.checkpoints import write_checkpoint
+from hires.config.run import Config
+from hires.engine.run import StylizeError, iter_stylize, stylize
+from hires.optim.stall import StalledError, blamed, require_motion, sampled
+from hires.optim.first_order import NonFiniteError, require_finite
 
 CONTENT = random_image(60, 80, seed=1).float()
 STYLE = random_image(72, 64, seed=2).float()

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires.optim import LBFGS, Adam, CanvasOptimizer, NonFiniteError, canvas_optimizer
+from hires.optim.first_order import LBFGS, Adam, CanvasOptimizer, NonFiniteError, canvas_optimizer
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -82,8 +82,8 @@ def test_adam_is_pytorchs_fused_one_to_the_bit(beta2: float) -> None:
 
 def test_no_compiler_is_imported_for_a_step() -> None:
     script = (
-        "import sys, torch, hires.engine\n"
-        "from hires.optim import Adam\n"
+        "import sys, torch, hires.engine.run\n"
+        "from hires.optim.first_order import Adam\n"
         "adam = Adam(torch.ones(1, 3, 4, 4), learning_rate=0.1, averaging=0.9)\n"
         "adam.step(lambda canvas: (canvas.sum(), torch.ones_like(canvas)))\n"
         "print('torch._dynamo' in sys.modules)"

@@ -14,25 +14,25 @@ import torch
 from conftest import COMPACT_SHAPE, VGG_SHAPE, random_image, random_weights
 from torch import Tensor
 
-from hires import ladder
-from hires.arguments import Stylize
-from hires.checkpoints import load_features, write_checkpoint
-from hires.config import Config, ConfigError
-from hires.engine import Progress, iter_stylize
-from hires.features import VGG19, FeaturesError, full_range
-from hires.fitting import fit, stand_in
-from hires.forecast import state_bytes
-from hires.ladder import plan
-from hires.objective import Objective
-from hires.optim import LBFGS, Adam
-from hires.optimizers import optimizer_of
-from hires.precision import Precision
-from hires.presets import PRESETS
-from hires.quasinewton import ScaledOptimizer, WolfeLBFGS
-from hires.settings import job_of, settings_of
-from hires.studio import open_studio, weights_of
-from hires.targets import measure_content, measure_style
-from hires.walk import plan_tiles
+from hires.engine import ladder
+from hires.cli.arguments import Stylize
+from hires.features.checkpoints import load_features, write_checkpoint
+from hires.config.run import Config, ConfigError
+from hires.engine.run import Progress, iter_stylize
+from hires.features.network import VGG19, FeaturesError, full_range
+from hires.engine.resolve import fit, stand_in
+from hires.engine.estimate import state_bytes
+from hires.engine.ladder import plan
+from hires.engine.objective import Objective
+from hires.optim.first_order import LBFGS, Adam
+from hires.optim.choice import optimizer_of
+from hires.kernels.precision import Precision
+from hires.config.presets import PRESETS
+from hires.optim.wolfe import ScaledOptimizer, WolfeLBFGS
+from hires.runs.settings import job_of, settings_of
+from hires.engine.setup import open_studio, weights_of
+from hires.engine.targets import measure_content, measure_style
+from hires.tiling.planning import plan_tiles
 
 CPU = torch.device("cpu")
 DOCUMENTS: dict[str, Callable[..., Tensor]] = {

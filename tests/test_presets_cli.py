@@ -10,14 +10,14 @@ import pikepdf
 import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
-from hires import cli
-from hires.arguments import COMMANDS, Stylize
-from hires.checkpoints import write_checkpoint
-from hires.config import Config, ConfigError
-from hires.images import read_picture, save_image
-from hires.parsing import UsageError, parse
-from hires.presets import PRESETS
-from hires.settings import settings_of
+from hires.cli import main as cli
+from hires.cli.arguments import COMMANDS, Stylize
+from hires.features.checkpoints import write_checkpoint
+from hires.config.run import Config, ConfigError
+from hires.image.encode.save import read_picture, save_image
+from hires.cli.parsing import UsageError, parse
+from hires.config.presets import PRESETS
+from hires.runs.settings import settings_of
 
 
 @pytest.fixture(autouse=True)

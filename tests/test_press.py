@@ -19,16 +19,16 @@ from PIL import Image, ImageCms
 from press import press_profile, problems_of_pdfx4
 from torch import Tensor
 
-from hires import cli
-from hires.arguments import Plan
-from hires.commands.plan import _saving_seconds
-from hires.config import Config, ConfigError
-from hires.delivery import Delivery
-from hires.easel import Easel
-from hires.headers import read_header
-from hires.images import ImageError, check_output, load_image, save_image
-from hires.paper import Print
-from hires.profiles import output_profile
+from hires.cli import main as cli
+from hires.cli.arguments import Plan
+from hires.cli.commands.plan import _saving_seconds
+from hires.config.run import Config, ConfigError
+from hires.config.output import Delivery
+from hires.runs.painting import Easel
+from hires.image.decode.headers import read_header
+from hires.image.encode.save import ImageError, check_output, load_image, save_image
+from hires.config.paper import Print
+from hires.image.colour.profiles import output_profile
 
 PAGE = Print(paper="A6", dpi=40, bleed="3mm").layout((300, 200))
 INTENTS = {"perceptual": 0, "relative": 1, "saturation": 2, "absolute": 3}

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import hires
-from hires import cli
-from hires.arguments import Stylize
-from hires.checkpoints import write_checkpoint
-from hires.config import Config, ConfigError
-from hires.delivery import Delivery
-from hires.headers import read_header
-from hires.images import read_picture, save_image
-from hires.paper import Print
-from hires.provenance import (
+from hires.cli import main as cli
+from hires.cli.arguments import Stylize
+from hires.features.checkpoints import write_checkpoint
+from hires.config.run import Config, ConfigError
+from hires.config.output import Delivery
+from hires.image.decode.headers import read_header
+from hires.image.encode.save import read_picture, save_image
+from hires.config.paper import Print
+from hires.image.metadata.provenance import (
     Input,
     Provenance,
     ProvenanceError,
@@ -34,7 +34,7 @@ from hires.provenance import (
     hashed,
     to_xmp,
 )
-from hires.settings import job_of, settings_of
+from hires.runs.settings import job_of, settings_of
 
 MADE = Provenance(
     seed=3, settings={"config": {"size": 64}}, inputs=(Input("content", "a.png", "0" * 64),)
@@ -282,7 +282,7 @@ def test_another_version_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cli.main(typed("--size", "80")) == 0
-    monkeypatch.setattr("hires.repeat.__version__", "99")
+    monkeypatch.setattr("hires.runs.rerun.__version__", "99")
     assert cli.main(["stylize", "--from", "out.tif", "-o", "new.tif", "--quiet"]) == 0
     assert "painted by hires" in capsys.readouterr().err
 

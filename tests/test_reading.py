@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from hires.formats import ImageError
-from hires.images import picture_size, read_picture
+from hires.image.formats.kinds import ImageError
+from hires.image.encode.save import picture_size, read_picture
 
 Array = NDArray[Any]
 

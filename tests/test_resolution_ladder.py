@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
-from hires import engine
-from hires.checkpoints import write_checkpoint
-from hires.images import load_image, save_image
+from hires.engine import run as engine
+from hires.features.checkpoints import write_checkpoint
+from hires.image.encode.save import load_image, save_image
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -69,7 +69,7 @@ def test_interrupted_keeps_what_is_painted(
         yield from itertools.islice(real(*arguments, **options), 3)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hires.easel.iter_stylize", cut)
+    monkeypatch.setattr("hires.runs.painting.iter_stylize", cut)
     assert script.main([*words, "--sizes", "64", "80", "--quiet"]) == 130
     assert "1 of 2 sizes are saved in ladder" in capsys.readouterr().err
     assert sorted(os.listdir("ladder")) == ["00064.png", "ladder.csv"]

@@ -23,16 +23,18 @@ import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
 from torch import Tensor
 
-from hires import cli, display, recorder
-from hires.checkpoints import write_checkpoint
-from hires.display import Silence
-from hires.images import save_image
-from hires.locks import Lock
-from hires.machine import fingerprint
-from hires.objective import Objective
-from hires.recorder import Pace
-from hires.rundir import LAYOUT, read_record
-from hires.trace import Step, Trace
+from hires.cli import main as cli
+from hires.cli import display
+from hires.runs import recorder
+from hires.features.checkpoints import write_checkpoint
+from hires.cli.display import Silence
+from hires.image.encode.save import save_image
+from hires.utils.locks import Lock
+from hires.runs.fingerprint import fingerprint
+from hires.engine.objective import Objective
+from hires.runs.recorder import Pace
+from hires.runs.directory import LAYOUT, read_record
+from hires.runs.trace import Step, Trace
 
 ROOT = Path(__file__).parents[1]
 Acts = Mapping[int, Callable[[], object]]
@@ -82,7 +84,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with chdir(folder), pytest.MonkeyPatch.context() as patch:
         assert cli.main([*WORDS, "-o", "whole.png", "--bit-depth", "16"]) == 0
         display = Watching({4: kill})
-        patch.setattr("hires.commands.stylize.open_display", lambda **_: display)
+        patch.setattr("hires.cli.commands.stylize.open_display", lambda **_: display)
         with pytest.raises(Killed):
             paint("--checkpoint-every", "0")
         Path("out.run").rename("half.run")
@@ -115,7 +117,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Acts], None]:
     """Lets things happen after steps of the runs that follow."""
 
     def arrange(acts: Acts) -> None:
-        monkeypatch.setattr("hires.commands.stylize.open_display", lambda **_: Watching(acts))
+        monkeypatch.setattr("hires.cli.commands.stylize.open_display", lambda **_: Watching(acts))
 
     return arrange
 
@@ -354,7 +356,7 @@ class TestResume:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(
-            "hires.rundir.fingerprint", lambda config: {**fingerprint(config), "torch": "9.9"}
+            "hires.runs.directory.fingerprint", lambda config: {**fingerprint(config), "torch": "9.9"}
         )
         line = refusal(["resume", "out.run"], capsys)
         assert re.search(r"another machine \(torch .*, here 9\.9\).* --anyway", line)

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from hires.arguments import Stylize
-from hires.config import Config, ConfigError
-from hires.settings import job_of, settings_of
+from hires.cli.arguments import Stylize
+from hires.config.run import Config, ConfigError
+from hires.runs.settings import job_of, settings_of
 
 JOB = Stylize(
     content="a.jpg",

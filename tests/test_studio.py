@@ -10,9 +10,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hires import ladder, studio
-from hires.config import Config, ConfigError
-from hires.ladder import Size
+from hires.engine import ladder
+from hires.engine import setup as studio
+from hires.config.run import Config, ConfigError
+from hires.engine.ladder import Size
 
 LEAST = 16  # of the built-in network
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from conftest import random_image
 
-from hires import cli
-from hires.images import load_image, resize, save_image
-from hires.tones import about_tones, tones
+from hires.cli import main as cli
+from hires.image.encode.save import load_image, resize, save_image
+from hires.image.tones import about_tones, tones
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hires.checkpoints import read_checkpoint
-from hires.crops import Crops
-from hires.features import Architecture, Network
-from hires.images import ImageError, save_image
-from hires.shampoo import Soap
-from hires.teaching import (
+from hires.features.checkpoints import read_checkpoint
+from hires.distill.crops import Crops
+from hires.features.network import Architecture, Network
+from hires.image.encode.save import ImageError, save_image
+from hires.distill.shampoo import Soap
+from hires.distill.teaching import (
     TAPS,
     Student,
     Teacher,
@@ -27,7 +27,7 @@ from hires.teaching import (
     make_teacher,
     whitening,
 )
-from hires.training import Recipe, Trainer, distill
+from hires.distill.training import Recipe, Trainer, distill
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 SHAPE = Architecture(

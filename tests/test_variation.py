@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hires.losses import total_variation
-from hires.tiling import bands
-from hires.variation import VARIATIONS
+from hires.losses.moments import total_variation
+from hires.tiling.geometry import bands
+from hires.losses.variation import VARIATIONS
 
 EDGES = (1, 1, 1, 1)
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires import winograd
-from hires.winograd import winograd_conv, winograd_kernel, winograd_pays
+from hires.kernels import winograd
+from hires.kernels.winograd import winograd_conv, winograd_kernel, winograd_pays
 
 CPU = torch.device("cpu")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hires.bench.worker import Exercise, serve
-from hires.memory import manage_heap
-from hires.openmp import bound_waiting
+from hires.utils.memory import manage_heap
+from hires.utils.openmp import bound_waiting
 
 
 def build(fields: dict[str, Any]) -> Exercise:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hires.config import Config, ConfigError, parse_bytes
+from hires.config.run import Config, ConfigError, parse_bytes
 
 Kind = Literal["step", "ladder"]
 VGG19_SHAPE = "vgg19-shape"

@@ -17,18 +17,18 @@ from torch import Tensor
 from hires.bench.cases import VGG19_SHAPE, Case
 from hires.bench.stopwatch import Gauge, Stopwatch
 from hires.bench.work import content_bytes, largest_megapixels, predicted_bytes, work_of
-from hires.checkpoints import write_checkpoint
-from hires.config import Config, parse_bytes
-from hires.engine import Progress, iter_stylize
-from hires.features import VGG19, Architecture
-from hires.ladder import Rung
-from hires.memory import keep_freed_memory, return_freed_memory
-from hires.objective import Evaluation, Objective
-from hires.optim import canvas_optimizer
-from hires.precision import resolve_device, synchronize
-from hires.studio import Studio, open_studio
-from hires.targets import measure_content, measure_style
-from hires.walk import TilePlan
+from hires.features.checkpoints import write_checkpoint
+from hires.config.run import Config, parse_bytes
+from hires.engine.run import Progress, iter_stylize
+from hires.features.network import VGG19, Architecture
+from hires.engine.ladder import Rung
+from hires.utils.memory import keep_freed_memory, return_freed_memory
+from hires.engine.objective import Evaluation, Objective
+from hires.optim.first_order import canvas_optimizer
+from hires.kernels.precision import resolve_device, synchronize
+from hires.engine.setup import Studio, open_studio
+from hires.engine.targets import measure_content, measure_style
+from hires.tiling.planning import TilePlan
 
 # VGG-19 as style transfer uses it: nothing beyond relu5_1.
 VGG19_TO_RELU5_1 = replace(VGG19, blocks=(*VGG19.blocks[:-1], (512,)))

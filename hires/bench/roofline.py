@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from hires.bench.stopwatch import Gauge
-from hires.precision import resolve_device, resolve_precision, synchronize
+from hires.kernels.precision import resolve_device, resolve_precision, synchronize
 
 # Large enough to leave every cache, small enough to take well under a second.
 _SIDE = {"cpu": 2048, "cuda": 8192, "mps": 4096}

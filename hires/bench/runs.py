@@ -10,7 +10,7 @@ from hires.bench import report as reports
 from hires.bench.cases import Case
 from hires.bench.report import Report, Result
 from hires.bench.worker import HIRES, Worker, WorkerError
-from hires.precision import resolve_device
+from hires.kernels.precision import resolve_device
 
 
 def measure_roofline(device: str, precisions: Sequence[str]) -> dict[str, Any]:

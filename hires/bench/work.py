@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from hires.features import Network
-from hires.tiling import Region, Span, Tile, round_up
-from hires.walk import (
+from hires.features.network import Network
+from hires.tiling.geometry import Region, Span, Tile, round_up
+from hires.tiling.planning import (
     MIN_TILE,
     TilePlan,
     canvas_window,

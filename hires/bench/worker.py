@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol, Self
 
-from hires.memory import is_out_of_memory, speaks_of_memory
+from hires.utils.memory import is_out_of_memory, speaks_of_memory
 
 HIRES = (sys.executable, "-m", "hires.bench")
 OUT_OF_MEMORY = "out of memory"

@@ -1,0 +1,271 @@
+"""What can be typed: the commands as dataclasses.
+
+Options come from the fields of `hires.config.run.Config`, so that each exists once. No torch here: help
+and mistakes must not wait for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
+
+from hires.config.run import Config, ConfigError
+from hires.config.output import Delivery
+from hires.cli.forward_arguments import Apply, Export, Train
+from hires.config.paper import Print
+from hires.cli.parsing import AUTO, starting_config
+from hires.config.presets import PRESETS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What is painted, from what, and for what."""
+
+    content: Positional[str]
+    """The photograph: its scene is kept."""
+
+    styles: Annotated[
+        Positional[tuple[str, ...]],
+        arg(metavar="STYLE [STYLE ...]", help_behavior_hint="(required)"),
+    ]
+    """One or more paintings: their strokes and colours are taken."""
+
+    output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
+    """Where a picture would be saved."""
+
+    bit_depth: Literal[8, 16] = 8
+    """Bits per channel of the saved picture; 16 for PNG and TIFF only."""
+
+    finish: Annotated[str | None, arg(metavar="MODEL")] = None
+    """A super-resolution model for the last rung: paint at a fraction of --size, then enlarge."""
+
+    quiet: bool = False
+    """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
+
+    config: OmitArgPrefixes[Config] = field(default_factory=starting_config)
+    """How to paint."""
+
+    print: OmitArgPrefixes[Print] = field(default_factory=Print)
+    """What to paint for."""
+
+    delivery: OmitArgPrefixes[Delivery] = field(default_factory=Delivery)
+    """How to hand it over."""
+
+    def __post_init__(self) -> None:
+        """Refuse a run without a style, and options that contradict each other."""
+        if not self.styles:
+            raise ConfigError("missing STYLE: give at least one style picture after CONTENT")
+        self.delivery.depth(self.bit_depth)
+        for option in ("size", "sizes", "cpu_size"):
+            given = not self.config.is_default(option)
+            if given and self.print.paper is not None:
+                raise ConfigError(
+                    f"--print {self.print.paper} and --dpi say how large the painting is:"
+                    f" leave --{option.replace('_', '-')} out"
+                )
+
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """Role and path of every file that the run reads."""
+        optional = (
+            ("init", self.config.init),
+            ("features", self.config.features),
+            ("finish", self.finish or ""),
+            ("profile", self.delivery.icc),
+        )
+        return (
+            ("content", self.content),
+            *(("style", style) for style in self.styles),
+            *((role, path) for role, path in optional if Path(path).is_file()),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Job):
+    """Tell what stylize would take, rung by rung: steps, tiles, memory and time. Paints nothing."""
+
+    output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
+    """If given, also check that a picture can be saved there, and how long that takes."""
+
+    no_probe: bool = False
+    """Measure nothing on this machine: memory by arithmetic, no times."""
+
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stylize(Job):
+    """Paint a photograph in the style of one or more paintings."""
+
+    output: Annotated[str, arg(aliases=["-o"], metavar="PATH")]
+    """Where to save, as .jpg .png .tif .webp or .pdf. Ctrl-C saves what is painted by then."""
+
+    source: Annotated[str | None, arg(name="from", metavar="FILE")] = None
+    """Repeat the run that painted FILE, with its pictures and options but for those given here."""
+
+    save_every: int | None = None
+    """Also save the picture every so many steps, as out-0020.jpg beside out.jpg. auto: never."""
+
+    run_dir: Annotated[str | None, arg(metavar="DIR")] = None
+    """Folder for checkpoints, losses and previews of the run. auto: beside the output, as .run."""
+
+    no_run_dir: bool = False
+    """Keep no run directory; a run that is cut short cannot be resumed then."""
+
+    checkpoint_every: float | None = None
+    """Seconds between checkpoints. auto: as often as 2% of the time allows."""
+
+    preview: bool = False
+    """Stop at about one megapixel and show on a 1:1 crop how the final strokes will look."""
+
+    def __post_init__(self) -> None:
+        """Refuse a run without a style, options of a run directory that is not kept, and such."""
+        super(Stylize, self).__post_init__()
+        if self.save_every is not None and self.save_every < 1:
+            raise ConfigError(f"--save-every is {self.save_every}: give a number of steps")
+        for name in ("run_dir", "checkpoint_every"):
+            if self.no_run_dir and getattr(self, name) is not None:
+                flag = "--" + name.replace("_", "-")
+                raise ConfigError(f"--no-run-dir keeps no checkpoints: leave {flag} out")
+        if self.checkpoint_every is not None and not self.checkpoint_every >= 0:
+            raise ConfigError(
+                f"--checkpoint-every is {self.checkpoint_every:g}: give seconds, at least 0"
+            )
+
+
+# Options of `Stylize` that do not change the picture: they are not recorded in its file, so that
+# the same run gives the same file wherever it is saved.
+NOT_OF_THE_PICTURE = (
+    "output",
+    "quiet",
+    "source",
+    "save_every",
+    "run_dir",
+    "no_run_dir",
+    "checkpoint_every",
+    "preview",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Go on with a run that was cut short; it ends with the same bytes as if it had not been."""
+
+    directory: Positional[str]
+    """Its run directory, such as painted.run."""
+
+    anyway: bool = False
+    """Continue on another machine or version too; the last bits may differ then."""
+
+    quiet: bool = False
+    """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presets:
+    """List the published systems that --preset knows, with their settings."""
+
+    name: Positional[str | None] = None
+    """Tell all about one of them."""
+
+    json: bool = False
+    """Print every setting in effect, as JSON."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no preset."""
+        if self.name is not None and self.name not in PRESETS:
+            raise ConfigError(f"preset '{self.name}': choose one of {', '.join(PRESETS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doctor:
+    """Check this machine: versions, devices, and whether tiled painting is exact on it."""
+
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Papers:
+    """List the papers that --print knows, in millimetres, inches and pixels."""
+
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspect:
+    """Tell what a finished file is, and how it was painted."""
+
+    file: Positional[str]
+    """A picture or PDF that hires saved."""
+
+    json: bool = False
+    """Print JSON, with every option of the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Measure speed and memory of painting on this machine, each case in a process of its own."""
+
+    features: tuple[str, ...] = ("compact",)
+    """Feature networks: vgg19-shape (VGG-19 with random weights) or what stylize takes."""
+
+    sizes: tuple[str, ...] = ("512", "1024", "2048")
+    """Canvas sizes as WIDTHxHEIGHT, or one side of a square."""
+
+    precisions: tuple[Literal["auto", "fp32", "bf16", "fp16"], ...] = ("auto",)
+    """Arithmetics of the feature network."""
+
+    tiles: tuple[str, ...] = (AUTO,)
+    """Largest sides of a tile in pixels; auto: as the memory allows."""
+
+    memory: str = Config().memory
+    """Memory for feature maps."""
+
+    device: str = Config().device
+    """auto, cpu, cuda, cuda:N or mps."""
+
+    repeats: int = 5
+    """Timed steps of every case."""
+
+    ladder: bool = False
+    """Also paint whole pictures of these sizes, with the default settings."""
+
+    output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
+    """Where to save: NAME.json, or a folder for JSON, Markdown and plots."""
+
+    compare: Annotated[tuple[str, ...], arg(metavar="BEFORE.json AFTER.json")] = ()
+    """Measure nothing; print the ratios of two saved runs."""
+
+    def __post_init__(self) -> None:
+        """Refuse options that a comparison would ignore."""
+        if self.compare and (len(self.compare) != 2 or replace(self, compare=()) != Bench()):
+            raise ConfigError("--compare takes two files, BEFORE.json AFTER.json, and nothing else")
+
+
+# What tyro reads; the type checkers' name for it is ``Stylize | Resume | Plan | ... | Presets``.
+COMMANDS: Any = Union[  # noqa: UP007
+    Annotated[Stylize, subcommand("stylize")],
+    Annotated[Resume, subcommand("resume")],
+    Annotated[Plan, subcommand("plan")],
+    Annotated[Papers, subcommand("papers")],
+    Annotated[Inspect, subcommand("inspect")],
+    Annotated[Doctor, subcommand("doctor")],
+    Annotated[Bench, subcommand("bench")],
+    Annotated[Presets, subcommand("presets")],
+    Annotated[Train, subcommand("train")],
+    Annotated[Apply, subcommand("apply")],
+    Annotated[Export, subcommand("export")],
+]
+
+DESCRIPTION = """\
+Paint a photograph in the style of a painting, at any size.
+
+hires COMMAND --help lists the options of a command, hires --version tells the version.
+
+Exit codes: 0 done, 1 the doctor found a fault, 2 something to mend, 130 interrupted.
+"""

@@ -1,0 +1,18 @@
+"""``hires export``: a trained model as ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hires.feedforward.model import check_model_output, load_model
+from hires.cli.forward_arguments import Export
+from hires.feedforward.export import ENDING, export
+
+
+def run(job: Export) -> int:
+    """Write the graph."""
+    path = Path(job.output)
+    check_model_output(path, ENDING)
+    export(load_model(job.model), path)
+    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+    return 0

@@ -1,0 +1,102 @@
+"""``hires inspect``: what a finished file is, and how it was painted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hires.cli.arguments import Inspect
+from hires.config.run import Config
+from hires.config.output import Delivery
+from hires.config.feedforward import ApplyConfig
+from hires.image.decode.headers import Header, read_header
+from hires.config.paper import Print
+from hires.image.metadata.provenance import Provenance, ProvenanceError, from_xmp
+
+_DEFAULTS: Mapping[str, Any] = {"config": Config(), "print": Print(), "delivery": Delivery()}
+
+
+def run(command: Inspect) -> int:
+    """Print the outside of a file, the pictures it was painted from, and the options."""
+    header = read_header(Path(command.file))
+    try:
+        made, problem = from_xmp(header.xmp), None
+    except ProvenanceError as error:
+        made, problem = None, str(error)
+    if command.json:
+        provenance = made.as_json() if made else None
+        print(json.dumps({"file": _facts(header), "provenance": provenance}, indent=2))
+        return 0
+    rows = [("file", f"{command.file}: {_described(header)}")]
+    rows += _story(made) if made else [("painted", f"unknown: {problem}")]
+    for name, text in rows:
+        print(f"{name:<9}{text}")
+    return 0
+
+
+def _facts(header: Header) -> dict[str, Any]:
+    def sides(size: tuple[float, float] | None) -> list[float] | None:
+        return None if size is None else [size[1], size[0]]
+
+    return {
+        "format": header.kind,
+        "pixels": sides(header.size),
+        "bit_depth": header.bit_depth,
+        "channels": header.num_channels,
+        "space": header.space,
+        "pdfx": header.pdfx,
+        "dpi": header.dpi,
+        "profile": header.profile,
+        "page_mm": sides(header.page),
+        "trim_mm": sides(header.trim),
+    }
+
+
+def _described(header: Header) -> str:
+    height, width = header.size
+    parts = [f"{header.kind}, {width}x{height} px, {header.bit_depth} bit"]
+    if header.pdfx is not None:
+        parts[0] = parts[0].replace("PDF", header.pdfx, 1)
+    if header.space is not None:
+        parts.append(header.space)
+    elif header.num_channels in (2, 4):
+        parts.append("with alpha")
+    if header.dpi is not None:
+        parts.append(f"{header.dpi:g} dpi")
+    if header.trim is not None and header.page is not None:
+        parts.append("trimmed to {1:g}x{0:g} mm".format(*header.trim))
+        parts.append("page {1:g}x{0:g} mm".format(*header.page))
+    parts.append(header.profile or "no colour profile")
+    return ", ".join(parts)
+
+
+def _story(made: Provenance) -> Iterator[tuple[str, str]]:
+    model = made.settings.get("model")
+    seed = f"seed {made.seed}" if model is None else f"with the model {model}"
+    yield "painted", f"by hires {made.version}, {seed}"
+    for one in made.inputs:
+        yield one.role, f"{one.path} (SHA-256 {one.sha256[:16]}...)"
+    options = [*_options(made.settings)]
+    yield "options", " ".join(options) if options else "all as they are by default"
+
+
+def _options(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Options that differ from their defaults, as they would be typed."""
+    applied = {"config": ApplyConfig()} if "model" in settings else {}
+    for group, defaults in {**_DEFAULTS, **applied}.items():
+        part = settings.get(group)
+        for name, value in (part if isinstance(part, Mapping) else {}).items():
+            default = getattr(defaults, name, None)
+            if value == (list(default) if isinstance(default, tuple) else default):
+                continue
+            flag = "--" + ("print" if name == "paper" else name.replace("_", "-"))
+            if value is False:
+                flag = "--no-" + flag[2:]
+            words = value if isinstance(value, list) else [] if isinstance(value, bool) else [value]
+            yield " ".join([flag, *(f"{w:g}" if isinstance(w, float) else str(w) for w in words)])
+    if settings.get("bit_depth", 8) != 8:
+        yield f"--bit-depth {settings['bit_depth']}"
+    if settings.get("dpi") is not None:
+        yield f"--dpi {settings['dpi']:g}"

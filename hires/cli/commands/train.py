@@ -1,0 +1,49 @@
+"""``hires train``: train a feed-forward network, show how it goes, save it whatever happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hires.cli.exits import EXIT_INTERRUPTED, tell
+from hires.cli.forward_arguments import Train
+from hires.cli.tally import open_tally
+from hires.feedforward.training_job import Workshop
+
+
+def run(job: Train) -> int:
+    """Train and save."""
+    workshop = Workshop(
+        job.config,
+        style=None if job.style is None else Path(job.style),
+        folders=[Path(folder) for folder in job.images],
+        output=Path(job.output),
+        samples=[Path(sample) for sample in job.samples],
+        resume=job.resume,
+    )
+    try:
+        with open_tally(quiet=job.quiet) as tally:
+            for report in workshop.train(job.save_every):
+                terms = ", ".join(f"{name} {value:.3g}" for name, value in report.terms.items())
+                tally.update(
+                    report.step / report.num_steps, f"step {report.step}/{report.num_steps}", terms
+                )
+    except KeyboardInterrupt:
+        if not workshop.trainer.done:
+            raise
+        tell("hires", f"interrupted: {job.output} holds the model so far; --resume goes on")
+        return EXIT_INTERRUPTED
+    finally:
+        _tell_skipped(workshop, quiet=job.quiet)
+    if not job.quiet:
+        print(f"{job.output}: {workshop.trainer.done} steps in {workshop.seconds:.0f} s")
+    return 0
+
+
+def _tell_skipped(workshop: Workshop, *, quiet: bool) -> None:
+    if workshop.photographs.passed_over and not quiet:
+        tell("hires", workshop.photographs.passed_over)
+    skipped = workshop.photographs.skipped
+    if skipped:
+        path, reason = next(iter(skipped.items()))
+        count = f"{len(skipped)} of {len(workshop.photographs.paths)} files"
+        tell("hires", f"warning: skipped {count} that cannot be read, {path.name}: {reason}")

@@ -1,0 +1,74 @@
+"""How a program ends: exit codes, errors as one line, Ctrl-C and SIGTERM alike."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from hires.utils.memory import is_out_of_memory
+
+EXIT_FAULT, EXIT_MENDABLE, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def guarded(prog: str, action: Callable[[], int]) -> int:
+    """Run an action; what the user can mend becomes one line on stderr instead of a traceback."""
+    try:
+        with _terminable(), _warnings_in_one_line(prog):
+            return action()
+    except KeyboardInterrupt:
+        tell(prog, "interrupted: nothing is saved")
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        problem = mendable(error)
+        if problem is None:
+            raise
+        tell(prog, problem)
+        return EXIT_MENDABLE
+
+
+def tell(prog: str, message: str) -> None:
+    """Print one line on stderr."""
+    print(f"{prog}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def mendable(error: Exception) -> str | None:
+    """Say in a line what a user can mend about an error; None for what only a bug can cause."""
+    text = str(error)
+    if is_out_of_memory(error):
+        return "out of memory: give a smaller --memory or a smaller --size"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    from hires.engine.run import StylizeError
+
+    return text if isinstance(error, ValueError | OSError | StylizeError) else None
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does, with the picture saved."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _warnings_in_one_line(prog: str) -> Iterator[None]:
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        tell(prog, f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield

@@ -1,0 +1,428 @@
+"""Frozen dataclasses that describe a run: every default, allowed value and help, once. No torch.
+
+The command line is generated from these fields; the string under a field is its help text, in which
+``auto`` stands for the default of a field that may be None or empty.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from hires.config.presets import PRESETS, yielding
+from hires.config.values import (
+    BINARY_UNITS,
+    LEAST_SIZE,
+    ConfigError,
+    format_bytes,
+    parse_blend,
+    parse_bytes,
+    parse_layer,
+    size_share,
+)
+
+__all__ = [
+    "BINARY_UNITS",
+    "LEAST_SIZE",
+    "Config",
+    "ConfigError",
+    "format_bytes",
+    "parse_blend",
+    "parse_bytes",
+    "parse_layer",
+    "size_share",
+]
+
+# Strokes as coarse as a sixteenth of a style; more would only fill the memory.
+_MAX_STYLE_SCALE = 16.0
+
+Made = TypeVar("Made")
+
+
+def _presets_first(kind: type[Made]) -> type[Made]:
+    """Let a preset stand for the defaults of whatever is not given."""
+    initialise: Callable[..., None] = kind.__init__
+
+    @functools.wraps(initialise)
+    def first(self: Made, *, preset: str = "hires", **given: Any) -> None:
+        if preset not in PRESETS:
+            raise ConfigError(f"--preset is '{preset}': choose one of {', '.join(PRESETS)}")
+        left_out = yielding(preset, given, given.get("optimizer"))
+        settings = PRESETS[preset].settings
+        inherited = {name: settings[name] for name in settings if name not in left_out}
+        initialise(self, preset=preset, **{**inherited, **given})
+
+    kind.__init__ = first  # type: ignore[assignment, method-assign]
+    return kind
+
+
+@_presets_first
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """How to paint. Validates itself; every error is a `ConfigError` that says what is allowed.
+
+    Fields that are not given have the values of the preset: ``Config(preset="d2l", size=900)``.
+    """
+
+    preset: Literal["hires", "tutorial", "d2l", "keras"] = "hires"
+    """Published system that the other options start from; `hires presets` lists them."""
+
+    size: int | str = 1024
+    """Long side of the painting in pixels; content: as large as the photograph; or 50% of it."""
+
+    min_size: int = 256
+    """Long side of the first rung of the ladder in pixels."""
+
+    sizes: tuple[int, ...] = ()
+    """Long sides of all rungs, from small to large, in place of --size and --min-size."""
+
+    rungs: int | None = None
+    """Number of sizes in the ladder. auto: as few as keep each at most twice the one before."""
+
+    measured_side: Literal["long", "short", "height"] = "long"
+    """Which side of the painting --size, --min-size and --sizes measure."""
+
+    cpu_size: int | None = None
+    """Size where there is no GPU, in place of --size. auto: the same."""
+
+    iterations: tuple[int, ...] = ()
+    """Steps per rung, from small to large; the last number repeats. auto: fewer as rungs grow."""
+
+    style_weights: tuple[float, ...] = ()
+    """Share of each style picture when there are several. auto: equal shares."""
+
+    content_weight: float = 0.025
+    """How strongly the scene of the content picture is kept."""
+
+    style_weight: float = 1.0
+    """How strongly the style's textures and strokes are asked for."""
+
+    tv_weight: float = 1.0
+    """How strongly pixel noise is smoothed away (total variation)."""
+
+    style_loss: Literal["gram", "meanstd", "wasserstein", "gram-mse", "gram-sum"] = "wasserstein"
+    """Which statistic of the style is matched; gram-mse and gram-sum are those of the presets."""
+
+    content_loss: Literal["relative", "mse", "sum"] = "relative"
+    """Squared error of the content's features: over their squared size, its mean, or its sum."""
+
+    tv_loss: Literal["squared", "absolute", "power"] = "squared"
+    """Form of the total variation; absolute is that of d2l, power that of keras."""
+
+    layer_reduction: Literal["mean", "sum"] = "mean"
+    """Whether the losses of several layers are averaged or added up."""
+
+    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    """Layers that carry the style, as NAME or NAME:WEIGHT."""
+
+    content_layers: tuple[str, ...] = ("relu4_2",)
+    """Layers that carry the content, as NAME or NAME:WEIGHT."""
+
+    features: str = "compact"
+    """Feature network: compact (built in), vgg19, vgg16, or the path of a checkpoint."""
+
+    pooling: Literal["max", "average", "l2"] = "max"
+    """Pooling of the feature network."""
+
+    pixels: Literal["unit", "imagenet", "caffe"] = "unit"
+    """Units that are optimised: 0 to 1, standard deviations, or 0 to 255 (the network's too)."""
+
+    optimizer: Literal["adam", "lbfgs", "lbfgs-wolfe"] = "adam"
+    """Adam is lean and robust; L-BFGS needs fewer steps but several canvases of memory."""
+
+    learning_rate: float | None = None
+    """Step size, in units of --pixels. auto: 0.02 for Adam, 1 for L-BFGS."""
+
+    learning_rate_decay: float | None = None
+    """Factor on the step size every --decay-every steps. auto: it stays."""
+
+    decay_every: tuple[int, ...] = ()
+    """Steps between two decays, per rung; the last number repeats. auto: never."""
+
+    average: float | None = None
+    """Decay of the running average that Adam's result is; 0 switches it off. auto: 0.9."""
+
+    beta2: float | None = None
+    """Decay of Adam's second moment. auto: 0.99."""
+
+    epsilon: float | None = None
+    """Adam's epsilon. auto: 1e-8 over the number of the canvas's values, as gradients of means."""
+
+    optimizer_state: Literal["carry", "fresh"] = "carry"
+    """Whether Adam's moments are carried from rung to rung or start afresh."""
+
+    history: int | None = None
+    """Steps that L-BFGS remembers, halved from rung to rung down to 3. auto: 20."""
+
+    restart: int | None = None
+    """Evaluations after which lbfgs-wolfe forgets its past: a round. auto: never."""
+
+    clamp: Literal["auto", "steps", "blind", "result"] = "auto"
+    """Hold the canvas in [0, 1] at all steps (blind: L-BFGS is not told) or its result only. auto:
+    steps, if no line search."""
+
+    style_scale: float = 1.0
+    """Size of the style picture relative to the painting: finer strokes below 1, coarser above."""
+
+    style_fit: Literal["aspect", "stretch"] = "aspect"
+    """Whether a style keeps its shape or is stretched to the canvas's."""
+
+    init: str = "content"
+    """Start of the first rung: content, noise, blend:0.3 (0.3 of noise), or a picture's path."""
+
+    seed: int = 0
+    """Seed of everything random."""
+
+    memory: str = "2GiB"
+    """Memory for feature maps; the tile size follows from it. The canvas itself comes on top."""
+
+    tile: int | None = None
+    """Largest side of a tile in pixels. auto: what is fast and fits the memory."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the feature network; auto is bf16 where that is fast."""
+
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda, cuda:N or mps."""
+
+    def __post_init__(self) -> None:
+        """Check every field on its own; what depends on pictures or machine is checked later."""
+        _check_choices(self)
+        if isinstance(self.size, str):
+            size_share(self.size)
+        else:
+            _check_whole("size", self.size, LEAST_SIZE)
+        _check_whole("min_size", self.min_size, LEAST_SIZE)
+        self._check_sizes()
+        for count in self.iterations:
+            _check_whole("iterations", count, 1)
+        _check_whole("seed", self.seed, 0)
+        if self.tile is not None:
+            _check_whole("tile", self.tile, 32)
+        for name in ("content_weight", "style_weight", "tv_weight"):
+            _check_number(name, getattr(self, name), least=0)
+        for weight in self.style_weights:
+            _check_number("style_weights", weight, least=0)
+        if self.style_weights and not sum(self.style_weights):
+            raise ConfigError("--style-weights are all 0: give at least one style some weight")
+        _check_number("style_scale", self.style_scale, least=0.01)
+        if self.style_scale > _MAX_STYLE_SCALE:
+            raise ConfigError(
+                f"--style-scale is {self.style_scale:g}: give a number from 0.01 to"
+                f" {_MAX_STYLE_SCALE:g}"
+            )
+        self._check_optimizer()
+        self._check_average()
+        self._check_layers()
+        self._check_terms()
+        parse_blend(self.init)
+        parse_bytes(self.memory)
+
+    def _check_sizes(self) -> None:
+        for size in self.sizes:
+            _check_whole("sizes", size, LEAST_SIZE)
+        if any(small >= large for small, large in pairwise(self.sizes)):
+            given = " ".join(map(str, self.sizes))
+            raise ConfigError(f"--sizes is {given}: give sizes that grow, each once")
+        defaults = {field.name: field.default for field in fields(self)}
+        for name in ("size", "min_size", "rungs", "cpu_size"):
+            if self.sizes and getattr(self, name) != defaults[name]:
+                raise ConfigError(f"--sizes names every size: leave {_flag(name)} out")
+        if self.rungs == 1 and self.min_size != defaults["min_size"]:
+            raise ConfigError("--rungs 1 paints at one size: leave --min-size out")
+        if self.rungs is not None:
+            _check_whole("rungs", self.rungs, 1)
+        if self.cpu_size is not None:
+            _check_whole("cpu_size", self.cpu_size, LEAST_SIZE)
+
+    def _check_optimizer(self) -> None:
+        for name, least in _OPTIMIZER_NUMBERS.items():
+            value = getattr(self, name)
+            if value is not None:
+                _check_number(name, value, least=least)
+        for name, least in (("history", 1), ("restart", 2)):
+            value = getattr(self, name)
+            if value is not None:
+                _check_whole(name, value, least)
+        for count in self.decay_every:
+            _check_whole("decay_every", count, 1)
+        if self.beta2 is not None and self.beta2 >= 1:
+            raise ConfigError(f"--beta2 is {self.beta2:g}: give a number from 0 up to 0.9999")
+        if (self.learning_rate_decay is None) != (not self.decay_every):
+            raise ConfigError("--learning-rate-decay and --decay-every need each other: give both")
+        for name, allowed in _APPLIES.items():
+            neutral = {"decay_every": (), "optimizer_state": "carry"}.get(name)
+            if self.optimizer not in allowed and getattr(self, name) != neutral:
+                raise ConfigError(
+                    f"{_flag(name)} applies to --optimizer {' or '.join(allowed)} only:"
+                    " leave it out"
+                )
+        if self.optimizer == "lbfgs-wolfe" and self.clamp in ("steps", "blind"):
+            raise ConfigError(f"--clamp {self.clamp} would mislead lbfgs-wolfe: leave it out")
+        if self.clamp == "blind" and self.optimizer != "lbfgs":
+            raise ConfigError("--clamp blind applies to --optimizer lbfgs only: leave it out")
+
+    def _check_average(self) -> None:
+        if self.average is None:
+            return
+        _check_number("average", self.average, least=0)
+        if self.average >= 1:
+            raise ConfigError(f"--average is {self.average:g}: give a number from 0 up to 0.9999")
+
+    def _check_layers(self) -> None:
+        if not (self.style_layers or self.content_layers):
+            raise ConfigError("--style-layers and --content-layers are both empty: name a layer")
+        for layers in (self.style_layers, self.content_layers):
+            names = [parse_layer(layer)[0] for layer in layers]
+            if len(set(names)) != len(names):
+                raise ConfigError(f"a layer is named twice: {' '.join(layers)}")
+            if layers and not any(parse_layer(layer)[1] for layer in layers):
+                raise ConfigError(f"layers {' '.join(layers)} all weigh 0: give one some weight")
+
+    def _check_terms(self) -> None:
+        """Refuse options of a term of the loss that has no weight, and weights of no term."""
+        if not (self.style_weight or self.content_weight or self.tv_weight):
+            raise ConfigError(
+                "--style-weight, --content-weight and --tv-weight are all 0: give one some weight"
+            )
+        for term, options in _OF_TERM.items():
+            given = [name for name in options if not self.is_default(name)]
+            if not getattr(self, f"{term}_weight") and given:
+                raise ConfigError(
+                    f"{_flag(given[0])} does nothing where --{term}-weight is 0: leave it out"
+                )
+        for term, layers in (("style", self.style_layers), ("content", self.content_layers)):
+            weight = f"{term}_weight"
+            if not layers and getattr(self, weight) and not self.is_default(weight):
+                raise ConfigError(f"{_flag(weight)} does nothing without --{term}-layers: name one")
+            # Stand-ins for the layers of a preset may count twice.
+            alone = len(layers) == 1 and self.preset == "hires" and self.layer_reduction == "mean"
+            if alone and parse_layer(layers[0])[1] != 1:
+                raise ConfigError(
+                    f"the weight of {layers[0]} does nothing, for it is the only one of"
+                    f" --{term}-layers: give {_flag(weight)}"
+                )
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory budget in bytes."""
+        return parse_bytes(self.memory)
+
+    @property
+    def schedule(self) -> tuple[int, float, int]:
+        """Default steps: those of the first rung, the factor from rung to rung, the least."""
+        return (300, 0.55, 50) if self.optimizer == "adam" else (200, 0.55, 30)
+
+    @property
+    def averaging(self) -> float:
+        """Decay of the running average; 0 for none."""
+        if self.optimizer != "adam":
+            return 0.0
+        return 0.9 if self.average is None else self.average
+
+    @property
+    def min_short_side(self) -> int:
+        """Least short side of the first rung, in pixels: four positions of a stride-16 layer."""
+        return 64
+
+    @property
+    def clamps_steps(self) -> bool:
+        """Whether the canvas is held in [0, 1] after every step, not only in the result."""
+        if self.clamp == "auto":
+            return self.optimizer != "lbfgs-wolfe"
+        return self.clamp != "result"
+
+    def history_at(self, rung: int) -> int:
+        """Steps that L-BFGS remembers at a rung, from 0: its memory shrinks as canvases grow."""
+        history = 20 if self.history is None else self.history
+        return max(history >> rung, min(history, 3))
+
+    def is_default(self, name: str) -> bool:
+        """Whether a field has the value that it has when it is not given."""
+        house = {field.name: field.default for field in fields(self)}
+        return getattr(self, name) in (PRESETS[self.preset].settings.get(name), house[name])
+
+    def learning_rate_at(self, rung: int) -> float:  # noqa: ARG002
+        """Step size at a rung, from 0; so far every rung has the same."""
+        default = 0.02 if self.optimizer == "adam" else 1.0
+        return default if self.learning_rate is None else self.learning_rate
+
+    def style_shares(self, num_styles: int) -> tuple[float, ...]:
+        """Weight of each style, summing to 1.
+
+        Raises:
+            ConfigError: if the number of weights is not that of the styles.
+        """
+        weights = self.style_weights or (1.0,) * num_styles
+        if len(weights) != num_styles:
+            raise ConfigError(
+                f"--style-weights has {len(weights)} numbers for {num_styles} style pictures:"
+                " give one for each"
+            )
+        if num_styles == 1 and weights != (1.0,):
+            raise ConfigError(
+                "--style-weights does nothing with one style picture: leave it out, or give"
+                " --style-weight"
+            )
+        return tuple(weight / sum(weights) for weight in weights)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+_CHOICES = {
+    name: get_args(hint)
+    for name, hint in get_type_hints(Config).items()
+    if get_origin(hint) is Literal
+}
+
+_OPTIMIZER_NUMBERS = {
+    "learning_rate": 1e-6,
+    "learning_rate_decay": 1e-6,
+    "beta2": 0.0,
+    "epsilon": 0.0,
+}
+# Options that only some optimizers have a use for.
+_APPLIES = {
+    "learning_rate": ("adam", "lbfgs"),
+    "learning_rate_decay": ("adam", "lbfgs"),
+    "decay_every": ("adam", "lbfgs"),
+    "average": ("adam",),
+    "beta2": ("adam",),
+    "epsilon": ("adam",),
+    "optimizer_state": ("adam",),
+    "history": ("lbfgs", "lbfgs-wolfe"),
+    "restart": ("lbfgs-wolfe",),
+}
+
+# Options that do nothing where their term of the loss has no weight.
+_OF_TERM = {
+    "style": ("style_loss", "style_weights", "style_scale", "style_fit"),
+    "content": ("content_loss",),
+    "tv": ("tv_loss",),
+}
+
+
+def _check_choices(config: Config) -> None:
+    for name, allowed in _CHOICES.items():
+        value = getattr(config, name)
+        if value not in allowed:
+            raise ConfigError(f"{_flag(name)} is '{value}': choose one of {', '.join(allowed)}")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
+        raise ConfigError(f"--device is '{config.device}': choose auto, cpu, cuda, cuda:N or mps")
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{_flag(name)} is {value}: give a whole number of at least {least}")
+
+
+def _check_number(name: str, value: float, *, least: float) -> None:
+    if not math.isfinite(value) or value < least:
+        raise ConfigError(f"{_flag(name)} is {value:g}: give a number of at least {least:g}")

@@ -1,0 +1,183 @@
+"""A check of the machine: what is installed, what computes, and whether tiles add up to the whole.
+
+Every exactness promise rests on convolutions giving the same numbers in a tile as in the whole
+picture; here that is measured on the machine at hand, loss and gradient.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+import torch
+from rich.console import Group, RenderableType
+from rich.table import Table
+from torch import Tensor
+
+from hires.features.network import Architecture, Network, random_network
+from hires.losses.moments import STYLE_LOSSES
+from hires.engine.objective import Evaluation, Objective, Weights
+from hires.kernels.precision import Precision, resolve_device, resolve_precision
+from hires.engine.targets import measure_content, measure_style
+from hires.version import __version__
+from hires.tiling.planning import TilePlan, plan_tiles
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "kornia",
+    "numpy",
+    "pillow",
+    "pyvips",
+    "safetensors",
+    "tyro",
+    "rich",
+)
+# Depth, strides and halo of VGG-19 up to its fourth block, at widths that take a second.
+_ARCHITECTURE = Architecture(
+    blocks=((8, 8), (12, 12), (16, 16, 16, 16), (16, 16)),
+    matrix=((4.4, 0.0, 0.0), (0.0, 4.4, 0.0), (0.0, 0.0, 4.4)),
+    shift=(-2.1, -2.0, -1.8),
+)
+_STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+_CONTENT_LAYER = "relu4_2"
+_SIZE, _STYLE_SIZE = (251, 307), (123, 175)
+_TILE = 96
+# Loss and gradient: in float64 and fp32 what the project promises, in half precision what rounding
+# every feature to 8 or 11 bits leaves, with a margin.
+TOLERANCES = {
+    "float64": (1e-12, 1e-12),
+    "fp32": (1e-5, 1e-5),
+    "bf16": (1e-3, 2e-2),
+    "fp16": (2e-4, 4e-3),
+}
+
+
+def examine() -> dict[str, Any]:
+    """Examine this machine.
+
+    Returns:
+        ``versions``, ``device`` and ``tiled_vs_whole``, all of it JSON: relative difference of the
+        loss (``loss_rel``) and relative L2 difference of the gradient (``gradient_rel_l2``), for
+        ``float64`` (also at the top level) and for the precision that ``auto`` picks; ``passed``.
+    """
+    device = resolve_device("auto")
+    picked = resolve_precision("auto", device)
+    # Apple's GPUs have no float64.
+    exact = torch.device("cpu") if device.type == "mps" else device
+    differences = {
+        "float64": tiled_against_whole(exact, Precision(torch.float64)),
+        picked.name: tiled_against_whole(device, picked),
+    }
+    return {
+        "versions": versions(),
+        "device": describe(device, picked),
+        "tiled_vs_whole": {**differences["float64"], **differences},
+        "passed": all(within_tolerance(name, found) for name, found in differences.items()),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, of Python and of everything that it computes with."""
+    found = {"hires": __version__, "python": platform.python_version()}
+    return found | {package: metadata.version(package) for package in _PACKAGES}
+
+
+def describe(device: torch.device, precision: Precision) -> dict[str, Any]:
+    """The device that ``auto`` picks, its precision, and what else there is."""
+    found: dict[str, Any] = {"name": str(device), "precision": precision.name}
+    found["system"] = f"{platform.system()} {platform.machine()}"
+    found["cpu_cores"] = os.cpu_count()
+    found["cpu_threads"] = torch.get_num_threads()
+    found["gpus"] = [
+        {
+            "name": torch.cuda.get_device_name(index),
+            "memory_gib": round(torch.cuda.get_device_properties(index).total_memory / 2**30, 1),
+        }
+        for index in range(torch.cuda.device_count())
+    ]
+    return found
+
+
+def within_tolerance(name: str, found: dict[str, float]) -> bool:
+    """Whether differences are as small as they must be in a precision; NaN never is."""
+    loss, gradient = TOLERANCES[name]
+    return found["loss_rel"] <= loss and found["gradient_rel_l2"] <= gradient
+
+
+def tiled_against_whole(device: torch.device, precision: Precision) -> dict[str, float]:
+    """Evaluate one canvas whole and in tiles; returns ``loss_rel`` and ``gradient_rel_l2``."""
+    whole, gradient = _evaluate(device, precision, tile=None)
+    tiled, other = _evaluate(device, precision, tile=_TILE)
+    return {
+        "loss_rel": abs(tiled - whole) / abs(whole),
+        "gradient_rel_l2": float((other - gradient).norm() / gradient.norm()),
+    }
+
+
+def _evaluate(
+    device: torch.device, precision: Precision, *, tile: int | None
+) -> tuple[float, Tensor]:
+    network = random_network(_ARCHITECTURE)
+    network.prepare(device, precision.dtype, precision.memory_format)
+    weights = Weights(
+        style_loss=STYLE_LOSSES["gram"],
+        style_layers=dict.fromkeys(_STYLE_LAYERS, 1.0),
+        content_layers={_CONTENT_LAYER: 1.0},
+        style=1.0,
+        content=1.0,
+        tv=1.0,
+    )
+    wide = torch.promote_types(precision.dtype, torch.float32)
+    canvas, content, style = (
+        _scene(size, seed).to(device, wide) for seed, size in enumerate((_SIZE, _SIZE, _STYLE_SIZE))
+    )
+    plan = _tiles(network, weights, _SIZE, tile)
+    style_plan = _tiles(network, weights, _STYLE_SIZE, tile)
+    objective = Objective(
+        network,
+        weights,
+        style=measure_style(network, style, _STYLE_LAYERS, style_plan, precision),
+        content=measure_content(network, content, [_CONTENT_LAYER], plan, device),
+        plan=plan,
+        precision=precision,
+    )
+    found: Evaluation = objective(canvas)
+    return float(found.loss), found.gradient.double().cpu()
+
+
+def _tiles(network: Network, weights: Weights, size: tuple[int, int], tile: int | None) -> TilePlan:
+    """Tiles of which one graph is kept: both ways of painting a tile are tried."""
+    plan = plan_tiles(network, weights.names, size, dtype=network.dtype, memory=2**40, tile=tile)
+    return TilePlan(plan.tiles, plan.side, num_kept=1, bytes_needed=plan.bytes_needed)
+
+
+def _scene(size: tuple[int, int], seed: int) -> Tensor:
+    """Soft shapes with some noise on them, (1, 3, H, W) in [0, 1], the same on every machine."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 6, 6, generator=generator, dtype=torch.float64)
+    smooth = torch.nn.functional.interpolate(coarse, size, mode="bilinear")
+    return 0.7 * smooth + 0.3 * torch.rand(1, 3, *size, generator=generator, dtype=torch.float64)
+
+
+def tables(report: dict[str, Any]) -> RenderableType:
+    """The report for people."""
+    facts = Table.grid(padding=(0, 2))
+    device = report["device"]
+    gpus = ", ".join(f"{gpu['name']} ({gpu['memory_gib']} GiB)" for gpu in device["gpus"])
+    facts.add_row("device", f"{device['name']} in {device['precision']} (what auto picks)")
+    facts.add_row("system", f"{device['system']}, {device['cpu_cores']} cores")
+    facts.add_row("GPUs", gpus or "none")
+    facts.add_row("versions", "  ".join(f"{k} {v}" for k, v in report["versions"].items()))
+    checks = Table(title="Tiled against whole", title_justify="left", box=None, padding=(0, 2))
+    for heading in ("precision", "loss", "gradient", "allowed", ""):
+        checks.add_column(heading, justify="left" if heading in ("precision", "") else "right")
+    for name, found in report["tiled_vs_whole"].items():
+        if isinstance(found, dict):
+            verdict = "ok" if within_tolerance(name, found) else "FAILED"
+            allowed = " / ".join(f"{limit:.0e}" for limit in TOLERANCES[name])
+            numbers = f"{found['loss_rel']:.1e}", f"{found['gradient_rel_l2']:.1e}"
+            checks.add_row(name, *numbers, allowed, verdict)
+    return Group(facts, "", checks)

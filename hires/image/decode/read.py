@@ -1,0 +1,364 @@
+"""Files to tensors: orientation, colour profiles, alpha, 8 and 16 bit, and nothing read in vain.
+
+The reading half of `images`.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyvips  # type: ignore[import-untyped]
+import torch
+from torch import Tensor
+
+from hires.image.encode.encoder import first_line, forget_messages
+from hires.image.decode.pillow import decoded
+from hires.image.formats.kinds import ImageError
+from hires.image.colour.to_srgb import to_srgb
+from hires.config.paper import Window
+from hires.image.colour.png import stated_profile
+from hires.image.encode.raster import BAND_ROWS
+from hires.image.formats.signatures import kind_of, refusal
+from hires.image.formats.tiff import picture_page
+from hires.image.transparency import fill_hidden
+from hires.image.decode.value_ranges import num_colours, to_integers
+
+StrPath = str | os.PathLike[str]
+
+_LOADERS = {
+    "JPEG": "jpegload_source",
+    "PNG": "pngload_source",
+    "TIFF": "tiffload_source",
+    "WebP": "webpload_source",
+    "AVIF": "heifload_source",
+    "GIF": "gifload_source",
+}
+_END_OF_JPEG = b"\xff\xd9"
+_TAILS = b"\x5a\xa7\x13\xc8" * 64, b"\xa5\x58\xec\x37" * 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A picture as read from a file.
+
+    Attributes:
+        pixels: (1, 3, H, W) float32, sRGB-encoded, in [0, 1]; upright. What cannot be seen is
+            filled in from its surroundings (`hires.image.transparency`).
+        alpha: (1, 1, H, W) float32 in [0, 1], straight (colours are not multiplied by it), or None.
+        bit_depth: 8, or 16 for a file of more than 8 bit per channel.
+        path: where it was read from.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None
+    bit_depth: int
+    path: Path
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """``(height, width)`` in pixels."""
+        return self.pixels.shape[2], self.pixels.shape[3]
+
+
+def load_image(path: StrPath, *, window: Window | None = None) -> Tensor:
+    """Read a picture's colours: (1, 3, H, W) float32 sRGB in [0, 1]. See `read_picture`."""
+    return read_picture(path, window=window).pixels
+
+
+def picture_size(path: StrPath) -> tuple[int, int]:
+    """``(height, width)`` in pixels of a picture held upright. Only its header is read.
+
+    Raises:
+        ImageError: missing, empty or no picture of a supported kind.
+    """
+    path = Path(path)
+    with reading(path):
+        image = opened(path)
+        size = image.height, image.width
+        return size[::-1] if _orientation(image) > 4 else size
+
+
+def read_picture(
+    path: StrPath, *, max_long_side: int | None = None, window: Window | None = None
+) -> Picture:
+    """Read a JPEG, PNG, TIFF, WebP, AVIF, GIF, BMP or JPEG 2000 file, told by its content.
+
+    HEIC needs the package pillow-heif. Of several pictures in a file the first is taken that is not
+    marked as a thumbnail; of a JPEG with a gain map (Ultra HDR) its base. The orientation is
+    applied, an ICC profile, or what a PNG says instead, is converted to sRGB (relative colorimetric
+    with black point compensation), and a broken one is ignored with a warning. CMYK without a
+    profile is taken for a generic press. For floats see `hires.image.decode.value_ranges`.
+
+    Args:
+        path: the file.
+        max_long_side: in pixels. A picture at least twice as long is reduced while it is read
+            (antialiased), to this or up to twice as much; a smaller one comes whole.
+        window: read only this part of the upright picture. The rest is passed over by the decoder
+            and never held in memory; a tiled TIFF is not even read there.
+
+    Raises:
+        ImageError: missing, empty, truncated, damaged or no picture, an unsupported compression,
+            pixel type or colour space, or too large for the memory.
+        ValueError: for a window beyond the picture, or together with a max_long_side.
+    """
+    path = Path(path)
+    if max_long_side is not None and (max_long_side < 1 or window is not None):
+        raise ValueError(
+            f"max_long_side must be at least 1 and alone, got {max_long_side} and {window}"
+        )
+    with reading(path):
+        try:
+            return _read(opened(path, max_long_side), path, max_long_side, window)
+        except pyvips.Error as error:
+            if "premature end" not in str(error):
+                raise
+        # Every row may be there, but not the mark of the end: warnings tell what else is missing.
+        found = _read(_ended(path), path, max_long_side, window)
+        warnings.warn(
+            f"{path}: the end of the file is missing, but all of its rows are there", stacklevel=2
+        )
+    return found
+
+
+def _read(
+    image: pyvips.Image, path: Path, max_long_side: int | None, window: Window | None
+) -> Picture:
+    image = to_integers(_cropped(image, window), path)
+    image = _upright(_shrunk(image, max_long_side, path))
+    bit_depth = 8 if image.format == "uchar" else 16
+    colour, alpha = _separated(image, path)
+    pixels, alpha_plane = _decoded(to_srgb(colour, path), alpha, path)
+    if alpha_plane is not None:
+        fill_hidden(pixels, alpha_plane)
+    return Picture(pixels, alpha_plane, bit_depth, path)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what libvips says while it opens or decodes a file into one line for the user."""
+    forget_messages()
+    try:
+        yield
+    except pyvips.Error as error:
+        raise ImageError(f"cannot read {path}: {_reading_problem(error)}") from error
+
+
+def _reading_problem(error: pyvips.Error) -> str:
+    detail = first_line(error)
+    if "compression support" in detail:  # ZSTD, LZMA: without fail_on these would come out black
+        method = detail.split(" compression")[0].split()[-1]
+        return f"its {method} compression is not supported; save it with LZW or Deflate"
+    return f"it is truncated, damaged or of a rare kind ({detail}); save or fetch it anew"
+
+
+def opened(path: Path, max_long_side: int | None = None) -> pyvips.Image:
+    """Open a file; only its header is read. JPEGs may come at 1/2, 1/4 or 1/8 of their size.
+
+    Raises:
+        ImageError: missing, empty, no picture or one of a kind that is not supported.
+    """
+    _require_file(path)
+    kind = kind_of(path)
+    if kind == "TIFF":
+        return _of_tiff(path)
+    if kind in ("BMP", "JPEG 2000", "HEIC"):
+        return decoded(path, kind)
+    if kind == "PNG":
+        return _of_png(path)
+    if kind not in _LOADERS:
+        raise refusal(path, kind)
+    image = _lazy(path, kind)
+    if kind != "JPEG" or max_long_side is None:
+        return image
+    ratio = max(image.width, image.height) // max_long_side
+    shrink = next(factor for factor in (8, 4, 2, 1) if factor <= max(ratio, 1))
+    return _lazy(path, kind, shrink=shrink)
+
+
+def _lazy(path: Path, kind: str, **options: int) -> pyvips.Image:
+    # A source, not a file name: libvips would take "[...]" in a name for options, and hand out the
+    # old pixels of a file that was overwritten. The loader by name, or a JPEG with a gain map would
+    # come as HDR. fail_on="error": "truncated" misses cut TIFFs.
+    source = pyvips.Source.new_from_file(os.fsencode(path))
+    load = getattr(pyvips.Image, _LOADERS[kind])
+    return load(source, access="sequential", fail_on="error", **options)
+
+
+def _ended(path: Path) -> pyvips.Image:
+    """A JPEG with the mark of its end put behind it.
+
+    Raises:
+        ImageError: if more than the mark is missing.
+    """
+    data = path.read_bytes()
+    load = pyvips.Image.jpegload_buffer
+    for tail in _TAILS:
+        # A decoder that still wants bits takes them from here, and paints something else.
+        ended = load(data + _END_OF_JPEG, access="sequential", fail_on="warning")
+        longer = load(data + tail + _END_OF_JPEG, access="sequential", fail_on="none")
+        if (ended - longer).abs().max() > 0:
+            raise ImageError(f"cannot read {path}: it is truncated; save or fetch it anew")
+    return load(data + _END_OF_JPEG, access="sequential", fail_on="warning")
+
+
+def _of_png(path: Path) -> pyvips.Image:
+    image = _lazy(path, "PNG")
+    profile, told = stated_profile(path)
+    if told is not None:
+        warnings.warn(f"{path}: {told}", stacklevel=4)
+    if profile is None:
+        return image
+    if image.bands < 3:  # The profile is one of three colours.
+        grey = image.extract_band(0)
+        colour = grey.bandjoin([grey, grey])
+        image = colour if image.bands == 1 else colour.bandjoin(image.extract_band(1))
+        deep = image.format == "ushort"
+        image = image.copy(interpretation="rgb16" if deep else "srgb")
+    image = image.copy()
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return image
+
+
+def _of_tiff(path: Path) -> pyvips.Image:
+    page, num_pictures = picture_page(path)
+    if page.is_raw:
+        raise refusal(path, "raw")
+    if page.is_double:
+        raise ImageError(
+            f"cannot read {path}: 64-bit floats are not supported; save it with 32-bit floats or"
+            " 16 bit"
+        )
+    if num_pictures > 1:
+        warnings.warn(f"{path}: it holds {num_pictures} pictures; the first is taken", stacklevel=4)
+    if page.is_lab8:
+        return decoded(path, "TIFF")
+    image = _lazy(path, "TIFF", **page.place)
+    count = num_colours(image, path)
+    if image.bands > count and page.extra_samples[:1] == (0,):
+        alpha = next((i for i, kind in enumerate(page.extra_samples) if kind), None)
+        if alpha is not None and count + alpha < image.bands:
+            return image.extract_band(0, n=count).bandjoin(image.extract_band(count + alpha))
+        if page.is_cmyk:  # A spot colour, a varnish: not what the print is laid out by.
+            return image.extract_band(0, n=count)
+        warnings.warn(
+            f"{path}: its further channel is not said to be alpha; taken for it", stacklevel=4
+        )
+    return image
+
+
+def _require_file(path: Path) -> None:
+    problem = _file_problem(path)
+    if problem is not None:
+        raise ImageError(f"cannot read {path}: {problem}")
+
+
+def _file_problem(path: Path) -> str | None:
+    try:
+        if path.is_dir():
+            return "it is a folder; give a picture file"
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            return "it is not a regular file; give a picture file"
+        with path.open("rb") as file:
+            return None if file.read(1) else "the file is empty; choose another file"
+    except FileNotFoundError:
+        return "there is no such file; check the path"
+    except (OSError, ValueError) as error:
+        return f"{error}; check the path and its permissions"
+
+
+def _shrunk(image: pyvips.Image, max_long_side: int | None, path: Path) -> pyvips.Image:
+    long_side = max(image.width, image.height)
+    if max_long_side is None or long_side < 2 * max_long_side:
+        return image
+    width = max(1, round(image.width * max_long_side / long_side))
+    height = max(1, round(image.height * max_long_side / long_side))
+    scale, vscale = width / image.width, height / image.height
+    if image.bands == num_colours(image, path):
+        return image.resize(scale, vscale=vscale)
+    # Hidden colours must not be mixed into visible ones: pixels count as much as they are opaque.
+    opaque = {"uchar": 255, "ushort": 65535}[image.format]
+    smaller = (
+        image.premultiply(max_alpha=opaque)
+        .resize(scale, vscale=vscale)
+        .unpremultiply(max_alpha=opaque)
+    )
+    return smaller.rint().cast(image.format).copy(interpretation=image.interpretation)
+
+
+def _cropped(image: pyvips.Image, window: Window | None) -> pyvips.Image:
+    if window is None:
+        return image
+    orientation = _orientation(image)
+    size = image.height, image.width
+    top, left, height, width = _as_stored(window, size, orientation)
+    if top < 0 or left < 0 or top + height > size[0] or left + width > size[1]:
+        raise ValueError(f"{window} reaches beyond a picture of {size[1]}x{size[0]} px")
+    return image.crop(left, top, width, height)
+
+
+def _as_stored(
+    window: Window, stored: tuple[int, int], orientation: int
+) -> tuple[int, int, int, int]:
+    """Where a window of the upright picture lies in the file: top, left, height, width."""
+    top, left, height, width = window.top, window.left, window.height, window.width
+    if orientation > 4:  # rows of the file are columns of the picture
+        top, left, height, width = left, top, width, height
+    if orientation in (3, 4, 6, 7):  # the file's first row is the last row or column
+        top = stored[0] - top - height
+    if orientation in (2, 3, 7, 8):
+        left = stored[1] - left - width
+    return top, left, height, width
+
+
+def _orientation(image: pyvips.Image) -> int:
+    """EXIF's number for how the picture is held, 1 to 8; from 5 on it lies on its side."""
+    return int(image.get("orientation")) if "orientation" in image.get_fields() else 1
+
+
+def _upright(image: pyvips.Image) -> pyvips.Image:
+    if _orientation(image) == 1:
+        return image
+    return image.copy_memory().autorot()  # a streamed image cannot be read out of order
+
+
+def _separated(image: pyvips.Image, path: Path) -> tuple[pyvips.Image, pyvips.Image | None]:
+    """Colour bands and the first extra band, which is straight alpha (libvips divides it out)."""
+    count = num_colours(image, path)
+    if image.bands < count:
+        raise ImageError(f"cannot read {path}: {image.bands} channels; convert it to RGB")
+    if image.bands == count:
+        return image, None
+    return image.extract_band(0, n=count), image.extract_band(count)
+
+
+def _decoded(
+    colour: pyvips.Image, alpha: pyvips.Image | None, path: Path
+) -> tuple[Tensor, Tensor | None]:
+    """Run the decoder once, into (1, 3, H, W) and (1, 1, H, W) or None."""
+    shape = (colour.height, colour.width)
+    try:  # the largest piece first, so that an impossible size fails before any work
+        pixels = torch.empty((1, 3, *shape))
+        plane = None if alpha is None else torch.empty((1, 1, *shape))
+    except RuntimeError as error:
+        megapixels = colour.width * colour.height / 1e6
+        raise ImageError(
+            f"cannot read {path}: {megapixels:.0f} megapixels do not fit the memory; shrink it"
+        ) from error
+    if alpha is not None:
+        if colour.format != alpha.format:
+            alpha = (alpha * 257).cast("ushort")
+        colour = colour.bandjoin(alpha)
+    array = colour.numpy().reshape(*shape, colour.bands)
+    peak = float(np.iinfo(array.dtype).max)
+    num_colours = colour.bands - (alpha is not None)
+    for top in range(0, shape[0], BAND_ROWS):
+        rows = slice(top, top + BAND_ROWS)
+        band = torch.from_numpy(array[rows].astype(np.float32) / peak).permute(2, 0, 1)  # (C, h, W)
+        pixels[0, :, rows] = band[:num_colours]
+        if plane is not None:
+            plane[0, :, rows] = band[num_colours:]
+    return pixels, plane

@@ -1,0 +1,233 @@
+"""How a picture becomes a file: streamed to libvips' encoders, and put in place atomically."""
+
+import os
+import secrets
+import shutil
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import Empty, Full, Queue
+
+import numpy as np
+import pyvips  # type: ignore[import-untyped]
+
+from hires.image.formats.kinds import Format, SaveError
+from hires.image.encode.raster import Raster, Source
+
+_CLASSIC_TIFF_BYTES = 2**32 - 2**26  # offsets are 32 bit; the margin covers tables and metadata
+_POLL_SECONDS = 0.05
+_SCREEN_DPI = 72.0  # what readers assume of a file that does not tell
+
+
+def encode(
+    source: Source,
+    path: Path,
+    file_format: Format,
+    dpi: float | None,
+    *,
+    xmp: bytes | None = None,
+    exif: bytes | None = None,
+) -> None:
+    """Write a picture through libvips' streaming encoder, tagged with its colour space.
+
+    Neither the floats nor the integers are copied as a whole: the encoder asks for bands of rows.
+    For a PDF, inks are put into a PNG as if the fourth were alpha; it is never seen as a picture.
+    """
+    has_inks = source.profile.space == "CMYK"
+
+    def save(pipe: pyvips.SourceCustom) -> None:
+        image = pyvips.Image.new_from_source(pipe, "", access="sequential", fail_on="error")
+        per_mm = (dpi or _SCREEN_DPI) / 25.4
+        kind = "rgb16" if source.bit_depth == 16 else "srgb"
+        is_bare = has_inks and file_format.saver == "pngsave"
+        if has_inks and not is_bare:
+            kind = "cmyk"
+        image = image.copy(interpretation=kind, xres=per_mm, yres=per_mm)
+        options = dict(file_format.options)
+        if file_format.saver == "tiffsave":
+            options["bigtiff"] = source.num_bytes * file_format.growth > _CLASSIC_TIFF_BYTES
+        blobs = {"xmp": xmp, "exif": exif, "icc": None if is_bare else source.profile.data}
+        for name, blob in blobs.items():
+            if blob is not None:
+                field = "icc-profile-data" if name == "icc" else f"{name}-data"
+                image.set_type(pyvips.GValue.blob_type, field, blob)
+        keep = [name for name, blob in blobs.items() if blob is not None]
+        if source.profile.data is None:
+            options["profile"] = "srgb"
+            keep.append("icc")
+        if file_format.dpi_in_exif and dpi is not None and exif is None:
+            keep.append("exif")
+        getattr(image, file_format.saver)(
+            os.fsencode(path), keep="|".join(keep) or "none", **options
+        )
+
+    _stream(_png_chunks(source), save)
+
+
+def _png_chunks(source: Source) -> Iterator[bytes]:
+    """The picture as a PNG without compression: the simplest stream that libvips reads in order."""
+    (height, width), num_channels = source.size, source.num_channels
+    kind = 2 if num_channels == 3 else 6
+    header = struct.pack(">2I5B", width, height, source.bit_depth, kind, 0, 0, 0)
+    yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
+    packer = zlib.compressobj(level=0)
+    for band in source.bands():
+        yield _chunk(b"IDAT", packer.compress(_png_rows(band)))
+    yield _chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b"")
+
+
+def _png_rows(band: Raster) -> bytes:
+    """Rows in network byte order, each behind a zero: no filter."""
+    big = band.astype(band.dtype.newbyteorder(">"), copy=False)
+    plain = big.reshape(len(big), -1).view(np.uint8)
+    rows = np.zeros((len(big), 1 + plain.shape[1]), np.uint8)
+    rows[:, 1:] = plain
+    return rows.tobytes()
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    check = zlib.crc32(data, zlib.crc32(name))
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
+
+
+def _stream(chunks: Iterator[bytes], consume: Callable[[pyvips.SourceCustom], None]) -> None:
+    """Make chunks here while libvips consumes them in a thread of its own.
+
+    Not in libvips' thread: PyTorch would give that one a team of OpenMP threads too, and with more
+    of those than cores GNU's OpenMP stops spinning between two loops. All later work of the process
+    would take up to half as long again.
+    """
+    pipe = _Pipe()
+    with ThreadPoolExecutor(1, "encoder") as executor:
+        encoded = executor.submit(consume, pipe.source)
+        try:
+            for chunk in chunks:
+                if not pipe.put(chunk, encoded):
+                    break
+        finally:
+            # Whatever happened, the encoder must not wait for more.
+            pipe.close()
+        encoded.result()
+
+
+class _Pipe:
+    """Chunks of bytes on their way to libvips, a few at a time."""
+
+    _AHEAD = 2
+
+    def __init__(self) -> None:
+        self._chunks: Queue[bytes] = Queue(self._AHEAD)
+        self._rest = memoryview(b"")
+        self._is_closed = False
+        self.source = pyvips.SourceCustom()
+        self.source.on_read(self._read)
+
+    def put(self, chunk: bytes, reader: Future[None]) -> bool:
+        """Hand a chunk over as soon as there is room; returns whether the reader is still there."""
+        while not reader.done():
+            with suppress(Full):
+                self._chunks.put(chunk, timeout=_POLL_SECONDS)
+                return True
+        return False
+
+    def close(self) -> None:
+        """There is nothing more to come."""
+        self._is_closed = True
+
+    def _read(self, num_bytes: int) -> bytes:
+        # Called from C, where nothing may be raised.
+        while not self._rest:
+            try:
+                self._rest = memoryview(self._chunks.get(timeout=_POLL_SECONDS))
+            except Empty:
+                # Whoever closes has put before: what is empty now stays so.
+                if self._is_closed and self._chunks.empty():
+                    return b""
+        part, self._rest = self._rest[:num_bytes], self._rest[num_bytes:]
+        return bytes(part)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside the target; put it in the target's place if all went well."""
+    target = Path(os.path.realpath(path))
+    temporary = _temporary_beside(target)
+    forget_messages()
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
+    except (OSError, pyvips.Error) as error:
+        raise SaveError(f"cannot save {path}: {_saving_problem(error)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(target.parent)
+
+
+@contextmanager
+def scratch(target: Path, ending: str) -> Iterator[Path]:
+    """Yield another temporary file beside a temporary target; it is gone afterwards."""
+    temporary = _temporary_beside(target.with_suffix(ending))
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_writable(target: Path) -> bool:
+    """Whether a file can be made there, found by making one.
+
+    Permission bits tell little on network shares, read-only mounts and Windows.
+    """
+    if target.exists() and not os.access(target, os.W_OK):
+        return False
+    try:
+        _temporary_beside(target).unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _saving_problem(error: OSError | pyvips.Error) -> str:
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+    else:
+        marker = "system error: "
+        causes = [line for line in error.detail.splitlines() if line.startswith(marker)]
+        reason = causes[0].removeprefix(marker) if causes else first_line(error)
+    return f"{reason}; free some space or choose another folder (nothing was replaced)"
+
+
+def _temporary_beside(target: Path) -> Path:
+    temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise SaveError(f"cannot save {target}: {_saving_problem(error)}") from error
+    return temporary
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # not possible on Windows, and only the rename's durability hangs on it
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def first_line(error: pyvips.Error) -> str:
+    """The most telling part of what libvips reports, often the same message many times over."""
+    lines = [line.strip() for line in error.detail.splitlines() if line.strip()]
+    return lines[0] if lines else str(error.message)
+
+
+def forget_messages() -> None:
+    """Empty libvips' buffer of messages, or earlier pictures' troubles join the next error."""
+    pyvips.Error("")

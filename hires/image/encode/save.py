@@ -1,0 +1,336 @@
+"""Files to tensors and back.
+
+A tensor holds sRGB-encoded values in [0, 1], float32, shaped (1, 3, height, width). libvips reads
+and writes: no pixel limits, 16 bit everywhere, streaming encoders. This module and those of its
+row in the table of layers are the only ones that know imaging libraries.
+"""
+
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hires.image.decode.attribution import exif_of
+from hires.image.metadata.authorship import NOBODY, Authorship
+from hires.config.output import Delivery
+from hires.image.encode.encoder import encode, is_writable, replacing, scratch
+from hires.image.formats.kinds import Format, ImageError, SaveError, format_for
+from hires.image.colour.inks import TotalInk
+from hires.image.formats.jpeg import complete
+from hires.config.paper import MM_PER_INCH, Layout, largest_within
+from hires.image.formats.pdf import Page, write_pdf
+from hires.image.colour.profiles import PLAIN_SRGB, Profile, output_profile
+from hires.image.encode.raster import Source
+from hires.image.decode.read import Picture, StrPath, load_image, picture_size, read_picture
+from hires.image.metadata.xmp import CREATOR, RIGHTS, described
+
+__all__ = [
+    "ImageError",
+    "Picture",
+    "SaveError",
+    "check_output",
+    "fill",
+    "load_image",
+    "picture_size",
+    "read_picture",
+    "resize",
+    "save_image",
+]
+
+_PLAIN = Delivery()
+_LARGE_FILE = 500e6  # bytes: what print labs take at most
+
+
+def save_image(
+    image: Tensor,
+    path: StrPath,
+    *,
+    bit_depth: int = 8,
+    alpha: Tensor | None = None,
+    dpi: float | None = None,
+    layout: Layout | None = None,
+    delivery: Delivery = _PLAIN,
+    xmp: bytes | None = None,
+    author: Authorship = NOBODY,
+    seed: int = 0,
+) -> TotalInk | None:
+    """Write a picture with its colour profile; the format follows from the ending of the path.
+
+    The file appears whole or not at all: it is written beside the target under a temporary name,
+    flushed to the disk and renamed. Values are clamped to [0, 1] and rounded to nearest, or with a
+    dither for a lab. The encoder takes bands of rows; beyond the image, memory stays small.
+
+    Args:
+        image: (1, 3, H, W), any float dtype and device, sRGB-encoded in [0, 1].
+        path: ends in .jpg, .jpeg, .png, .tif, .tiff, .webp or .pdf, in either case.
+        bit_depth: 8, or 16 for PNG and TIFF.
+        alpha: (1, 1, H, W), straight. JPEG, PDF, labs and inks take none: the picture is laid on
+            white, with a warning unless it is opaque.
+        dpi: print resolution to record, in pixels per inch. A PDF needs it, or a layout.
+        layout: the sheet that the image is for; it has a dpi of its own.
+        delivery: what the file is for, and its colour profile.
+        xmp: a packet of metadata to embed; a JPEG holds it in several pieces from 64 KB on.
+        author: who made the photograph and whose it is: told as XMP, and as EXIF or to PDF readers.
+        seed: of the dither.
+
+    Returns:
+        The total ink of a file in CMYK, which is warned of where it is too much; else None.
+
+    Raises:
+        ImageError: a path, depth or size that the format cannot hold, a colour profile that cannot
+            be used, or NaN in the image.
+        SaveError: the disk is full or the folder refuses; also an OSError.
+        ValueError: wrong shapes, a dpi that is not a positive number, or an ``xmp`` that is none
+            where something is to be added to it.
+    """
+    path = Path(path)
+    _require_canvas(image, alpha)
+    _require_dpi(dpi, layout)
+    height, width = image.shape[-2:]
+    if layout is not None:
+        layout = layout.at((height, width))
+        dpi = layout.dpi
+    bit_depth = delivery.depth(bit_depth)
+    size = (height, width) if layout is None else layout.size
+    file_format = format_for(path, bit_depth, size, delivery)
+    _require_page(path, file_format, dpi)
+    profile = _profile(path, delivery, file_format)
+    has_inks = profile.space == "CMYK"
+    flatten = alpha is not None and (has_inks or not file_format.has_alpha)
+    if flatten and alpha is not None and bool((alpha < 1).any()):
+        kind = "CMYK" if has_inks else file_format.name
+        warnings.warn(f"{path}: {kind} has no alpha; laid on white", stacklevel=2)
+    source = Source(
+        image=image,
+        alpha=alpha,
+        layout=layout,
+        profile=profile,
+        bit_depth=bit_depth,
+        flatten=flatten,
+        seed=seed if delivery.deliver == "lab" else None,
+        path=path,
+        ink=TotalInk(delivery.ink_limit) if has_inks else None,
+    )
+    if author:
+        xmp = described(xmp, {CREATOR: author.creators, RIGHTS: author.rights})
+    with replacing(path) as temporary:
+        if file_format.page_of is not None:
+            assert dpi is not None
+            _write_page(
+                source, temporary, file_format, dpi, _page(source, dpi, delivery, xmp, author)
+            )
+        else:
+            _write(source, temporary, file_format, dpi, xmp, exif_of(author) if author else None)
+        num_bytes = temporary.stat().st_size
+    if source.ink is not None and source.ink.box is not None:
+        warnings.warn(f"{path}: {source.ink.problem()}", stacklevel=2)
+    if delivery.deliver == "lab" and num_bytes > _LARGE_FILE:
+        warnings.warn(
+            f"{path} has {num_bytes / 1e6:.0f} MB; many labs take {_LARGE_FILE / 1e6:.0f} MB at"
+            " most: save a .jpg, or give a smaller dpi",
+            stacklevel=2,
+        )
+    return source.ink
+
+
+def _write(
+    source: Source,
+    target: Path,
+    file_format: Format,
+    dpi: float | None,
+    xmp: bytes | None,
+    exif: bytes | None,
+) -> None:
+    is_plain = dpi is None and xmp is None and exif is None
+    if file_format.saver != "jpegsave" or is_plain:
+        encode(source, target, file_format, dpi, xmp=xmp, exif=exif)
+        return
+    with scratch(target, ".jpg") as picture:
+        encode(source, picture, file_format, dpi, exif=exif)
+        complete(picture, target, dpi, xmp)
+
+
+def _write_page(source: Source, target: Path, file_format: Format, dpi: float, page: Page) -> None:
+    assert file_format.page_of is not None
+    with scratch(target, file_format.page_of) as picture:
+        encode(source, picture, file_format, dpi)
+        write_pdf(picture, target, page)
+
+
+def _page(
+    source: Source, dpi: float, delivery: Delivery, xmp: bytes | None, author: Authorship
+) -> Page:
+    layout, (height, width) = source.layout, source.size
+    page = Page(
+        size=(height / dpi * MM_PER_INCH, width / dpi * MM_PER_INCH)
+        if layout is None
+        else layout.page,
+        bleed=0.0 if layout is None else layout.bleed,
+        pixels=source.size,
+        profile=source.profile.data or output_profile("srgb").data or b"",
+        num_channels=source.num_channels,
+        xmp=xmp,
+        creator=author.creator,
+        press=None if delivery.pdfx is None else source.profile.name,
+        title=source.path.stem,
+    )
+    if delivery.pdfx is not None and page.unit > 1:
+        raise ImageError(
+            f"cannot save {source.path}: PDF/X-4 has no pages above 5080 mm; leave --pdfx out"
+        )
+    return page
+
+
+def _profile(path: Path, delivery: Delivery, file_format: Format) -> Profile:
+    # Plain files carry libvips' own sRGB, as they always did.
+    if delivery.deliver == "plain" and delivery.icc == "srgb":
+        return PLAIN_SRGB
+    profile = output_profile(
+        delivery.icc,
+        intent=delivery.intent,
+        black_point_compensation=delivery.black_point_compensation,
+    )
+    if profile.space == "CMYK" and not file_format.has_cmyk:
+        raise ImageError(
+            f"cannot save {path}: {file_format.name} holds no CMYK; use .tif, .jpg or .pdf"
+        )
+    if delivery.pdfx is not None and not profile.is_press:
+        raise ImageError(
+            f"cannot save {path}: {delivery.icc} is no profile of a press, which --pdfx"
+            f" {delivery.pdfx} needs; give the one that the print shop names"
+        )
+    return profile
+
+
+def output_format(
+    path: Path, bit_depth: int, delivery: Delivery, size: tuple[int, int] | None = None
+) -> Format:
+    """The format that a picture is saved in; see `check_output`.
+
+    Raises:
+        ImageError: if it does not hold the depth, the size or the colours.
+    """
+    file_format = format_for(path, delivery.depth(bit_depth), size, delivery)
+    _profile(path, delivery, file_format)
+    return file_format
+
+
+def check_output(
+    path: StrPath,
+    *,
+    bit_depth: int = 8,
+    inputs: Iterable[StrPath] = (),
+    size: tuple[int, int] | None = None,
+    dpi: float | None = None,
+    delivery: Delivery = _PLAIN,
+) -> None:
+    """Refuse before a run what `save_image` would refuse after it.
+
+    Args:
+        path: where the picture is to be saved.
+        bit_depth: 8 or 16.
+        inputs: files that must not be overwritten.
+        size: (height, width) of the file in pixels, if known.
+        dpi: pixels per inch, None if the file will not tell.
+        delivery: what the file is for, and its colour profile.
+
+    Raises:
+        ImageError: unknown ending, depth or size that the format cannot hold, a folder that is
+            missing or not writable, a target that is no regular file, or one of the inputs; a
+            colour profile that cannot be used.
+    """
+    path = Path(path)
+    _require_page(path, output_format(path, bit_depth, delivery, size), dpi)
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise ImageError(f"cannot save {path}: there is no folder {target.parent}; create it first")
+    if target.is_dir():
+        raise ImageError(f"cannot save {path}: it is a folder; give a file name in it")
+    if target.exists() and not target.is_file():
+        raise ImageError(f"cannot save {path}: it is not a regular file; choose another name")
+    for source in inputs:
+        if target.exists() and os.path.exists(source) and os.path.samefile(target, source):
+            raise ImageError(f"cannot save {path}: it is the input {source}; choose another name")
+    if not is_writable(target):
+        raise ImageError(f"cannot save {path}: no permission to write there; choose another folder")
+
+
+def resize(image: Tensor, size: tuple[int, int], *, clamp: bool = False) -> Tensor:
+    """Resample bicubically (Catmull-Rom), antialiased along each axis that shrinks.
+
+    The picture's corners stay its corners, and a constant image stays constant. Works channel by
+    channel, so that what it needs beyond the result is about one channel's worth.
+
+    Args:
+        image: (B, C, H, W), floating point; half precisions are returned as float32.
+        size: (height, width) in pixels.
+        clamp: cut the overshoot of the cubic kernel to [0, 1].
+
+    Returns:
+        (B, C, *size), a new tensor on the same device.
+    """
+    if image.ndim != 4 or not image.is_floating_point():
+        raise ValueError(f"expected (B, C, H, W) floats, got {tuple(image.shape)} {image.dtype}")
+    if min(size) < 1:
+        raise ValueError(f"size must be at least 1x1 px (height, width), got {size}")
+    dtype = torch.promote_types(image.dtype, torch.float32)
+    result = image.new_empty((*image.shape[:2], *size), dtype=dtype)
+    for channel in range(image.shape[1]):
+        plane = image[:, channel : channel + 1].to(dtype)
+        if image.shape[-2:] != size:
+            plane = functional.interpolate(
+                plane, size=size, mode="bicubic", align_corners=False, antialias=True
+            )
+        result[:, channel : channel + 1] = plane
+    return result.clamp_(0, 1) if clamp else result
+
+
+def fill(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample the largest centred part of a picture that has the shape of ``size``.
+
+    A picture of that shape, but for a pixel that rounding took or gave, is resampled whole.
+
+    Args:
+        image: (B, C, H, W), see `resize`.
+        size: (height, width) in pixels.
+
+    Returns:
+        (B, C, *size), a new tensor on the same device.
+    """
+    height, width = image.shape[2:]
+    part = largest_within((height, width), size)
+    room = height - part[0], width - part[1]
+    # A pixel more or less of either picture is rounding.
+    if max(room) > max(part[0] / size[0], part[1] / size[1], 1):
+        top, left = room[0] // 2, room[1] // 2
+        image = image[..., top : top + part[0], left : left + part[1]]
+    return resize(image, size)
+
+
+def _require_dpi(dpi: float | None, layout: Layout | None) -> None:
+    if dpi is not None and not 0 < dpi < float("inf"):
+        raise ValueError(f"dpi must be a positive number, got {dpi}")
+    if dpi is not None and layout is not None:
+        raise ValueError(f"a layout has a dpi of its own: leave dpi={dpi} out")
+
+
+def _require_page(path: Path, file_format: Format, dpi: float | None) -> None:
+    if file_format.page_of is not None and dpi is None:
+        raise ImageError(
+            f"cannot save {path}: a PDF must know how large its page is; give --print, such as"
+            " --print A2, or --dpi 300"
+        )
+
+
+def _require_canvas(image: Tensor, alpha: Tensor | None) -> None:
+    height, width = image.shape[-2:] if image.ndim == 4 else (0, 0)
+    if image.shape != (1, 3, height, width) or not (height and width):
+        raise ValueError(f"expected an image of shape (1, 3, H, W), got {tuple(image.shape)}")
+    if not image.is_floating_point():
+        raise ValueError(f"expected an image of floats in [0, 1], got {image.dtype}")
+    if alpha is not None and alpha.shape != (1, 1, height, width):
+        raise ValueError(f"expected alpha of (1, 1, {height}, {width}), got {tuple(alpha.shape)}")

@@ -1,0 +1,65 @@
+"""A run found again in the file that it painted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hires.cli.arguments import Stylize
+from hires.image.decode.headers import read_header
+from hires.image.encode.save import ImageError
+from hires.image.metadata.provenance import Provenance, ProvenanceError, changed, from_xmp
+from hires.runs.settings import job_of
+from hires.version import __version__
+
+
+def provenance_of(path: str) -> Provenance:
+    """How a file was painted.
+
+    Raises:
+        ImageError: for a file that is missing, no picture, or does not tell.
+    """
+    xmp = read_header(Path(path)).xmp
+    try:
+        return from_xmp(xmp)
+    except ProvenanceError as error:
+        raise ImageError(f"{path} does not tell how it was painted: {error}") from None
+
+
+def recorded_job(path: str) -> Stylize:
+    """The run that painted a file, as it was typed but for where it was saved.
+
+    Raises:
+        ImageError: see `provenance_of`; also for a picture of ``hires apply``.
+        ConfigError: for settings that this version does not have.
+    """
+    settings = provenance_of(path).settings
+    if "model" in settings:
+        raise ImageError(
+            f"{path} was made with a trained model, not painted: repeat it with hires apply"
+            f" {settings['model']}"
+        )
+    return job_of({**settings, "output": ""})
+
+
+def warnings(job: Stylize) -> tuple[str, ...]:
+    """What differs from the run that is repeated, so that the painting may differ, too.
+
+    Raises:
+        ImageError: see `provenance_of`.
+        ProvenanceError: if a file that both runs read is missing.
+    """
+    assert job.source is not None
+    before = provenance_of(job.source)
+    found = [
+        f"{job.source} was painted by hires {before.version}, this is {__version__}:"
+        " the painting may differ"
+    ]
+    files = job.files()
+    inputs = changed(one for one in before.inputs if (one.role, one.path) in files)
+    return (
+        *(found if before.version != __version__ else ()),
+        *(
+            f"the {one.role} {one.path} has changed since {job.source} was painted"
+            for one in inputs
+        ),
+    )

@@ -1,0 +1,58 @@
+"""A job as JSON and back: what is kept beside a painting, so that it can be repeated. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from hires.cli.arguments import Stylize
+from hires.config.run import ConfigError
+from hires.cli.forward_arguments import Apply
+
+Record = TypeVar("Record")
+
+
+def settings_of(job: Stylize | Apply) -> dict[str, Any]:
+    """Every option in effect, given or default, as values that JSON can hold."""
+    return {name: _plain(value) for name, value in dataclasses.asdict(job).items()}
+
+
+def job_of(settings: Mapping[str, Any]) -> Stylize:
+    """The job that `settings_of` described; options that are not named have their defaults.
+
+    Raises:
+        ConfigError: for an option that does not exist, or a value that is not allowed.
+    """
+    return _record(Stylize, settings)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _record(kind: type[Record], settings: Mapping[str, Any]) -> Record:
+    known: dict[str, dataclasses.Field[Any]] = {
+        field.name: field
+        for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+    }
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise ConfigError(f"unknown setting '{unknown[0]}': written by another version of hires?")
+    values = {name: _value(known[name], value) for name, value in settings.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"settings cannot be used: {error}") from None
+
+
+def _value(field: dataclasses.Field[Any], value: Any) -> Any:
+    if isinstance(value, Mapping):
+        make = field.default_factory
+        part = None if make is dataclasses.MISSING else make()
+        if not dataclasses.is_dataclass(part):
+            raise ConfigError(f"setting '{field.name}' is not a group of settings")
+        return _record(type(part), value)
+    return tuple(value) if isinstance(value, list) else value
