@@ -9,12 +9,14 @@ from hires.config.run import Config
 from hires.version import __version__
 
 if TYPE_CHECKING:
-    from hires.image.decode.attribution import read_authorship
-    from hires.image.metadata.authorship import Authorship
     from hires.config.output import Delivery
-    from hires.engine.run import Progress, StylizeError, iter_stylize, stylize
-    from hires.image.encode.save import Picture, load_image, picture_size, read_picture, save_image
     from hires.config.paper import Layout, Print
+    from hires.engine.run import Progress, StylizeError
+    from hires.engine.stylize import iter_stylize, stylize
+    from hires.image.decode.attribution import read_authorship
+    from hires.image.decode.read import Picture, load_image, picture_size, read_picture
+    from hires.image.encode.save import save_image
+    from hires.image.metadata.authorship import Authorship
 
 __all__ = [
     "Authorship",

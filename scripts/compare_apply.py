@@ -24,16 +24,18 @@ if __name__ == "__main__":
 
 import torch
 
-from hires.feedforward.apply import Press
-from hires.config.run import Config
-from hires.engine.run import iter_stylize
 from hires.cli.exits import guarded
-from hires.feedforward.model import load_model
 from hires.config.feedforward import ApplyConfig
-from hires.image.encode.save import load_image, resize, save_image
+from hires.config.run import Config
 from hires.engine.ladder import scale_to
-from hires.utils.memory import manage_heap, peak_resident_bytes
+from hires.engine.stylize import iter_stylize
+from hires.feedforward.apply import Press
+from hires.feedforward.model import load_model
+from hires.image.decode.read import load_image
+from hires.image.encode.save import save_image
+from hires.image.resample import resize
 from hires.kernels.precision import resolve_device, resolve_precision
+from hires.utils.memory import manage_heap, peak_resident_bytes
 from hires.version import __version__
 
 

@@ -25,16 +25,18 @@ from resolution_ladder import LABEL_HEIGHT, MARGIN, PANEL, as_pillow, save_sheet
 from torch import Tensor
 from tyro.conf import Positional, arg
 
-from hires.config.run import Config, ConfigError
 from hires.cli.display import clock_time, open_display
-from hires.engine.run import iter_stylize
 from hires.cli.exits import EXIT_INTERRUPTED, guarded, tell
-from hires.engine.resolve import fit
-from hires.image.encode.save import check_output, load_image, resize, save_image
-from hires.engine.ladder import plan, scale_to
-from hires.utils.memory import manage_heap
 from hires.cli.parsing import parse
 from hires.config.presets import PRESETS
+from hires.config.run import Config, ConfigError
+from hires.engine.ladder import plan, scale_to
+from hires.engine.resolve import fit
+from hires.engine.stylize import iter_stylize
+from hires.image.decode.read import load_image
+from hires.image.encode.save import check_output, save_image
+from hires.image.resample import resize
+from hires.utils.memory import manage_heap
 
 PROG = "compare_presets"
 

@@ -24,14 +24,16 @@ import torch
 from kornia.metrics import psnr, ssim
 from torch import Tensor
 
-from hires.feedforward.apply import Press
 from hires.cli.exits import guarded
-from hires.feedforward.model import load_model
-from hires.image.folders import search
 from hires.config.feedforward import ApplyConfig
-from hires.feedforward.training import reduced
-from hires.image.encode.save import ImageError, load_image, save_image
+from hires.feedforward.apply import Press
+from hires.feedforward.model import load_model
 from hires.feedforward.network import enlarged
+from hires.feedforward.training import reduced
+from hires.image.decode.read import load_image
+from hires.image.encode.save import save_image
+from hires.image.folders import search
+from hires.image.formats.kinds import ImageError
 
 _LUMA = (0.299, 0.587, 0.114)
 # Window of SSIM (Wang et al. 2004) and side of the crops that are shown.

@@ -24,15 +24,17 @@ from torch import Tensor
 from tyro.conf import arg
 
 from hires.cli.arguments import Job
-from hires.config.run import ConfigError, format_bytes
 from hires.cli.display import clock_time, open_display
-from hires.runs.painting import Easel
-from hires.engine.run import Progress
 from hires.cli.exits import EXIT_INTERRUPTED, guarded, tell
-from hires.image.encode.save import ImageError, check_output, resize, save_image
-from hires.utils.memory import manage_heap, peak_resident_bytes
 from hires.cli.parsing import parse
+from hires.config.run import ConfigError, format_bytes
+from hires.engine.run import Progress
+from hires.image.encode.save import check_output, save_image
+from hires.image.formats.kinds import ImageError
+from hires.image.resample import resize
 from hires.kernels.precision import resolve_device
+from hires.runs.painting import Easel
+from hires.utils.memory import manage_heap, peak_resident_bytes
 
 PROG = "resolution_ladder"
 PANEL = 360  # width of a panel on the contact sheet, in pixels

@@ -28,12 +28,13 @@ import torch
 from convert_features import convert
 from torch import Tensor
 
-from hires.features.checkpoints import load_features, write_checkpoint
 from hires.distill.crops import Crops
-from hires.features.network import FeaturesError, Network
-from hires.kernels.precision import resolve_device, resolve_precision
 from hires.distill.teaching import STYLE_TAPS, Student, make_teacher
 from hires.distill.training import COMPACT, Recipe, Report, Trainer, distill
+from hires.features.architecture import FeaturesError
+from hires.features.checkpoints import load_features, write_checkpoint
+from hires.features.network import Network
+from hires.kernels.precision import resolve_device, resolve_precision
 
 # Batches of 8 crops on which the targets are chosen.
 _CALIBRATION_BATCHES = 8

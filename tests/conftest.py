@@ -11,7 +11,7 @@ from hypothesis import settings
 from torch import Tensor
 
 from hires.cli import main as cli
-from hires.features.network import Architecture
+from hires.features.architecture import Architecture
 
 # Tests run tiny tensors: threads cost more than they bring, and runners are often crowded.
 torch.set_num_threads(1)

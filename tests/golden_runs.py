@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from conftest import random_image
 from torch import Tensor
 
-from hires.feedforward.apply import Press
-from hires.config.run import Config
-from hires.engine.run import iter_stylize
-from hires.feedforward.model import load_model
 from hires.config.feedforward import ApplyConfig
+from hires.config.run import Config
+from hires.engine.stylize import iter_stylize
+from hires.feedforward.apply import Press
+from hires.feedforward.model import load_model
 
 SIZES = (64, 80, 112)
 _SMALL = {"sizes": SIZES, "iterations": (3,), "precision": "fp32", "device": "cpu"}

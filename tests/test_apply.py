@@ -13,16 +13,16 @@ from forward_models import ENLARGE, STYLE, plain, random_model, write_random_mod
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hires.config.feedforward import ApplyConfig
+from hires.config.run import Config, ConfigError
 from hires.feedforward import streaming
 from hires.feedforward.apply import Press
-from hires.config.run import Config, ConfigError
 from hires.feedforward.finish import Finish
-from hires.config.feedforward import ApplyConfig
 from hires.feedforward.grain import grain_over, with_grain
-from hires.kernels.precision import Precision
-from hires.feedforward.streaming import PICTURE, Course, plan_walks
-from hires.tiling.geometry import Region, Span
 from hires.feedforward.network import Design, ModelError
+from hires.feedforward.streaming import PICTURE, Course, plan_walks
+from hires.kernels.precision import Precision
+from hires.tiling.geometry import Region, Span
 
 FP64, FP32 = Precision(torch.float64), Precision(torch.float32)
 

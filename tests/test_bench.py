@@ -18,13 +18,13 @@ from hires.bench.exercises import LadderExercise, StepExercise, picture
 from hires.bench.roofline import best_seconds
 from hires.bench.work import forward_flops, largest_megapixels, work_of
 from hires.bench.worker import OUT_OF_MEMORY, Worker, WorkerError
-from hires.features.checkpoints import write_checkpoint
 from hires.cli.main import main
 from hires.config.run import ConfigError
+from hires.features.checkpoints import write_checkpoint
 from hires.features.network import Network
-from hires.utils.memory import is_out_of_memory
 from hires.tiling.geometry import Region, Span, Tile, grid
 from hires.tiling.planning import TilePlan, plan_tiles
+from hires.utils.memory import is_out_of_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1", "relu4_2")

@@ -21,20 +21,21 @@ import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights, refusal
 from rich.console import Console
 
-from hires.cli import main as cli
-from hires.engine import preview as closeup
 from hires.cli import display
-from hires.engine import run as engine
-from hires.engine import estimate as forecast
-from hires.engine import rates as probe
-from hires.features.checkpoints import write_checkpoint
+from hires.cli import main as cli
 from hires.cli.commands import plan as plan_command
-from hires.config.run import Config
-from hires.engine.run import StylizeError
-from hires.image.encode.save import read_picture, save_image
-from hires.engine.ladder import Rung, plan
 from hires.cli.parsing import one_line
-from hires.engine.setup import open_studio
+from hires.config.run import Config
+from hires.engine import estimate as forecast
+from hires.engine import preview as closeup
+from hires.engine import rates as probe
+from hires.engine import run as engine
+from hires.engine.ladder import Rung, plan
+from hires.engine.run import StylizeError
+from hires.engine.setup import open_setup
+from hires.features.checkpoints import write_checkpoint
+from hires.image.decode.read import read_picture
+from hires.image.encode.save import save_image
 from hires.version import __version__
 
 TINY = ("--size", "96", "--iterations", "2", "--precision", "fp32")
@@ -482,7 +483,7 @@ def test_forecast_counts_canvas_and_optimizer() -> None:
             features="tiny.safetensors", sizes=(640,), tile=64, device="cpu", **settings
         )
         rungs = plan(config, (480, 640), [(64, 64)])
-        found = forecast.forecast(config, open_studio(config), rungs, num_input_pixels=64 * 64)
+        found = forecast.forecast(config, open_setup(config), rungs, num_input_pixels=64 * 64)
         return found[0].peak_bytes
 
     num_pixels = 480 * 640

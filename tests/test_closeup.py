@@ -10,12 +10,13 @@ import torch
 from conftest import COMPACT_SHAPE, random_weights
 from torch import Tensor
 
-from hires.engine import preview as closeup
-from hires.features.checkpoints import write_checkpoint
-from hires.engine.preview import SHOWN, busiest, paint_close_up, preview_rung
 from hires.config.run import Config
-from hires.image.encode.save import Picture, resize
+from hires.engine import preview as closeup
 from hires.engine.ladder import plan
+from hires.engine.preview import SHOWN, busiest, paint_close_up, preview_rung
+from hires.features.checkpoints import write_checkpoint
+from hires.image.decode.read import Picture
+from hires.image.resample import resize
 
 
 @pytest.fixture

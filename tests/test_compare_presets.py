@@ -13,7 +13,8 @@ import pytest
 from conftest import VGG_SHAPE, random_image, random_weights
 
 from hires.features.checkpoints import write_checkpoint
-from hires.image.encode.save import read_picture, save_image
+from hires.image.decode.read import read_picture
+from hires.image.encode.save import save_image
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

@@ -145,5 +145,7 @@ def test_defaults_that_depend_on_the_optimizer() -> None:
 
 
 def test_config_needs_no_torch() -> None:
-    command = "import sys, hires, hires.engine.ladder; hires.Config(); assert 'torch' not in sys.modules"
+    command = (
+        "import sys, hires, hires.engine.ladder; hires.Config(); assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", command], check=True)

@@ -19,23 +19,17 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from torch import Tensor
 
-from hires.image.encode import encoder as encoding
-from hires.config.run import ConfigError
 from hires.config.output import Delivery
-from hires.image.decode.headers import read_header
-from hires.image.encode.save import (
-    ImageError,
-    SaveError,
-    check_output,
-    load_image,
-    picture_size,
-    read_picture,
-    save_image,
-)
 from hires.config.paper import Print, Window
+from hires.config.run import ConfigError
 from hires.image.colour.profiles import output_profile
-from hires.image.encode.raster import dithered
+from hires.image.decode.headers import read_header
 from hires.image.decode.read import _as_stored
+from hires.image.encode import encoder as encoding
+from hires.image.encode.raster import dithered
+from hires.image.formats.kinds import ImageError, SaveError
+from hires.image.encode.save import check_output, save_image
+from hires.image.decode.read import load_image, picture_size, read_picture
 
 LAB, MASTER = Delivery(deliver="lab"), Delivery(deliver="master")
 PAGE = Print(paper="A6", dpi=40, bleed="3mm")

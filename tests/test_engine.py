@@ -17,22 +17,23 @@ from conftest import COMPACT_SHAPE, REFLECT_SHAPE, random_image, random_weights
 from torch import Tensor
 
 import hires
-from hires.engine import run as engine
-from hires.engine import ladder
-from hires.features.checkpoints import write_checkpoint
 from hires.config.run import Config, ConfigError
-from hires.engine.run import (
-    Progress,
-    StylizeError,
-    first_canvas,
-    iter_stylize,
-    stylize,
-)
-from hires.features.network import FeaturesError, Network
-from hires.image.encode.save import ImageError, fill, load_image, resize, save_image
+from hires.engine import ladder
+from hires.engine import run as engine
 from hires.engine.objective import Evaluation, Objective
+from hires.engine.run import Progress, StylizeError
+from hires.engine.canvas import first_canvas
+from hires.engine.stylize import iter_stylize, stylize
+from hires.engine.references import Measuring
+from hires.engine.setup import open_setup
+from hires.features.architecture import FeaturesError
+from hires.features.checkpoints import write_checkpoint
+from hires.features.network import Network
+from hires.image.formats.kinds import ImageError
+from hires.image.resample import fill, resize
+from hires.image.decode.read import load_image
+from hires.image.encode.save import save_image
 from hires.image.originals import original, originals
-from hires.engine.setup import Measuring, open_studio
 
 CONTENT = random_image(60, 80, seed=1).float()
 STYLE = random_image(72, 64, seed=2).float()
@@ -59,7 +60,7 @@ def config(default_features: str, **settings: Any) -> Config:
 
 def total(picture: Tensor, settings: Config) -> float:
     """Loss of a picture at the only rung."""
-    studio = open_studio(settings)
+    studio = open_setup(settings)
     (rung,) = ladder.plan(settings, SIZE, [(72, 64)])
     pictures, measuring = (original(CONTENT), originals(STYLE)), Measuring(studio, settings)
     return float(

@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hires.features.network import Architecture, Network, Pooling
-from hires.losses.moments import STYLE_LOSSES
 from hires.engine.objective import Evaluation, Objective, Weights
-from hires.kernels.precision import Precision
-from hires.tiling.seams import TileSeams
 from hires.engine.targets import measure_content, measure_style
+from hires.features.architecture import Architecture, Pooling
+from hires.features.network import Network
+from hires.kernels.precision import Precision
+from hires.losses.style import STYLE_LOSSES
 from hires.tiling.planning import TilePlan, plan_tiles
+from hires.tiling.seams import TileSeams
 
 SHAPES = {"vgg19": VGG_SHAPE, "compact": COMPACT_SHAPE, "reflect": REFLECT_SHAPE}
 FACTORS = (7.0, 2.0, 3.0)

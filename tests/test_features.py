@@ -14,17 +14,10 @@ import torch.nn.functional as F
 from conftest import COMPACT_SHAPE, REFLECT_SHAPE, VGG_SHAPE, random_image, random_weights
 from torch import Tensor
 
-from hires.features.network import (
-    VGG16,
-    VGG19,
-    Architecture,
-    FeaturesError,
-    Layer,
-    Network,
-    random_network,
-)
+from hires.features.architecture import VGG16, VGG19, Architecture, FeaturesError
+from hires.features.network import Network, random_network
+from hires.tiling.geometry import Layer, joined, tile_spans
 from hires.tiling.seams import Seams
-from hires.tiling.geometry import joined, tile_spans
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_what_comes_with_the_package_is_whole_and_small(name: str) -> None:
         Design(task=model.design.task, factor=model.design.factor, widths=(64,), num_blocks=4),
     )
     assert json.loads(model.metadata["settings"])["task"] == model.design.task
-    file = Path(__file__).parents[1] / "hires" / "models" / f"{name}.safetensors"
+    file = Path(__file__).parents[1] / "hires" / "feedforward" / "models" / f"{name}.safetensors"
     assert file.stat().st_size < 4_000_000
 
 

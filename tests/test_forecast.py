@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from conftest import COMPACT_SHAPE, random_weights
 
-from hires.engine import rates as probe
-from hires.features.checkpoints import write_checkpoint
 from hires.config.run import Config
+from hires.engine import rates as probe
 from hires.engine.estimate import bytes_per_pixel, forecast, largest_size
 from hires.engine.ladder import Rung, plan
 from hires.engine.rates import Rates, measure_rates
-from hires.engine.setup import Studio, open_studio
+from hires.engine.setup import Setup, open_setup
+from hires.features.checkpoints import write_checkpoint
 from hires.tiling.planning import TileMemoryError
 
 CONTENT = (480, 640)
@@ -35,9 +35,9 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def opened(features: str, **settings: object) -> tuple[Config, Studio, tuple[Rung, ...]]:
+def opened(features: str, **settings: object) -> tuple[Config, Setup, tuple[Rung, ...]]:
     config = Config(features=features, device="cpu", precision="fp32", **settings)  # type: ignore[arg-type]
-    return config, open_studio(config), plan(config, CONTENT, [(64, 64)])
+    return config, open_setup(config), plan(config, CONTENT, [(64, 64)])
 
 
 def test_a_step_of_tiles_is_the_sum_of_its_walks(features: str) -> None:

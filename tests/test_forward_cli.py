@@ -13,14 +13,15 @@ from forward_models import ENLARGE, STYLE, random_model, write_random_model
 from press import press_profile, problems_of_pdfx4
 
 from hires.cli import main as cli
-from hires.feedforward import training as forward_training
-from hires.feedforward import streaming
-from hires.feedforward.apply import Press
-from hires.features.checkpoints import write_checkpoint
-from hires.feedforward.model import read_model
 from hires.config.feedforward import ApplyConfig, TrainConfig
-from hires.image.encode.save import load_image, read_picture, save_image
+from hires.features.checkpoints import write_checkpoint
+from hires.feedforward import streaming
+from hires.feedforward import training as forward_training
+from hires.feedforward.apply import Press
+from hires.feedforward.model import read_model
 from hires.feedforward.network import Design
+from hires.image.decode.read import load_image, read_picture
+from hires.image.encode.save import save_image
 
 FP32 = ("--precision", "fp32")
 TRAIN = ("--steps", "2", "--batch-size", "1", "--crop", "64", "--features", "tiny.safetensors")

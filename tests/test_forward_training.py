@@ -11,16 +11,17 @@ import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
-from hires.feedforward import training as forward_training
-from hires.features.checkpoints import write_checkpoint
-from hires.config.run import ConfigError
-from hires.feedforward.model import read_model
 from hires.config.feedforward import TrainConfig
-from hires.feedforward.training import TrainingError, open_trainer, reduced, schedule
-from hires.image.encode.save import ImageError, save_image
-from hires.feedforward.photographs import Photographs
+from hires.config.run import ConfigError
+from hires.features.checkpoints import write_checkpoint
+from hires.feedforward import training as forward_training
+from hires.feedforward.model import read_model
 from hires.feedforward.network import Design
+from hires.feedforward.photographs import Photographs
+from hires.feedforward.training import TrainingError, open_trainer, reduced, schedule
 from hires.feedforward.training_job import Workshop
+from hires.image.formats.kinds import ImageError
+from hires.image.encode.save import save_image
 
 SMALL = Design(widths=(4, 6, 8), num_blocks=1, kernel=3)
 

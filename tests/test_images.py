@@ -23,16 +23,10 @@ from torch import Tensor
 
 from hires.image.encode import encoder as encoding
 from hires.image.encode import raster
-from hires.image.encode.save import (
-    ImageError,
-    SaveError,
-    check_output,
-    fill,
-    load_image,
-    read_picture,
-    resize,
-    save_image,
-)
+from hires.image.formats.kinds import ImageError, SaveError
+from hires.image.encode.save import check_output, save_image
+from hires.image.resample import fill, resize
+from hires.image.decode.read import load_image, read_picture
 
 LOSSLESS = [(".png", 8), (".png", 16), (".tif", 8), (".TIFF", 16)]
 ENDINGS = [".jpg", ".JPEG", ".png", ".tif", ".tiff", ".webp"]

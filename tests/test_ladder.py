@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hires.engine import ladder
-from hires.config.run import Config, ConfigError
-from hires.engine.ladder import long_sides, plan, scale_to
 from hires.config.paper import Print
+from hires.config.run import Config, ConfigError
+from hires.engine import ladder
+from hires.engine.ladder import long_sides, plan, scale_to
 
 CONTENT, STYLE = (600, 800), (1000, 700)
 

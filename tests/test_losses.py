@@ -12,18 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hires.features.network import Network
-from hires.losses.moments import (
-    CENTRED_LOSSES,
-    STYLE_LOSSES,
-    Moments,
-    blend,
-    measure,
-    total_variation,
-)
 from hires.engine.objective import Objective, Weights
-from hires.kernels.precision import Precision
 from hires.engine.targets import measure_content, measure_style
+from hires.features.network import Network
+from hires.kernels.precision import Precision
+from hires.losses.style import CENTRED_LOSSES, STYLE_LOSSES
+from hires.losses.moments import Moments, blend, measure
+from hires.losses.variation import total_variation
 from hires.tiling.geometry import bands
 from hires.tiling.planning import plan_tiles
 

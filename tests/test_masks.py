@@ -10,13 +10,14 @@ from conftest import COMPACT_SHAPE, random_image, random_weights
 from torch import Tensor
 
 from hires.config.run import ConfigError
+from hires.engine.objective import Objective, Weights
+from hires.engine.targets import measure_content, measure_style
 from hires.features.network import Network
 from hires.kernels.operations import squared_error
-from hires.losses.moments import STYLE_LOSSES, Moments, measure
-from hires.losses.masks import LayerMasks
-from hires.engine.objective import Objective, Weights
 from hires.kernels.precision import Precision
-from hires.engine.targets import measure_content, measure_style
+from hires.losses.masks import LayerMasks
+from hires.losses.style import STYLE_LOSSES
+from hires.losses.moments import Moments, measure
 from hires.tiling.planning import plan_tiles
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")

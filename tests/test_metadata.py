@@ -17,13 +17,13 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from hires.cli import main as cli
-from hires.image.metadata import xmp
-from hires.image.decode.attribution import read_authorship
-from hires.image.metadata.authorship import Authorship, authorship
 from hires.config.output import Delivery
+from hires.image.decode.attribution import read_authorship
 from hires.image.decode.headers import read_header
 from hires.image.encode.save import save_image
 from hires.image.formats.jpeg import read_xmp
+from hires.image.metadata import xmp
+from hires.image.metadata.authorship import Authorship, authorship
 from hires.image.metadata.provenance import Input, Provenance, from_xmp, to_xmp
 
 WHO = Authorship(("Jörg (Studio)", "Ann"), "© 2024 Jörg; all rights reserved")

@@ -8,11 +8,12 @@ import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
-from hires.features.checkpoints import write_checkpoint
 from hires.config.run import Config
-from hires.engine.run import StylizeError, iter_stylize, stylize
-from hires.optim.stall import StalledError, blamed, require_motion, sampled
+from hires.engine.run import StylizeError
+from hires.engine.stylize import iter_stylize, stylize
+from hires.features.checkpoints import write_checkpoint
 from hires.optim.first_order import NonFiniteError, require_finite
+from hires.optim.stall import StalledError, blamed, require_motion, sampled
 
 CONTENT = random_image(60, 80, seed=1).float()
 STYLE = random_image(72, 64, seed=2).float()

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
-from hires.engine import run as engine
-from hires.utils import openmp
-from hires.features.checkpoints import write_checkpoint
 from hires.config.run import Config
+from hires.engine import run as engine
+from hires.features.checkpoints import write_checkpoint
+from hires.utils import openmp
 from hires.utils.openmp import SPIN_COUNT, Waiting, bound_waiting
 
 ROOT = Path(__file__).parents[1]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hires.config.paper import PAPERS, Layout, Print, parse_length, parse_paper, to_pixels
 from hires.config.run import Config, ConfigError
 from hires.engine.ladder import plan
-from hires.config.paper import PAPERS, Layout, Print, parse_length, parse_paper, to_pixels
 
 
 @pytest.mark.parametrize(

@@ -14,24 +14,25 @@ import torch
 from conftest import COMPACT_SHAPE, VGG_SHAPE, random_image, random_weights
 from torch import Tensor
 
-from hires.engine import ladder
 from hires.cli.arguments import Stylize
-from hires.features.checkpoints import load_features, write_checkpoint
+from hires.config.presets import PRESETS
 from hires.config.run import Config, ConfigError
-from hires.engine.run import Progress, iter_stylize
-from hires.features.network import VGG19, FeaturesError, full_range
-from hires.engine.resolve import fit, stand_in
+from hires.engine import ladder
 from hires.engine.estimate import state_bytes
 from hires.engine.ladder import plan
 from hires.engine.objective import Objective
-from hires.optim.first_order import LBFGS, Adam
-from hires.optim.choice import optimizer_of
+from hires.engine.resolve import fit, stand_in
+from hires.engine.run import Progress
+from hires.engine.stylize import iter_stylize
+from hires.engine.setup import open_setup, weights_of
+from hires.engine.targets import measure_content, measure_style
+from hires.features.architecture import VGG19, FeaturesError, full_range
+from hires.features.checkpoints import load_features, write_checkpoint
 from hires.kernels.precision import Precision
-from hires.config.presets import PRESETS
+from hires.optim.choice import optimizer_of
+from hires.optim.first_order import LBFGS, Adam
 from hires.optim.wolfe import ScaledOptimizer, WolfeLBFGS
 from hires.runs.settings import job_of, settings_of
-from hires.engine.setup import open_studio, weights_of
-from hires.engine.targets import measure_content, measure_style
 from hires.tiling.planning import plan_tiles
 
 CPU = torch.device("cpu")
@@ -263,7 +264,7 @@ def test_a_stand_in_is_told(folder: Path) -> None:
     assert "(conv4_3 in place of conv4_4): the result is no longer that of" in warning
     assert fitted.config.content_layers == ("conv4_3",)
     assert fit(fitted.config).config == fitted.config
-    open_studio(fitted.config)
+    open_setup(fitted.config)
 
 
 def test_another_network_is_told_even_if_it_lacks_nothing(folder: Path) -> None:
@@ -288,7 +289,7 @@ def test_layers_that_share_a_stand_in_count_twice(folder: Path) -> None:
 def test_a_layer_of_the_users_own_has_no_stand_in(folder: Path) -> None:
     config = preset("d2l", features=str(folder / "short.safetensors"), style_layers=("relu7_1",))
     with pytest.raises(FeaturesError, match="unknown layer 'relu7_1'"):
-        open_studio(fit(config).config)
+        open_setup(fit(config).config)
 
 
 def test_the_documents_optimizers() -> None:

@@ -12,11 +12,12 @@ from conftest import COMPACT_SHAPE, random_image, random_weights
 
 from hires.cli import main as cli
 from hires.cli.arguments import COMMANDS, Stylize
-from hires.features.checkpoints import write_checkpoint
-from hires.config.run import Config, ConfigError
-from hires.image.encode.save import read_picture, save_image
 from hires.cli.parsing import UsageError, parse
 from hires.config.presets import PRESETS
+from hires.config.run import Config, ConfigError
+from hires.features.checkpoints import write_checkpoint
+from hires.image.decode.read import read_picture
+from hires.image.encode.save import save_image
 from hires.runs.settings import settings_of
 
 

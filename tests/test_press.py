@@ -22,13 +22,15 @@ from torch import Tensor
 from hires.cli import main as cli
 from hires.cli.arguments import Plan
 from hires.cli.commands.plan import _saving_seconds
-from hires.config.run import Config, ConfigError
 from hires.config.output import Delivery
-from hires.runs.painting import Easel
-from hires.image.decode.headers import read_header
-from hires.image.encode.save import ImageError, check_output, load_image, save_image
 from hires.config.paper import Print
+from hires.config.run import Config, ConfigError
 from hires.image.colour.profiles import output_profile
+from hires.image.decode.headers import read_header
+from hires.image.formats.kinds import ImageError
+from hires.image.encode.save import check_output, save_image
+from hires.image.decode.read import load_image
+from hires.runs.painting import Easel
 
 PAGE = Print(paper="A6", dpi=40, bleed="3mm").layout((300, 200))
 INTENTS = {"perceptual": 0, "relative": 1, "saturation": 2, "absolute": 3}

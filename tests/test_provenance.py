@@ -19,12 +19,13 @@ from PIL import Image
 import hires
 from hires.cli import main as cli
 from hires.cli.arguments import Stylize
-from hires.features.checkpoints import write_checkpoint
-from hires.config.run import Config, ConfigError
 from hires.config.output import Delivery
-from hires.image.decode.headers import read_header
-from hires.image.encode.save import read_picture, save_image
 from hires.config.paper import Print
+from hires.config.run import Config, ConfigError
+from hires.features.checkpoints import write_checkpoint
+from hires.image.decode.headers import read_header
+from hires.image.decode.read import read_picture
+from hires.image.encode.save import save_image
 from hires.image.metadata.provenance import (
     Input,
     Provenance,

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hires.optim.line_search import CURVATURE, SUFFICIENT_DECREASE, advance, begin
 from hires.optim.first_order import LBFGS, Adam, NonFiniteError
+from hires.optim.line_search import CURVATURE, SUFFICIENT_DECREASE, advance, begin
 from hires.optim.wolfe import ScaledOptimizer, WolfeLBFGS
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from hires.image.decode.read import picture_size, read_picture
 from hires.image.formats.kinds import ImageError
-from hires.image.encode.save import picture_size, read_picture
 
 Array = NDArray[Any]
 

@@ -16,7 +16,8 @@ from conftest import COMPACT_SHAPE, random_image, random_weights
 
 from hires.engine import run as engine
 from hires.features.checkpoints import write_checkpoint
-from hires.image.encode.save import load_image, save_image
+from hires.image.decode.read import load_image
+from hires.image.encode.save import save_image
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

@@ -23,18 +23,18 @@ import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
 from torch import Tensor
 
-from hires.cli import main as cli
 from hires.cli import display
-from hires.runs import recorder
-from hires.features.checkpoints import write_checkpoint
+from hires.cli import main as cli
 from hires.cli.display import Silence
-from hires.image.encode.save import save_image
-from hires.utils.locks import Lock
-from hires.runs.fingerprint import fingerprint
 from hires.engine.objective import Objective
-from hires.runs.recorder import Pace
+from hires.features.checkpoints import write_checkpoint
+from hires.image.encode.save import save_image
+from hires.runs import recorder
 from hires.runs.directory import LAYOUT, read_record
+from hires.runs.fingerprint import fingerprint
+from hires.runs.recorder import Pace
 from hires.runs.trace import Step, Trace
+from hires.utils.locks import Lock
 
 ROOT = Path(__file__).parents[1]
 Acts = Mapping[int, Callable[[], object]]
@@ -356,7 +356,8 @@ class TestResume:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(
-            "hires.runs.directory.fingerprint", lambda config: {**fingerprint(config), "torch": "9.9"}
+            "hires.runs.directory.fingerprint",
+            lambda config: {**fingerprint(config), "torch": "9.9"},
         )
         line = refusal(["resume", "out.run"], capsys)
         assert re.search(r"another machine \(torch .*, here 9\.9\).* --anyway", line)

@@ -17,17 +17,18 @@ from conftest import COMPACT_SHAPE, random_image, random_weights
 from safetensors import safe_open
 from torch import Tensor
 
-from hires.features.checkpoints import write_checkpoint
-from hires.config.run import Config
-from hires.engine.run import Progress, iter_stylize, stylize
-from hires.image.formats.kinds import SaveError
-from hires.utils.signals import held_back
-from hires.engine.objective import Objective
-from hires.optim.first_order import canvas_optimizer
-from hires.optim.choice import optimizer_of, restored
 from hires.config.presets import PRESETS
-from hires.optim.wolfe import WolfeLBFGS
+from hires.config.run import Config
+from hires.engine.objective import Objective
+from hires.engine.run import Progress
+from hires.engine.stylize import iter_stylize, stylize
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped, read_snapshot, write_snapshot
+from hires.features.checkpoints import write_checkpoint
+from hires.image.formats.kinds import SaveError
+from hires.optim.choice import optimizer_of, restored
+from hires.optim.first_order import canvas_optimizer
+from hires.optim.wolfe import WolfeLBFGS
+from hires.utils.signals import held_back
 
 CONTENT = random_image(60, 80, seed=1).float()
 STYLE = random_image(72, 64, seed=2).float()

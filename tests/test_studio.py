@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from hires.config.run import Config, ConfigError
 from hires.engine import ladder
 from hires.engine import setup as studio
-from hires.config.run import Config, ConfigError
 from hires.engine.ladder import Size
 
 LEAST = 16  # of the built-in network

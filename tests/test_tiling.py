@@ -11,10 +11,20 @@ from conftest import random_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hires.features.network import Architecture, Network
+from hires.features.architecture import Architecture
+from hires.features.network import Network
+from hires.tiling.geometry import (
+    Region,
+    Span,
+    Tile,
+    bands,
+    canvas_window,
+    even_spans,
+    grid,
+    round_up,
+    tile_spans,
+)
 from hires.tiling.seams import Seams
-from hires.tiling.geometry import Region, Span, Tile, bands, even_spans, grid, round_up, tile_spans
-from hires.tiling.planning import canvas_window
 
 lengths = st.integers(1, 700)
 alignments = st.sampled_from([1, 2, 4, 8, 16])

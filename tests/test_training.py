@@ -9,10 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hires.features.checkpoints import read_checkpoint
 from hires.distill.crops import Crops
-from hires.features.network import Architecture, Network
-from hires.image.encode.save import ImageError, save_image
 from hires.distill.shampoo import Soap
 from hires.distill.teaching import (
     TAPS,
@@ -28,6 +25,11 @@ from hires.distill.teaching import (
     whitening,
 )
 from hires.distill.training import Recipe, Trainer, distill
+from hires.features.architecture import Architecture
+from hires.features.checkpoints import read_checkpoint
+from hires.features.network import Network
+from hires.image.formats.kinds import ImageError
+from hires.image.encode.save import save_image
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 SHAPE = Architecture(

@@ -7,8 +7,15 @@ import torch
 from conftest import random_image
 from forward_models import ENLARGE, STYLE, plain, random_tensors
 
+from hires.feedforward.network import (
+    Design,
+    ModelError,
+    NormRelu,
+    Stage,
+    Transformer,
+    check_tensors,
+)
 from hires.tiling.geometry import Span
-from hires.feedforward.network import Design, ModelError, NormRelu, Stage, Transformer, check_tensors
 
 
 def test_the_document_s_network_has_its_sizes() -> None:

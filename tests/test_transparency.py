@@ -11,11 +11,11 @@ from conftest import COMPACT_SHAPE, random_image, random_weights
 from PIL import Image
 from torch import Tensor
 
-from hires.features.checkpoints import write_checkpoint
 from hires.cli.main import main
 from hires.config.run import Config
-from hires.engine.run import stylize
-from hires.image.encode.save import read_picture
+from hires.engine.stylize import stylize
+from hires.features.checkpoints import write_checkpoint
+from hires.image.decode.read import read_picture
 from hires.image.originals import original
 from hires.image.transparency import fill_hidden, mask_of
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hires.losses.moments import total_variation
-from hires.tiling.geometry import bands
+from hires.losses.variation import total_variation
 from hires.losses.variation import VARIATIONS
+from hires.tiling.geometry import bands
 
 EDGES = (1, 1, 1, 1)
 

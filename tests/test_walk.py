@@ -13,13 +13,14 @@ import torch
 from conftest import COMPACT_SHAPE, REFLECT_SHAPE, VGG_SHAPE, random_image, random_weights
 from torch import Tensor
 
-from hires.kernels.activation_buffer import Arena
 from hires.config.run import ConfigError
-from hires.features.network import Architecture, Network, Pooling
-from hires.losses.moments import STYLE_LOSSES
 from hires.engine.objective import Evaluation, Objective, Weights
-from hires.kernels.precision import Precision
 from hires.engine.targets import measure_content, measure_style
+from hires.features.architecture import Architecture, Pooling
+from hires.features.network import Network
+from hires.kernels.activation_buffer import Arena
+from hires.kernels.precision import Precision
+from hires.losses.style import STYLE_LOSSES
 from hires.tiling.geometry import Tile, grid, round_up
 from hires.tiling.planning import (
     MIN_TILE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,17 @@ from torch import Tensor
 
 from hires.bench.cases import VGG19_SHAPE, Case
 from hires.bench.stopwatch import Gauge, Stopwatch
-from hires.bench.work import content_bytes, largest_megapixels, predicted_bytes, work_of
-from hires.features.checkpoints import write_checkpoint
+from hires.bench.work import largest_megapixels, predicted_bytes, work_of
 from hires.config.run import Config, parse_bytes
-from hires.engine.run import Progress, iter_stylize
-from hires.features.network import VGG19, Architecture
+from hires.engine.canvas import WholeCanvas
 from hires.engine.ladder import Rung
-from hires.utils.memory import keep_freed_memory, return_freed_memory
-from hires.engine.objective import Evaluation, Objective
-from hires.optim.first_order import canvas_optimizer
+from hires.engine.run import Progress, Run
+from hires.engine.setup import Setup, open_setup
+from hires.engine.stylize import iter_stylize
+from hires.features.architecture import VGG19, Architecture
+from hires.features.checkpoints import write_checkpoint
+from hires.image.originals import Original
 from hires.kernels.precision import resolve_device, synchronize
-from hires.engine.setup import Studio, open_studio
-from hires.engine.targets import measure_content, measure_style
 from hires.tiling.planning import TilePlan
 
 # VGG-19 as style transfer uses it: nothing beyond relu5_1.
@@ -37,13 +36,6 @@ STYLE_SIZE = (512, 512)
 CONTENT_SEED, STYLE_SEED = 1, 2
 # Of one octave of a picture, in units of the pixel range.
 _CONTRAST = 0.25
-# Which stage of a step each method of the objective is; the optimizer has the rest.
-_STAGES = {
-    "_total_variation": "variation",
-    "_measure": "measure",
-    "_judge": "judge",
-    "_paint": "paint",
-}
 # Whole memories for which the largest canvas is stated.
 _MEMORIES = ("4GiB", "8GiB", "16GiB", "24GiB", "80GiB")
 
@@ -104,23 +96,16 @@ def config_of(case: Case, features: str) -> Config:
     )
 
 
-def facts_of(studio: Studio, size: tuple[int, int], plan: TilePlan, memory: str) -> dict[str, Any]:
+def facts_of(setup: Setup, size: tuple[int, int], plan: TilePlan, memory: str) -> dict[str, Any]:
     """What is known of a case before its first step: tiles, arithmetic, predicted memory."""
-    names = studio.weights.names
-    content = content_bytes(studio.network, list(studio.weights.content_layers))
+    content = setup.reference_bytes
     largest = {
-        amount: largest_megapixels(
-            studio.network,
-            names,
-            studio.precision.dtype,
-            parse_bytes(amount),
-            content=content,
-        )
+        amount: largest_megapixels(setup.costs, parse_bytes(amount), content=content)
         for amount in dict.fromkeys([memory, *_MEMORIES])
     }
     return {
-        "device": str(studio.device),
-        "precision": studio.precision.name,
+        "device": str(setup.device),
+        "precision": setup.precision.name,
         "num_tiles": len(plan.tiles),
         "side": plan.side,
         "num_kept": min(plan.num_kept, len(plan.tiles)),
@@ -129,28 +114,24 @@ def facts_of(studio: Studio, size: tuple[int, int], plan: TilePlan, memory: str)
             amount: {"untiled": round(whole, 3), "tiled": round(tiled, 3)}
             for amount, (whole, tiled) in largest.items()
         },
-        **asdict(work_of(studio.network, names, size, plan)),
+        **asdict(work_of(setup.network, setup.names, size, plan)),
     }
 
 
 class StepExercise:
-    """Optimisation steps at one size: objective and Adam, as a rung of the ladder runs them."""
+    """Optimisation steps at one size: a run that stands at one rung."""
 
     def __init__(self, case: Case) -> None:
         self.device = resolve_device(case.device)
         self.gauge = Gauge(self.device)
-        canvas = picture(case.size, CONTENT_SEED)
+        content = picture(case.size, CONTENT_SEED)
         with named_features(case.features) as name:
             config = config_of(case, name)
-            studio = open_studio(config)
-        plan = studio.plan_tiles(config, case.size)
+            setup = open_setup(config)
+        plan = setup.plan_tiles(case.size)
         if case.num_kept is not None:
             plan = replace(plan, num_kept=min(case.num_kept, len(plan.tiles)))
-        # As a run does: what lasts lies outside of the heap.
-        keep_freed_memory(False)
-        return_freed_memory()
-        self.objective = self._objective(studio, config, plan, canvas)
-        self.rung = Rung(
+        rung = Rung(
             index=0,
             size=case.size,
             num_iterations=case.warmup + case.repeats,
@@ -159,60 +140,40 @@ class StepExercise:
             decay=case.learning_rate_decay,
             decay_every=case.decay_every,
         )
-        self.optimizer = canvas_optimizer(
-            "adam",
-            canvas.to(self.device),
-            learning_rate=self.rung.learning_rate,
-            averaging=config.averaging,
-        )
-        self.facts = facts_of(studio, case.size, plan, case.memory)
-        self._evaluation: Evaluation | None = None
-
-    def _objective(
-        self, studio: Studio, config: Config, plan: TilePlan, content: Tensor
-    ) -> Objective:
         style = picture(STYLE_SIZE, STYLE_SEED)
-        style_layers = list(studio.weights.style_layers)
-        style_plan = studio.plan_tiles(config, STYLE_SIZE)
-        return Objective(
-            studio.network,
-            studio.weights,
-            style=measure_style(studio.network, style, style_layers, style_plan, studio.precision),
-            content=measure_content(
-                studio.network, content, list(studio.weights.content_layers), plan, studio.device
-            ),
-            plan=plan,
-            precision=studio.precision,
+        self._stopwatch: Stopwatch | None = None
+        self._run = Run(
+            setup,
+            config,
+            [rung],
+            Original(content),
+            [Original(style)],
+            canvas_of=lambda rung: WholeCanvas(setup, rung.size, plan),
+            timed=self._timed,
         )
+        self._run.begin(rung)
+        self.facts = facts_of(setup, case.size, plan, case.memory)
 
-    def _evaluate(self, canvas: Tensor) -> tuple[Tensor, Tensor]:
-        self._evaluation = self.objective(canvas)
-        return self._evaluation.loss, self._evaluation.gradient
+    def _timed(self, stage: str) -> AbstractContextManager[object]:
+        return nullcontext() if self._stopwatch is None else self._stopwatch.stage(stage)
 
     def step(self) -> dict[str, Any]:
         """One step: its synchronised ``seconds``, and the ``loss`` before it."""
-        rate = self.rung.learning_rate_at(self.optimizer.num_steps + 1)
-        self.optimizer.set_learning_rate(rate)
         synchronize(self.device)
         started = time.perf_counter()
-        self.optimizer.step(self._evaluate)
+        self._run.step()
         synchronize(self.device)
         seconds = time.perf_counter() - started
-        keep_freed_memory(True)
         self.gauge.sample()
-        assert self._evaluation is not None
-        return {"seconds": seconds, "loss": float(self._evaluation.loss)}
+        return {"seconds": seconds, "loss": self._run.progress.loss}
 
     def stages(self) -> dict[str, Any]:
         """Seconds of one step by stage; the clocks stop the device between stages."""
-        stopwatch = Stopwatch(self.device)
-        for method, stage in _STAGES.items():
-            setattr(self.objective, method, stopwatch.timed(stage, getattr(self.objective, method)))
-        with stopwatch.stage("total"):
-            self.optimizer.step(self._evaluate)
-        for method in _STAGES:
-            delattr(self.objective, method)
-        seconds = dict(stopwatch.seconds)
+        self._stopwatch = Stopwatch(self.device)
+        with self._stopwatch.stage("total"):
+            self._run.step()
+        seconds = dict(self._stopwatch.seconds)
+        self._stopwatch = None
         return {**seconds, "optimise": 2 * seconds["total"] - sum(seconds.values())}
 
     def memory(self) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from hires.utils.memory import peak_resident_bytes
 from hires.kernels.precision import synchronize
+from hires.utils.memory import peak_resident_bytes
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-
+from hires.features.costs import remade_layer
 from hires.features.network import Network
-from hires.tiling.geometry import Region, Span, Tile, round_up
-from hires.tiling.planning import (
-    MIN_TILE,
-    TilePlan,
-    canvas_window,
-    remade_layer,
-    seam_bytes,
-    tile_bytes,
-)
+from hires.tiling.geometry import Region, Span, Tile, canvas_window, round_up
+from hires.tiling.planning import MIN_TILE, Costs, TilePlan
 
 # Bytes per pixel that stay for the whole run, float32: canvas and gradient 12 each, Adam 24,
 # running average 12; and the content picture that the run began with, 12.
@@ -112,54 +104,38 @@ def _least_bytes(network: Network, names: Sequence[str], tile: Tile) -> float:
     return float(total) * network.dtype.itemsize
 
 
-def content_bytes(network: Network, names: Sequence[str]) -> float:
-    """Bytes per pixel of the canvas that the content targets of the named layers take."""
-    layers = [network.layers[name] for name in names]
-    return sum(layer.channels / layer.stride**2 for layer in layers) * network.dtype.itemsize
-
-
 def predicted_bytes(plan: TilePlan, size: tuple[int, int], content: float) -> float:
     """What a step at ``(height, width)`` should need on top of the program itself.
 
     Args:
         plan: the tiles.
         size: of the canvas.
-        content: as from `content_bytes`.
+        content: what the canvas is compared to, in bytes per pixel.
     """
     return plan.bytes_needed + size[0] * size[1] * (STATE_BYTES + content)
 
 
-def largest_megapixels(
-    network: Network,
-    names: Sequence[str],
-    dtype: torch.dtype,
-    memory: int,
-    *,
-    content: float = 0.0,
-) -> tuple[float, float]:
+def largest_megapixels(costs: Costs, memory: int, *, content: float = 0.0) -> tuple[float, float]:
     """The largest canvas that fits into ``memory`` bytes in all, untiled and in tiles.
 
     By arithmetic; the program itself (a few hundred MiB) comes on top.
 
     Args:
-        network: the feature network.
-        names: layers that are looked at.
-        dtype: type of the features.
+        costs: of the tiles.
         memory: of the machine or the device, in bytes.
-        content: of the content targets, as from `content_bytes`.
+        content: of what the canvas is compared to, in bytes per pixel.
 
     Returns:
         Two areas in millions of pixels.
     """
     state = STATE_BYTES + PICTURE_BYTES + content
-    _, alignment = network.reach(names)
-    untiled = memory / (sum(tile_bytes(network, names, dtype, remakes=False)) + state)
-    each = sum(tile_bytes(network, names, dtype, remakes=True))
+    untiled = memory / (costs.tile_bytes(remakes=False) + state)
+    each = costs.tile_bytes(remakes=True)
     # Small tiles need little for themselves, and many lines that wait at their seams.
-    waiting = 2 * seam_bytes(network, names, dtype)
-    least = round_up(MIN_TILE, alignment)
+    waiting = 2 * costs.seam
+    least = round_up(MIN_TILE, costs.alignment)
     tiled = max(
         (memory - side**2 * each) / (state + waiting / side)
-        for side in range(least, 64 * least, alignment)
+        for side in range(least, 64 * least, costs.alignment)
     )
     return untiled / 1e6, max(tiled, 0.0) / 1e6

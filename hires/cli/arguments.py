@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, Union
 
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
-from hires.config.run import Config, ConfigError
-from hires.config.output import Delivery
 from hires.cli.forward_arguments import Apply, Export, Train
-from hires.config.paper import Print
 from hires.cli.parsing import AUTO, starting_config
+from hires.config.output import Delivery
+from hires.config.paper import Print
 from hires.config.presets import PRESETS
+from hires.config.run import Config, ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

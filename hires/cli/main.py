@@ -13,9 +13,9 @@ from typing import Any
 
 from hires.cli.arguments import COMMANDS, DESCRIPTION, Stylize
 from hires.cli.exits import guarded
+from hires.cli.parsing import MISSING, parse
 from hires.utils.memory import manage_heap
 from hires.utils.openmp import bound_waiting
-from hires.cli.parsing import MISSING, parse
 from hires.version import __version__
 
 

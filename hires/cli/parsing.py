@@ -15,8 +15,8 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from hires.config.run import Config, ConfigError
 from hires.config.presets import PRESETS, yielding
+from hires.config.run import Config, ConfigError
 
 Command = TypeVar("Command")
 

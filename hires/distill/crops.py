@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hires.image.decode.read import read_picture
 from hires.image.folders import search
-from hires.image.formats.kinds import READABLE
-from hires.image.encode.save import ImageError, read_picture
+from hires.image.formats.kinds import READABLE, ImageError
 
 # Training pictures are held in memory as 8-bit; more pixels than this add scale, not variety.
 _MAX_LONG_SIDE = 2048

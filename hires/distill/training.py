@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from hires.distill.crops import Crops
-from hires.features.network import Architecture
 from hires.distill.shampoo import Soap
 from hires.distill.teaching import (
     CONTENT_TAP,
@@ -34,6 +33,7 @@ from hires.distill.teaching import (
     gram_error,
     saturated,
 )
+from hires.features.architecture import Architecture
 
 # What counts in the sum: the first layer is nearly linear, the content layer a by-product.
 _KIND_WEIGHTS = {"features": 1.0, "gram": 1.5}

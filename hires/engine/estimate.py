@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hires.config.run import Config, ConfigError
-from hires.feedforward.finish import CANVAS_BYTES, Finish
 from hires.engine.ladder import Rung, Size
 from hires.engine.rates import Rates
-from hires.engine.setup import Studio
+from hires.engine.setup import Setup
 from hires.tiling.planning import TilePlan
 
+# Three channels of float32.
+CANVAS_BYTES = 12
 # An interpreter with torch, its optimizers and its compiled kernels loaded, measured on Linux.
 _PROGRAM_BYTES = 900 * 2**20
 # What checkpoints, previews and the trace add to the time of the steps.
@@ -45,7 +46,7 @@ class Forecast:
 
 def forecast(
     config: Config,
-    studio: Studio,
+    setup: Setup,
     rungs: Sequence[Rung],
     *,
     num_input_pixels: int,
@@ -55,7 +56,7 @@ def forecast(
 
     Args:
         config: how to paint.
-        studio: network and arithmetic.
+        setup: network and arithmetic.
         rungs: the ladder.
         num_input_pixels: pixels of the content and of all styles; they stay in the host's memory.
         rates: of this machine; None for memory by arithmetic and no times.
@@ -63,17 +64,17 @@ def forecast(
     Raises:
         ConfigError: if the memory budget is too small for one tile.
     """
-    on_host = studio.device.type == "cpu"
+    on_host = setup.device.type == "cpu"
     program = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels
     found = []
     for rung in rungs:
-        tiles = studio.plan_tiles(config, rung.size)
+        tiles = setup.plan_tiles(rung.size)
         spread = 1.0
         if rates is not None:
             # A heap fills up over more steps than a probe has time for: never less than planned.
             spread = max(rates.spread[0 if len(tiles.tiles) == 1 else 1], 1.0)
         taken = round(
-            tiles.bytes_needed * spread + bytes_per_pixel(config, studio, rung) * rung.num_pixels
+            tiles.bytes_needed * spread + bytes_per_pixel(config, setup, rung) * rung.num_pixels
         )
         # A style that is enlarged to be measured may take more than the pictures that were read.
         styles = sum(height * width for height, width in rung.style_sizes)
@@ -90,16 +91,16 @@ def forecast(
     return tuple(found)
 
 
-def finish_bytes(studio: Studio, finish: Finish, *, num_input_pixels: int) -> int:
+def finish_bytes(setup: Setup, taken: int, *, num_input_pixels: int) -> int:
     """Memory expected at most while a painting is enlarged; see `forecast`."""
-    on_host = studio.device.type == "cpu"
+    on_host = setup.device.type == "cpu"
     program = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels
-    return program + finish.bytes_needed if on_host else finish.bytes_needed
+    return program + taken if on_host else taken
 
 
-def bytes_per_pixel(config: Config, studio: Studio, rung: Rung) -> float:
+def bytes_per_pixel(config: Config, setup: Setup, rung: Rung) -> float:
     """What grows with the canvas: its own state, the content's features and its resized picture."""
-    return state_bytes(config, rung.index) + content_bytes(studio) + CANVAS_BYTES
+    return state_bytes(config, rung.index) + setup.reference_bytes + CANVAS_BYTES
 
 
 def _seconds(rung: Rung, tiles: TilePlan, rates: Rates) -> float:
@@ -143,23 +144,16 @@ def state_bytes(config: Config, rung: int) -> int:
     return CANVAS_BYTES * (2 * config.history_at(rung) + 6 + scaled)
 
 
-def content_bytes(studio: Studio) -> float:
-    """Bytes per pixel of the content's features."""
-    layers = [studio.network.layers[name] for name in studio.weights.content_layers]
-    channels = sum(layer.channels / layer.stride**2 for layer in layers)
-    return channels * studio.precision.dtype.itemsize
-
-
-def largest_size(last: Forecast, config: Config, studio: Studio, memory: int) -> Size:
+def largest_size(last: Forecast, config: Config, setup: Setup, memory: int) -> Size:
     """The largest ``(height, width)`` of the same shape whose last rung fits ``memory`` bytes.
 
     Args:
         last: of the last rung.
         config: how to paint.
-        studio: network and arithmetic.
+        setup: network and arithmetic.
         memory: of the device that computes, for everything together.
     """
-    grows = bytes_per_pixel(config, studio, last.rung)
+    grows = bytes_per_pixel(config, setup, last.rung)
     constant = last.peak_bytes - grows * last.rung.num_pixels
     # A canvas of one tile may become many, and then takes what the budget gives.
     constant += max(config.memory_bytes - last.tiles.bytes_needed, 0)
@@ -169,23 +163,23 @@ def largest_size(last: Forecast, config: Config, studio: Studio, memory: int) ->
         height, width = (math.floor(side * scale) for side in last.rung.size)
         return height, width
 
-    if not most or _has_tiles(config, studio, scaled(most)):
+    if not most or _has_tiles(setup, scaled(most)):
         return scaled(most)
     # Lines that wait at seams grow with the canvas, until the budget holds no tiles.
     least = 0.0
     while most - least > 0.01 * most:
         middle = (least + most) / 2
-        if _has_tiles(config, studio, scaled(middle)):
+        if _has_tiles(setup, scaled(middle)):
             least = middle
         else:
             most = middle
     return scaled(least)
 
 
-def _has_tiles(config: Config, studio: Studio, size: Size) -> bool:
+def _has_tiles(setup: Setup, size: Size) -> bool:
     """Whether the budget holds tiles for a canvas."""
     try:
-        studio.plan_tiles(config, size)
+        setup.plan_tiles(size)
     except ConfigError:
         return False
     return True

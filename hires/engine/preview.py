@@ -10,24 +10,21 @@ of the painting.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
 from hires.config.run import Config
-from hires.engine.run import style_target
 from hires.engine.ladder import Rung, Size
-from hires.engine.objective import Evaluation, Objective
-from hires.optim.first_order import CanvasOptimizer
-from hires.optim.choice import optimizer_of
+from hires.engine.run import Progress, Run
+from hires.engine.setup import Setup, open_setup
 from hires.image.originals import Original, PictureLike, original, originals
-from hires.engine.setup import Measuring, Studio, open_studio
-from hires.engine.targets import measure_content
+from hires.image.resample import resize
 from hires.tiling.geometry import Region, Span, Tile
-from hires.tiling.planning import TilePlan
+from hires.tiling.planning import TileMemoryError, TilePlan
 
 SHOWN = 768  # pixels along each side of the window
 _MARGIN = 64  # around it: the border of a window is painted without its surroundings
@@ -68,73 +65,115 @@ class Window:
         return Region(*spans)
 
 
-@dataclass(frozen=True, slots=True)
-class CloseUpStep:
-    """A step of a close-up; see `hires.engine.run.Progress` for the attributes."""
-
-    rung: Rung
-    num_rungs: int
-    iteration: int
-    fraction: float
-    terms: Mapping[str, float]
-    shown: Tensor
-
-    @property
-    def ends_rung(self) -> bool:
-        """Whether this was the last step of its rung."""
-        return self.iteration == self.rung.num_iterations
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the close-up is finished."""
-        return self.ends_rung and self.rung.index == self.num_rungs - 1
-
-
-def paint_close_up(
-    whole: Tensor,
-    content: PictureLike,
-    styles: Sequence[PictureLike],
-    config: Config,
-    rungs: Sequence[Rung],
-    start: Rung,
-) -> Iterator[CloseUpStep]:
-    """Paint a window, and a sample of the rest, up the rungs above one; yields after every step.
+class CloseUp:
+    """The rungs above a painting, on a sample of it; iterate it to paint them.
 
     Args:
-        whole: the painting at the rung ``start``, (1, 3, H, W) in [0, 1].
+        painting: where the run of the painting stands, at the end of a rung that is not the last.
         content: as `hires.stylize` takes it, at any size.
         styles: the same, one or several.
         config: how to paint, as `hires.engine.resolve.fit` returns it.
         rungs: the whole ladder.
-        start: where the painting stands.
-
-    Yields:
-        Steps; ``shown`` of the last one is the window, (1, 3, 768, 768) or smaller, at the
-        scale of the last rung.
     """
-    studio = open_studio(config)
-    photograph, paintings = original(content), originals(styles)
-    shares = config.style_shares(len(paintings))
-    spot = busiest(whole, rungs[-1].size)
-    above = rungs[start.index + 1 :]
-    work = sum(rung.num_iterations for rung in above)
-    windows = _windows(above[0].size, spot)
-    canvas = _collage(windows, above[0].size, whole)
-    done = 0
-    for rung, following in zip(above, [*above[1:], None], strict=True):
-        objective = _objective(studio, windows, rung, photograph, config.memory_bytes)
-        objective.style = style_target(Measuring(studio, config), studio, rung, paintings, shares)
-        optimizer = optimizer_of(config, canvas.to(studio.device), rung.learning_rate)
-        for i in range(rung.num_iterations):
-            terms = _step(optimizer, objective, rung.learning_rate_at(i + 1))
-            done += 1
-            yield CloseUpStep(
-                rung, len(rungs), i + 1, done / work, terms, _shown(optimizer, windows[0])
+
+    def __init__(
+        self,
+        painting: Progress,
+        content: PictureLike,
+        styles: Sequence[PictureLike],
+        config: Config,
+        rungs: Sequence[Rung],
+    ) -> None:
+        below, above = painting.rung, rungs[painting.rung.index + 1 :]
+        spot = busiest(painting.picture(), rungs[-1].size)
+        setup = open_setup(config)
+        canvases: dict[int, SampledCanvas] = {}
+        for rung, before in zip(above, [below, *above], strict=False):
+            canvases[rung.index] = SampledCanvas(
+                setup, rung.size, before.size, spot, samples=before is not below
             )
-        if following is not None:
-            larger = _windows(following.size, spot)
-            canvas = _enlarged(optimizer.result(), (windows, rung.size), (larger, following.size))
-            windows = larger
+        self._shown = canvases[above[-1].index].windows[0]
+        self._run = Run(
+            setup,
+            config,
+            above,
+            original(content),
+            originals(styles),
+            resume=painting.snapshot(),
+            below=below,
+            canvas_of=lambda rung: canvases[rung.index],
+        )
+
+    def __iter__(self) -> Iterator[Progress]:
+        return iter(self._run)
+
+    def picture(self) -> Tensor:
+        """The window as it is painted so far: (1, 3, 768, 768) or smaller; not a copy."""
+        window = self._shown
+        rows, columns = (max(side - SHOWN, 0) // 2 for side in window.size)
+        picture = self._run.optimizer.picture[..., *window.place.index]
+        return picture[..., rows : rows + SHOWN, columns : columns + SHOWN]
+
+
+class SampledCanvas:
+    """Windows of a picture side by side; a `hires.engine.canvas.Canvas`.
+
+    Args:
+        setup: what looks at it.
+        whole: ``(height, width)`` of the picture at this rung.
+        below: the same at the rung below.
+        spot: centre of the first window.
+        samples: whether the canvas of the rung below is a sample, too, or the whole picture.
+    """
+
+    def __init__(
+        self, setup: Setup, whole: Size, below: Size, spot: tuple[float, float], *, samples: bool
+    ) -> None:
+        self._setup, self._whole, self._below = setup, whole, below
+        self.windows = _windows(whole, spot)
+        self._windows_below = _windows(below, spot) if samples else None
+        places = [window.place for window in self.windows]
+        self.size = (
+            max(place.rows.stop for place in places),
+            max(place.columns.stop for place in places),
+        )
+
+    def plan(self) -> TilePlan:
+        """A tile for each window; as many graphs kept as fit."""
+        tiles = tuple(Tile(window.place) for window in self.windows)
+        each = self._setup.costs.tile_bytes(remakes=True)
+        spare = self._setup.memory - each * tiles[0].region.num_pixels
+        num_small = int(spare // (each * tiles[-1].region.num_pixels))
+        num_kept = max(min(num_small + 1, len(tiles)), 1)
+        return TilePlan(tiles, SHOWN, num_kept, 0, remakes=True)
+
+    def smaller(self, plan: TilePlan) -> TilePlan:
+        """Fewer graphs; windows stay as they are."""
+        if plan.num_kept > 1:
+            return replace(plan, num_kept=plan.num_kept // 2)
+        raise TileMemoryError("a window cannot be cut", 0)
+
+    def content(self, picture: Original) -> Tensor:
+        """The windows of a picture."""
+        return self._sampled(picture.pixels).clamp_(0, 1)
+
+    def mask(self, picture: Original) -> Tensor | None:
+        """Those of its mask."""
+        return None if picture.mask is None else self._sampled(picture.mask).clamp_(0, 1)
+
+    def _sampled(self, image: Tensor) -> Tensor:
+        if image.shape[2] > self._whole[0]:
+            image = resize(image, self._whole)
+        return _collage(self.windows, self._whole, image)
+
+    def from_below(self, image: Tensor) -> Tensor:
+        """The windows, from the whole picture or from larger parts of it, on the same device."""
+        if self._windows_below is None:
+            found = _collage(self.windows, self._whole, image)
+        else:
+            before, after = (self._windows_below, self._below), (self.windows, self._whole)
+            found = _enlarged(image, before, after)
+        return found.to(image.device)
 
 
 def busiest(picture: Tensor, final: Size) -> tuple[float, float]:
@@ -190,7 +229,7 @@ def _collage(windows: Sequence[Window], canvas: Size, picture: Tensor) -> Tensor
     for window in windows:
         part = _resampled(picture, whole, window.region(canvas))
         found[..., *window.place.index] = part
-    return found.clamp_(0, 1)
+    return found
 
 
 def _enlarged(
@@ -211,7 +250,7 @@ def _enlarged(
         picture = canvas[..., *old.place.index]
         part = _resampled(picture, Region(rows, columns), new.region(after[1]))
         found[..., *new.place.index] = part
-    return found.clamp_(0, 1)
+    return found
 
 
 def _resampled(picture: Tensor, covered: Region, wanted: Region) -> Tensor:
@@ -225,48 +264,3 @@ def _resampled(picture: Tensor, covered: Region, wanted: Region) -> Tensor:
     return functional.grid_sample(
         picture, grid[None], mode="bicubic", padding_mode="border", align_corners=False
     )
-
-
-def _objective(
-    studio: Studio, windows: Sequence[Window], rung: Rung, content: Original, memory: int
-) -> Objective:
-    """The loss of a sample; its style is still to be filled in."""
-    if content.size[0] > rung.size[0]:
-        content = content.resized(rung.size)
-    picture = _collage(windows, rung.size, content.pixels)
-    mask = None if content.mask is None else _collage(windows, rung.size, content.mask)
-    tiles = tuple(Tile(window.place) for window in windows)
-    spare = memory - studio.tile_bytes(tiles[0].region.num_pixels)
-    num_small = int(spare // studio.tile_bytes(tiles[-1].region.num_pixels))
-    num_kept = max(min(num_small + 1, len(tiles)), 1)
-    plan = TilePlan(tiles, SHOWN, num_kept, 0, remakes=True)  # As `Studio.tile_bytes` counts.
-    layers = list(studio.weights.content_layers)
-    return Objective(
-        studio.network,
-        studio.weights,
-        style={},
-        content=measure_content(studio.network, picture, layers, plan, studio.device),
-        plan=plan,
-        precision=studio.precision,
-        mask=mask,
-    )
-
-
-def _step(optimizer: CanvasOptimizer, objective: Objective, rate: float) -> dict[str, float]:
-    evaluations: list[Evaluation] = []
-
-    def evaluate(canvas: Tensor) -> tuple[Tensor, Tensor]:
-        evaluations.append(objective(canvas))
-        return evaluations[-1].loss, evaluations[-1].gradient
-
-    optimizer.set_learning_rate(rate)
-    optimizer.step(evaluate)
-    return {name: float(value) for name, value in evaluations[-1].terms.items()}
-
-
-def _shown(optimizer: CanvasOptimizer, window: Window) -> Tensor:
-    """The middle of the first window, not a copy."""
-    height, width = window.size
-    rows, columns = (max(side - SHOWN, 0) // 2 for side in (height, width))
-    picture = optimizer.picture[..., *window.place.index]
-    return picture[..., rows : rows + SHOWN, columns : columns + SHOWN]

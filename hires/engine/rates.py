@@ -16,7 +16,17 @@ import torch
 from torch import Tensor
 
 from hires.config.run import Config
-from hires.engine.ladder import Rung
+from hires.engine.canvas import WholeCanvas
+from hires.engine.ladder import Rung, Size
+from hires.engine.objective import Objective
+from hires.engine.references import Measuring, References
+from hires.engine.run import Run
+from hires.engine.setup import Setup
+from hires.image.originals import Original
+from hires.kernels.precision import synchronize
+from hires.optim.choice import optimizer_of
+from hires.tiling.geometry import Region, Span, Tile, joined
+from hires.tiling.planning import TilePlan
 from hires.utils.memory import (
     keep_freed_memory,
     peak_resident_bytes,
@@ -24,13 +34,6 @@ from hires.utils.memory import (
     restart_peak,
     return_freed_memory,
 )
-from hires.engine.objective import Objective
-from hires.optim.choice import optimizer_of
-from hires.kernels.precision import synchronize
-from hires.engine.setup import Studio
-from hires.engine.targets import measure_content, measure_style
-from hires.tiling.geometry import Region, Span, Tile, joined
-from hires.tiling.planning import TilePlan, bytes_needed, tile_work
 
 # Seconds that one measurement may go on for, beyond the two runs that it needs.
 _PATIENCE = 1.5
@@ -66,26 +69,26 @@ class Rates:
     spread: tuple[float, float]
 
 
-def measure_rates(config: Config, studio: Studio, rungs: Sequence[Rung]) -> Rates:
+def measure_rates(config: Config, setup: Setup, rungs: Sequence[Rung]) -> Rates:
     """Measure on this machine what a ladder will need. Leaves the heap as a run finds it.
 
     Args:
         config: how to paint.
-        studio: network and arithmetic.
+        setup: network and arithmetic.
         rungs: the ladder.
     """
-    untiled = [rung for rung in rungs if studio.is_one_tile(config, rung.size)]
+    untiled = [rung for rung in rungs if setup.is_one_tile(rung.size)]
     tiled = [rung for rung in rungs if rung not in untiled]
-    whole, whole_spread = _whole_steps(config, studio, untiled)
-    outside = _optimizer_seconds(config, studio) / _OPTIMIZER_SIDE**2
-    least = max(studio.network.least_side(studio.weights.names), 64)
-    fixed = _walk_seconds(studio, _one_tile((least, least)))[1]
+    whole, whole_spread = _whole_steps(config, setup, untiled)
+    outside = _optimizer_seconds(config, setup) / _OPTIMIZER_SIDE**2
+    least = max(setup.costs.least_side, 64)
+    fixed = _walk_seconds(setup, _one_tile((least, least)))[1]
     largest = tiled[-1] if tiled else rungs[-1]
     return_freed_memory()
-    tiles = _typical_tiles(studio.plan_tiles(config, largest.size), studio)
-    forward, both, tile_spread = _walk_seconds(studio, tiles)
+    tiles = _typical_tiles(setup.plan_tiles(largest.size), setup)
+    forward, both, tile_spread = _walk_seconds(setup, tiles)
     return_freed_memory()
-    per_tile = tile_work(studio.network, studio.weights.names)
+    per_tile = setup.costs.per_tile
     num_pixels = _num_pixels(tiles) + per_tile * len(tiles.tiles)
     return Rates(
         whole=whole,
@@ -99,7 +102,7 @@ def measure_rates(config: Config, studio: Studio, rungs: Sequence[Rung]) -> Rate
 
 
 def _whole_steps(
-    config: Config, studio: Studio, rungs: Sequence[Rung]
+    config: Config, setup: Setup, rungs: Sequence[Rung]
 ) -> tuple[tuple[tuple[int, float], ...], float]:
     """Pixels and seconds of steps of whole canvases, and how far their memory spreads."""
     found: list[tuple[int, float]] = []
@@ -108,27 +111,38 @@ def _whole_steps(
     for rung in rungs:
         if time.perf_counter() - started > _PATIENCE_WHOLE:
             break
-        with _Gauge(studio) as gauge:
-            objective, canvas = _objective(studio, _one_tile(rung.size))
-            optimizer = optimizer_of(config, canvas, rung.learning_rate)
-
-            def evaluate(canvas: Tensor, objective: Objective = objective) -> tuple[Tensor, Tensor]:
-                evaluation = objective(canvas)
-                return evaluation.loss, evaluation.gradient
-
-            def step() -> None:
-                optimizer.step(evaluate)  # noqa: B023 - called before the next rung
-
-            found.append((rung.num_pixels, _settled(step, studio.device)))
-        spread = gauge.spread(studio.plan_tiles(config, rung.size).bytes_needed)
+        with _Gauge(setup) as gauge:
+            run = _run(config, setup, rung)
+            found.append((rung.num_pixels, _settled(run.step, setup.device)))
+        spread = gauge.spread(setup.plan_tiles(rung.size).bytes_needed)
     return tuple(found), spread
 
 
-def _typical_tiles(plan: TilePlan, studio: Studio) -> TilePlan:
+def _run(config: Config, setup: Setup, rung: Rung) -> Run:
+    """A run that stands before the first step of a rung; of random pictures, as good as any."""
+    content = Original(_random(rung.size))
+    sampled = replace(rung, style_sizes=(_style_size(setup),))
+    config = replace(config, init="content", style_weights=())
+    run = Run(setup, config, [sampled], content, [Original(_random(_style_size(setup)))])
+    run.begin(sampled)
+    return run
+
+
+def _random(size: Size) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(1, 3, *size, generator=generator)
+
+
+def _style_size(setup: Setup) -> Size:
+    side = max(_STYLE_SIDE, setup.costs.least_side)
+    return side, side
+
+
+def _typical_tiles(plan: TilePlan, setup: Setup) -> TilePlan:
     """The largest tile of a plan, on a canvas where a thin one follows it at each cut."""
     if len(plan.tiles) == 1:
         return plan
-    halo, alignment = studio.network.reach(studio.weights.names)
+    halo, alignment = setup.costs.halo, setup.costs.alignment
     tile = max(plan.tiles, key=lambda tile: tile.region.num_pixels)
     rows, columns = (
         _cut(length, halo, alignment) if is_cut else (Span(0, length),)
@@ -152,51 +166,41 @@ def _num_pixels(plan: TilePlan) -> int:
     return sum(tile.region.num_pixels for tile in plan.tiles)
 
 
-def _objective(studio: Studio, plan: TilePlan) -> tuple[Objective, Tensor]:
-    """An objective, and a canvas for it; random, since the arithmetic is the same."""
+def _objective(setup: Setup, plan: TilePlan) -> tuple[Objective, Tensor]:
+    """An objective, and a canvas for it."""
     keep_freed_memory(False)
-    generator = torch.Generator().manual_seed(0)
-    network, weights = studio.network, studio.weights
     last = plan.tiles[-1].region
-    size = (1, 3, last.rows.stop, last.columns.stop)
-    canvas = torch.rand(size, generator=generator).to(studio.device)
-    least = max(_STYLE_SIDE, network.least_side(weights.names))
-    style = torch.rand(1, 3, least, least, generator=generator)
-    objective = Objective(
-        network,
-        weights,
-        style=measure_style(
-            network,
-            style,
-            list(weights.style_layers),
-            _one_tile((least, least)),
-            studio.precision,
-        ),
-        content=measure_content(network, canvas, list(weights.content_layers), plan, studio.device),
-        plan=plan,
-        precision=studio.precision,
+    size = last.rows.stop, last.columns.stop
+    canvas = _random(size).to(setup.device)
+    references = References(
+        setup=setup,
+        canvas=WholeCanvas(setup, size, plan),
+        content=Original(canvas),
+        styles=[Original(_random(_style_size(setup)))],
+        style_sizes=[_style_size(setup)],
+        shares=[1.0],
+        measuring=Measuring(setup),
     )
-    return objective, canvas
+    return setup.objective(references, plan), canvas
 
 
-def _walk_seconds(studio: Studio, plan: TilePlan) -> tuple[float, float, float]:
+def _walk_seconds(setup: Setup, plan: TilePlan) -> tuple[float, float, float]:
     """Seconds of tiles without a graph, and forward and back; how far their memory spreads."""
-    objective, canvas = _objective(studio, plan)
-    with _Gauge(studio) as gauge:
-        seconds = _settled(lambda: objective(canvas), studio.device)
+    objective, canvas = _objective(setup, plan)
+    with _Gauge(setup) as gauge:
+        seconds = _settled(lambda: objective(canvas), setup.device)
     # A second forward and nothing else is what the two plans differ by.
     objective.plan = replace(plan, num_kept=0)
-    forward = max(_settled(lambda: objective(canvas), studio.device) - seconds, 0.1 * seconds)
-    names, dtype = studio.weights.names, studio.precision.dtype
-    return forward, seconds, gauge.spread(bytes_needed(studio.network, names, dtype, plan))
+    forward = max(_settled(lambda: objective(canvas), setup.device) - seconds, 0.1 * seconds)
+    return forward, seconds, gauge.spread(setup.costs.bytes_needed(plan))
 
 
-def _optimizer_seconds(config: Config, studio: Studio) -> float:
-    canvas = torch.rand(1, 3, _OPTIMIZER_SIDE, _OPTIMIZER_SIDE, device=studio.device)
+def _optimizer_seconds(config: Config, setup: Setup) -> float:
+    canvas = torch.rand(1, 3, _OPTIMIZER_SIDE, _OPTIMIZER_SIDE, device=setup.device)
     gradient = torch.full_like(canvas, 1e-9)
-    loss = torch.zeros((), device=studio.device)
+    loss = torch.zeros((), device=setup.device)
     optimizer = optimizer_of(config, canvas, config.learning_rate_at(0))
-    return _settled(lambda: optimizer.step(lambda _: (loss, gradient)), studio.device)
+    return _settled(lambda: optimizer.step(lambda _: (loss, gradient)), setup.device)
 
 
 def _settled(act: Callable[[], object], device: torch.device) -> float:
@@ -219,8 +223,8 @@ def _settled(act: Callable[[], object], device: torch.device) -> float:
 class _Gauge:
     """Watches how much memory the inside of a ``with`` takes at most."""
 
-    def __init__(self, studio: Studio) -> None:
-        self._device = studio.device
+    def __init__(self, setup: Setup) -> None:
+        self._device = setup.device
         self._taken: int | None = None
 
     def __enter__(self) -> _Gauge:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from hires.features.checkpoints import architecture_of
-from hires.config.run import Config, parse_layer
-from hires.features.network import VGG19, Architecture
-from hires.kernels.precision import resolve_device
 from hires.config.presets import PRESETS
+from hires.config.run import Config, parse_layer
+from hires.features.architecture import VGG19, Architecture
+from hires.features.checkpoints import architecture_of
+from hires.kernels.precision import resolve_device
 
 
 @dataclass(frozen=True, slots=True)

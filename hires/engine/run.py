@@ -1,34 +1,33 @@
-"""The only optimisation loop: two or more pictures in, a `Progress` after every step out."""
+"""A run: the only optimisation loop. Pictures in, a `Progress` after every step out."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from hires.config.run import Config
 from hires.engine import ladder
-from hires.config.run import Config, parse_blend
-from hires.engine.resolve import fit
-from hires.image.encode.save import fill, load_image, resize
-from hires.utils.signals import held_back
+from hires.engine.canvas import Canvas, WholeCanvas, first_canvas
 from hires.engine.ladder import Rung
-from hires.losses.moments import Moments, blend
-from hires.utils.memory import keep_freed_memory, return_freed_memory
-from hires.optim.stall import StalledError, blamed, require_motion, sampled
 from hires.engine.objective import Evaluation, Objective
-from hires.utils.openmp import Waiting
-from hires.optim.first_order import CanvasOptimizer, NonFiniteError
-from hires.optim.choice import optimizer_of, restored
-from hires.image.originals import Original, PictureLike, original, originals
+from hires.engine.references import Measuring, References
+from hires.engine.setup import Setup
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped
-from hires.engine.setup import Measuring, Studio, check_ladder, open_studio
-from hires.engine.targets import measure_content, measure_style
+from hires.image.originals import Original
+from hires.image.resample import resize
+from hires.optim.choice import optimizer_of, restored
+from hires.optim.first_order import CanvasOptimizer, NonFiniteError
+from hires.optim.stall import StalledError, blamed, require_motion, sampled
 from hires.tiling.planning import TilePlan, replan
+from hires.utils.memory import keep_freed_memory, return_freed_memory
+from hires.utils.openmp import Waiting
+from hires.utils.signals import held_back
 
 
 class StylizeError(RuntimeError):
@@ -41,18 +40,6 @@ class StylizeError(RuntimeError):
     def __init__(self, message: str, picture: Tensor) -> None:
         super().__init__(message)
         self.picture = picture
-
-
-@dataclass(slots=True)
-class _Standing:
-    """What a run has at the moment; one for all of its `Progress`."""
-
-    rung: Rung
-    optimizer: CanvasOptimizer
-    plan: TilePlan
-    measured: tuple[int, ...]
-    loss: Tensor
-    terms: dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +62,8 @@ class Progress:
     seconds: float
     warnings: tuple[str, ...]
     _loss: Tensor = field(repr=False)
-    _terms: dict[str, Tensor] = field(repr=False)
-    _standing: list[_Standing] = field(repr=False)
+    _terms: Mapping[str, Tensor] = field(repr=False)
+    _run: Run = field(repr=False)
 
     @property
     def loss(self) -> float:
@@ -85,7 +72,7 @@ class Progress:
 
     @property
     def terms(self) -> dict[str, float]:
-        """``style``, ``content`` and ``tv`` before this step, before their weights."""
+        """``style``, ``content``, ``tv`` and others before this step, before their weights."""
         return {name: float(value) for name, value in self._terms.items()}
 
     @property
@@ -103,11 +90,11 @@ class Progress:
 
         That of the run, not of this step: an old `Progress` does not keep an old canvas in memory.
         """
-        return self._standing[0].optimizer.result()
+        return self._run.optimizer.result()
 
     def thumbnail(self, long_side: int) -> Tensor:
         """The picture so far, made smaller if its long side is longer than that; a copy."""
-        picture = self._standing[0].optimizer.picture
+        picture = self._run.optimizer.picture
         size = _size(picture)
         return resize(picture, ladder.scale_to(size, min(long_side, max(size))), clamp=True)
 
@@ -117,11 +104,129 @@ class Progress:
         Like `picture`, that of the run as it stands now; but no copy: write it, or copy it, before
         the next step.
         """
-        now = self._standing[0]
+        return self._run.snapshot(self.seconds)
+
+
+@dataclass(slots=True)
+class _Position:
+    """Where a run stands."""
+
+    rung: Rung
+    optimizer: CanvasOptimizer
+    plan: TilePlan
+    measured: tuple[int, ...]
+    loss: Tensor
+    terms: Mapping[str, Tensor]
+
+
+class Run:
+    """A painting on its way up the ladder: its canvas, optimizer, tiles and position.
+
+    Iterating it paints, and yields after every step. Who wants to take the steps singly calls
+    `begin` and `step`.
+
+    Args:
+        setup: network, arithmetic and terms of the loss.
+        config: how to paint.
+        rungs: the ladder, or the upper part of one.
+        content: the content picture, at its own size.
+        styles: the styles.
+        warnings: what the user should know.
+        resume: where an earlier run with the same pictures and settings stood. The run takes its
+            tensors over and goes on from there.
+        below: the rung of ``resume``, if it is the one below ``rungs``.
+        canvas_of: the canvas of a rung; None for one that is the whole picture.
+        timed: a context for each stage of a step by its name, for those who time them.
+
+    Raises:
+        SnapshotError: if ``resume`` is that of a run with another ladder.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        config: Config,
+        rungs: Sequence[Rung],
+        content: Original,
+        styles: Sequence[Original],
+        *,
+        warnings: tuple[str, ...] = (),
+        resume: Snapshot | None = None,
+        below: Rung | None = None,
+        canvas_of: Callable[[Rung], Canvas] | None = None,
+        timed: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
+    ) -> None:
+        self.setup, self.config, self.rungs = setup, config, tuple(rungs)
+        self.content, self.styles = content, tuple(styles)
+        self.shares = config.style_shares(len(self.styles))
+        self.warnings = warnings
+        self._canvas_of = canvas_of or (lambda rung: WholeCanvas(setup, rung.size))
+        self._timed = timed
+        self._work = {rung.index: _work(self._canvas_of(rung), rung) for rung in self.rungs}
+        self._started = time.perf_counter() - (resume.seconds if resume else 0)
+        on_cpu = setup.device.type == "cpu"
+        self._waiting = Waiting(torch.get_num_threads() if on_cpu else 1, _parallel_work)
+        self._objective: Objective | None = None
+        self._position: _Position | None = None
+        self._is_resumed = resume is not None and below is None
+        if resume is not None:
+            self._position = self._restored(resume, below)
+
+    def __iter__(self) -> Iterator[Progress]:
+        """Paint. A resumed run first yields the step that the other had done."""
+        if self._is_resumed:
+            yield self.progress
+        for rung in self.rungs:
+            if self._position is not None and self._is_done(rung):
+                continue
+            self.begin(rung)
+            while self.optimizer.num_steps < rung.num_iterations:
+                self.step()
+                yield self.progress
+
+    def _is_done(self, rung: Rung) -> bool:
+        """Whether nothing is left to do at a rung."""
+        now = self._now
+        done = now.optimizer.num_steps == now.rung.num_iterations
+        return rung.index < now.rung.index or (rung == now.rung and done)
+
+    @property
+    def _now(self) -> _Position:
+        assert self._position is not None, "the run has not begun"
+        return self._position
+
+    @property
+    def optimizer(self) -> CanvasOptimizer:
+        """What moves the canvas."""
+        return self._now.optimizer
+
+    @property
+    def progress(self) -> Progress:
+        """Where it stands."""
+        now = self._now
+        done: float = sum(work for index, work in self._work.items() if index < now.rung.index)
+        if now.rung.index in self._work:
+            share = now.optimizer.num_steps / now.rung.num_iterations
+            done += self._work[now.rung.index] * share
+        return Progress(
+            rung=now.rung,
+            num_rungs=self.rungs[-1].index + 1,
+            iteration=now.optimizer.num_steps,
+            fraction=done / sum(self._work.values()),
+            seconds=time.perf_counter() - self._started,
+            warnings=self.warnings,
+            _loss=now.loss,
+            _terms=now.terms,
+            _run=self,
+        )
+
+    def snapshot(self, seconds: float) -> Snapshot:
+        """Everything that the rest of the run depends on; no copies."""
+        now = self._now
         return Snapshot(
             rung=now.rung.index,
             iteration=now.optimizer.num_steps,
-            seconds=self.seconds,
+            seconds=seconds,
             loss=float(now.loss),
             terms={name: float(value) for name, value in now.terms.items()},
             tiles=(now.plan.side, now.plan.num_kept),
@@ -129,173 +234,86 @@ class Progress:
             state=now.optimizer.state(),
         )
 
-
-def stylize(
-    content: PictureLike,
-    styles: PictureLike | Sequence[PictureLike],
-    config: Config,
-    *,
-    size: tuple[int, int] | None = None,
-) -> Tensor:
-    """Paint a content picture in the style of one or more others.
-
-    Args:
-        content: a path, what `hires.read_picture` returned, or (1, 3, H, W) float, sRGB in [0, 1].
-            What is transparent in a file counts neither for content nor for style.
-        styles: the same, one or several.
-        config: how to paint.
-        size: exact ``(height, width)`` of the painting in pixels, such as `Layout.painted`, in
-            place of ``config.size``; the content must have its shape.
-
-    Returns:
-        The painting, (1, 3, H, W) float32 in [0, 1], its long side ``config.size`` unless there is
-        an exact size.
-
-    Raises:
-        ValueError: for settings or pictures that cannot be painted.
-        StylizeError: if the optimisation breaks down.
-    """
-    (last,) = deque(iter_stylize(content, styles, config, size=size), maxlen=1)
-    return last.picture()
-
-
-def iter_stylize(
-    content: PictureLike,
-    styles: PictureLike | Sequence[PictureLike],
-    config: Config,
-    *,
-    size: tuple[int, int] | None = None,
-    resume: Snapshot | None = None,
-) -> Iterator[Progress]:
-    """Paint, and yield after every step. See `stylize` for arguments and errors.
-
-    Args:
-        content: see `stylize`.
-        styles: see `stylize`.
-        config: how to paint.
-        size: see `stylize`.
-        resume: where an earlier run with the same pictures and settings stood. The run takes its
-            tensors over and goes on from there; first it yields the step that the other had done.
-
-    Raises:
-        SnapshotError: if the snapshot is that of a run with another ladder.
-    """
-    started = time.perf_counter() - (resume.seconds if resume else 0)
-    fitted = fit(config)
-    config = fitted.config
-    photograph = original(content)
-    paintings = originals(styles)
-    shares = config.style_shares(len(paintings))
-    studio = open_studio(config)
-    style_sizes = [painting.size for painting in paintings]
-    rungs = ladder.plan(config, photograph.size, style_sizes, size=size)
-    warnings = (
-        *fitted.warnings,
-        *ladder.warnings(config, rungs, photograph.size, style_sizes),
-    )
-    names = [one.name for one in (photograph, *paintings)]
-    check_ladder(studio, config, rungs, photograph.size, style_sizes, names=names)
-    work = [rung.num_pixels * rung.num_iterations for rung in rungs]
-    standing: list[_Standing] = []
-    waiting = Waiting(torch.get_num_threads() if studio.device.type == "cpu" else 1, _parallel_work)
-
-    def progress() -> Progress:
-        (now,) = standing
-        done = sum(work[: now.rung.index]) + now.rung.num_pixels * now.optimizer.num_steps
-        return Progress(
-            rung=now.rung,
-            num_rungs=len(rungs),
-            iteration=now.optimizer.num_steps,
-            fraction=done / sum(work),
-            seconds=time.perf_counter() - started,
-            warnings=warnings,
-            _loss=now.loss,
-            _terms=now.terms,
-            _standing=standing,
-        )
-
-    if resume is not None:
-        standing[:] = [_stand(studio, config, rungs, resume)]
-        resume = None  # Its tensors are the optimizer's now, and go with it.
-        yield progress()
-    objective: Objective | None = None
-    for rung in rungs[standing[0].rung.index if standing else 0 :]:
-        if _is_done(standing, rung):
-            continue
-        objective = None  # The last rung's buffers make room for this one's.
+    def begin(self, rung: Rung) -> None:
+        """Bring the canvas to a rung, unless it is there already, and measure what it is compared to."""
+        self._objective = None  # The last rung's buffers make room for this one's.
         # What lasts is allocated until the first step is done: outside of the heap, which then has
         # no holes and may keep what later steps free.
         keep_freed_memory(False)
         return_freed_memory()
-        resumed = bool(standing) and standing[0].rung == rung
-        measuring = Measuring(studio, config, standing[0].measured if resumed else ())
-        objective = _objective(measuring, studio, config, rung, photograph, paintings, shares)
-        _begin(standing, studio, config, rung, photograph.pixels, objective)
-        standing[0].measured = tuple(measuring.sides)
-        for done in range(standing[0].optimizer.num_steps, rung.num_iterations):
-            standing[0].optimizer.set_learning_rate(rung.learning_rate_at(done + 1))
-            with waiting:
-                _step(standing[0], objective)
-            keep_freed_memory(True)
-            yield progress()
+        canvas, before = self._canvas_of(rung), self._position
+        is_there = before is not None and before.rung == rung
+        measuring = Measuring(self.setup, before.measured if before and is_there else ())
+        objective = self._compared(rung, canvas, measuring)
+        if before is not None and is_there:
+            objective.plan = before.plan
+            before.measured = tuple(measuring.sides)
+        else:
+            optimizer = self._optimizer(rung, canvas)
+            loss, terms = (before.loss, before.terms) if before else (torch.zeros(()), {})
+            # In one piece: whoever interrupts the run finds the old rung or the new one.
+            self._position = _Position(
+                rung, optimizer, objective.plan, tuple(measuring.sides), loss, terms
+            )
+        self._objective = objective
+
+    def _compared(self, rung: Rung, canvas: Canvas, measuring: Measuring) -> Objective:
+        references = References(
+            setup=self.setup,
+            canvas=canvas,
+            content=self.content,
+            styles=self.styles,
+            style_sizes=rung.style_sizes,
+            shares=self.shares,
+            measuring=measuring,
+        )
+        return self.setup.objective(
+            references, canvas.plan(), smaller=canvas.smaller, timed=self._timed
+        )
+
+    def _optimizer(self, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
+        if self._position is not None:
+            return self.optimizer.enlarged(canvas.from_below, rung.learning_rate)
+        start = first_canvas(self.config, canvas.size, self.content.pixels).to(self.setup.device)
+        return optimizer_of(self.config, start, rung.learning_rate)
+
+    def step(self) -> None:
+        """Move the canvas once. An interrupt finds it as it was before, or as it is after.
+
+        Raises:
+            StylizeError: if the optimisation breaks down.
+        """
+        now, objective = self._now, self._objective
+        assert objective is not None, "the rung has not begun"
+        now.optimizer.set_learning_rate(now.rung.learning_rate_at(now.optimizer.num_steps + 1))
+        with self._waiting:
+            _move(now, objective)
+        keep_freed_memory(True)
+
+    def _restored(self, snapshot: Snapshot, below: Rung | None) -> _Position:
+        """Where a snapshot was taken."""
+        ladder_before = self.rungs if below is None else (below,)
+        rung = next((rung for rung in ladder_before if rung.index == snapshot.rung), None)
+        if rung is None:
+            raise SnapshotError("the snapshot is that of a longer ladder")
+        setup = self.setup
+        optimizer = restored(mapped(snapshot.state, lambda tensor: tensor.to(setup.device)))
+        if _size(optimizer.canvas) != rung.size or snapshot.iteration > rung.num_iterations:
+            raise SnapshotError("the snapshot is that of another ladder")
+        side, num_kept = snapshot.tiles
+        plan = setup.plan_tiles(rung.size)
+        plan = replan(setup.costs, rung.size, plan, side=side, num_kept=num_kept)
+        number = partial(torch.tensor, dtype=torch.float64)
+        terms = {name: number(value) for name, value in snapshot.terms.items()}
+        measured = tuple(snapshot.measured)
+        return _Position(rung, optimizer, plan, measured, number(snapshot.loss), terms)
 
 
-def _parallel_work() -> None:
-    """Something that every thread gets a part of."""
-    torch.zeros(2**16 * torch.get_num_threads()).add_(1)
+def _work(canvas: Canvas, rung: Rung) -> int:
+    return canvas.size[0] * canvas.size[1] * rung.num_iterations
 
 
-def _stand(studio: Studio, config: Config, rungs: Sequence[Rung], snapshot: Snapshot) -> _Standing:
-    """Where a snapshot was taken."""
-    if snapshot.rung >= len(rungs):
-        raise SnapshotError("the snapshot is that of a longer ladder")
-    rung = rungs[snapshot.rung]
-    optimizer = restored(mapped(snapshot.state, lambda tensor: tensor.to(studio.device)))
-    if _size(optimizer.canvas) != rung.size or snapshot.iteration > rung.num_iterations:
-        raise SnapshotError("the snapshot is that of another ladder")
-    side, num_kept = snapshot.tiles
-    plan = replan(
-        studio.network,
-        studio.weights.names,
-        rung.size,
-        studio.plan_tiles(config, rung.size),
-        side=side,
-        num_kept=num_kept,
-    )
-    number = partial(torch.tensor, dtype=torch.float64)
-    terms = {name: number(value) for name, value in snapshot.terms.items()}
-    return _Standing(rung, optimizer, plan, tuple(snapshot.measured), number(snapshot.loss), terms)
-
-
-def _is_done(standing: Sequence[_Standing], rung: Rung) -> bool:
-    """Whether a resumed run has nothing left to do at a rung."""
-    return bool(standing) and (standing[0].rung, standing[0].optimizer.num_steps) == (
-        rung,
-        rung.num_iterations,
-    )
-
-
-def _begin(
-    standing: list[_Standing],
-    studio: Studio,
-    config: Config,
-    rung: Rung,
-    content: Tensor,
-    objective: Objective,
-) -> None:
-    """Bring the canvas to a rung, unless a resumed run stands there already."""
-    if standing and standing[0].rung == rung:
-        objective.plan = standing[0].plan
-        return
-    before = standing[0] if standing else None
-    optimizer = _optimizer(config, rung, before.optimizer if before else None, content, studio)
-    loss, terms = (before.loss, before.terms) if before else (torch.zeros(()), {})
-    # In one piece: whoever interrupts the run finds the old rung or the new one.
-    standing[:] = [_Standing(rung, optimizer, objective.plan, (), loss, terms)]
-
-
-def _step(now: _Standing, objective: Objective) -> None:
-    """Move the canvas once. An interrupt finds it as it was before, or as it is after."""
+def _move(now: _Position, objective: Objective) -> None:
     evaluations: list[Evaluation] = []
 
     def evaluate(canvas: Tensor) -> tuple[Tensor, Tensor]:
@@ -314,101 +332,19 @@ def _step(now: _Standing, objective: Objective) -> None:
                 require_motion(before, after, evaluations[-1].gradient, least=least)
         except (NonFiniteError, StalledError) as error:
             height, width = now.rung.size
+            weights = {term.name: term.weight for term in objective.terms}
             raise StylizeError(
                 f"{error} at rung {now.rung.index + 1} ({width}x{height}), iteration {iteration}:"
-                f" {blamed(objective.weights.of_terms, error)}",
+                f" {blamed(weights, error)}",
                 now.optimizer.result(),
             ) from None
         now.plan = objective.plan
         now.loss, now.terms = evaluations[-1].loss, evaluations[-1].terms
 
 
-def _objective(
-    measuring: Measuring,
-    studio: Studio,
-    config: Config,
-    rung: Rung,
-    content: Original,
-    styles: Sequence[Original],
-    shares: Sequence[float],
-) -> Objective:
-    """Measure the rung's targets and set up its loss."""
-    target = style_target(measuring, studio, rung, styles, shares)
-    plan = studio.plan_tiles(config, rung.size)
-    photograph = content.resized(rung.size)
-    layers = list(studio.weights.content_layers)
-    features = measuring(
-        rung.size,
-        lambda tiles: measure_content(
-            studio.network, photograph.pixels, layers, tiles, studio.device
-        ),
-    )
-    return Objective(
-        studio.network,
-        studio.weights,
-        style=target,
-        content=features,
-        plan=plan,
-        precision=studio.precision,
-        mask=photograph.mask,
-    )
-
-
-def style_target(
-    measuring: Measuring,
-    studio: Studio,
-    rung: Rung,
-    styles: Sequence[Original],
-    shares: Sequence[float],
-) -> dict[str, Moments]:
-    """Moments that a rung is to have: those of the styles at its sizes, blended by their shares."""
-    names = list(studio.weights.style_layers)
-    moments = [
-        measuring(size, partial(_moments, studio, style.resized(size), names))
-        for style, size in zip(styles, rung.style_sizes, strict=True)
-    ]
-    return {name: blend([part[name] for part in moments], shares) for name in names}
-
-
-def _moments(
-    studio: Studio, painting: Original, names: Sequence[str], plan: TilePlan
-) -> dict[str, Moments]:
-    network, precision = studio.network, studio.precision
-    return measure_style(network, painting.pixels, names, plan, precision, painting.mask)
-
-
-def _optimizer(
-    config: Config,
-    rung: Rung,
-    previous: CanvasOptimizer | None,
-    content: Tensor,
-    studio: Studio,
-) -> CanvasOptimizer:
-    if previous is not None:
-        return previous.enlarged(partial(_resize_to, rung.size), rung.learning_rate)
-    start = first_canvas(config, rung.size, content).to(studio.device)
-    return optimizer_of(config, start, rung.learning_rate)
-
-
-def _resize_to(size: tuple[int, int], image: Tensor) -> Tensor:
-    return resize(image, size)
-
-
-def first_canvas(config: Config, size: tuple[int, int], content: Tensor) -> Tensor:
-    """What the first rung starts from, (1, 3, H, W) float32 in [0, 1].
-
-    A picture of another shape is cut to that of the canvas, not stretched.
-    """
-    noise_share = 1.0 if config.init == "noise" else parse_blend(config.init)
-    if noise_share is not None:
-        generator = torch.Generator().manual_seed(config.seed)
-        noise = torch.rand(1, 3, *size, generator=generator)
-        if noise_share == 1:
-            return noise
-        return resize(content, size).clamp(0, 1).lerp_(noise, noise_share)
-    if config.init == "content":
-        return resize(content, size).clamp(0, 1)
-    return fill(load_image(config.init), size).clamp(0, 1)
+def _parallel_work() -> None:
+    """Something that every thread gets a part of."""
+    torch.zeros(2**16 * torch.get_num_threads()).add_(1)
 
 
 def _size(image: Tensor) -> tuple[int, int]:

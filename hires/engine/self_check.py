@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
 import torch
-from rich.console import Group, RenderableType
-from rich.table import Table
 from torch import Tensor
 
-from hires.features.network import Architecture, Network, random_network
-from hires.losses.moments import STYLE_LOSSES
-from hires.engine.objective import Evaluation, Objective, Weights
+from hires.engine.canvas import WholeCanvas
+from hires.engine.references import Measuring, References
+from hires.engine.setup import Setup
+from hires.features.architecture import Architecture
+from hires.features.network import random_network
+from hires.image.originals import Original
 from hires.kernels.precision import Precision, resolve_device, resolve_precision
-from hires.engine.targets import measure_content, measure_style
+from hires.losses.content import Content
+from hires.losses.style import STYLE_LOSSES, Style, shares_of
+from hires.losses.variation import TotalVariation
 from hires.version import __version__
-from hires.tiling.planning import TilePlan, plan_tiles
 
 _PACKAGES = (
     "torch",
@@ -122,36 +125,35 @@ def _evaluate(
 ) -> tuple[float, Tensor]:
     network = random_network(_ARCHITECTURE)
     network.prepare(device, precision.dtype, precision.memory_format)
-    weights = Weights(
-        style_loss=STYLE_LOSSES["gram"],
-        style_layers=dict.fromkeys(_STYLE_LAYERS, 1.0),
-        content_layers={_CONTENT_LAYER: 1.0},
-        style=1.0,
-        content=1.0,
-        tv=1.0,
+    style_layers, content_layers = dict.fromkeys(_STYLE_LAYERS, 1.0), {_CONTENT_LAYER: 1.0}
+    setup = Setup(
+        network=network,
+        precision=precision,
+        terms=(
+            Style(loss=STYLE_LOSSES["gram"], layers=shares_of(style_layers, "mean")),
+            Content(layers=content_layers),
+            TotalVariation(),
+        ),
+        memory=2**40,
+        tile=tile,
     )
     wide = torch.promote_types(precision.dtype, torch.float32)
     canvas, content, style = (
         _scene(size, seed).to(device, wide) for seed, size in enumerate((_SIZE, _SIZE, _STYLE_SIZE))
     )
-    plan = _tiles(network, weights, _SIZE, tile)
-    style_plan = _tiles(network, weights, _STYLE_SIZE, tile)
-    objective = Objective(
-        network,
-        weights,
-        style=measure_style(network, style, _STYLE_LAYERS, style_plan, precision),
-        content=measure_content(network, content, [_CONTENT_LAYER], plan, device),
-        plan=plan,
-        precision=precision,
+    references = References(
+        setup=setup,
+        canvas=WholeCanvas(setup, _SIZE),
+        content=Original(content),
+        styles=[Original(style)],
+        style_sizes=[_STYLE_SIZE],
+        shares=[1.0],
+        measuring=Measuring(setup),
     )
-    found: Evaluation = objective(canvas)
+    # One graph is kept: both ways of painting a tile are tried.
+    objective = setup.objective(references, replace(setup.plan_tiles(_SIZE), num_kept=1))
+    found = objective(canvas)
     return float(found.loss), found.gradient.double().cpu()
-
-
-def _tiles(network: Network, weights: Weights, size: tuple[int, int], tile: int | None) -> TilePlan:
-    """Tiles of which one graph is kept: both ways of painting a tile are tried."""
-    plan = plan_tiles(network, weights.names, size, dtype=network.dtype, memory=2**40, tile=tile)
-    return TilePlan(plan.tiles, plan.side, num_kept=1, bytes_needed=plan.bytes_needed)
 
 
 def _scene(size: tuple[int, int], seed: int) -> Tensor:
@@ -160,24 +162,3 @@ def _scene(size: tuple[int, int], seed: int) -> Tensor:
     coarse = torch.rand(1, 3, 6, 6, generator=generator, dtype=torch.float64)
     smooth = torch.nn.functional.interpolate(coarse, size, mode="bilinear")
     return 0.7 * smooth + 0.3 * torch.rand(1, 3, *size, generator=generator, dtype=torch.float64)
-
-
-def tables(report: dict[str, Any]) -> RenderableType:
-    """The report for people."""
-    facts = Table.grid(padding=(0, 2))
-    device = report["device"]
-    gpus = ", ".join(f"{gpu['name']} ({gpu['memory_gib']} GiB)" for gpu in device["gpus"])
-    facts.add_row("device", f"{device['name']} in {device['precision']} (what auto picks)")
-    facts.add_row("system", f"{device['system']}, {device['cpu_cores']} cores")
-    facts.add_row("GPUs", gpus or "none")
-    facts.add_row("versions", "  ".join(f"{k} {v}" for k, v in report["versions"].items()))
-    checks = Table(title="Tiled against whole", title_justify="left", box=None, padding=(0, 2))
-    for heading in ("precision", "loss", "gradient", "allowed", ""):
-        checks.add_column(heading, justify="left" if heading in ("precision", "") else "right")
-    for name, found in report["tiled_vs_whole"].items():
-        if isinstance(found, dict):
-            verdict = "ok" if within_tolerance(name, found) else "FAILED"
-            allowed = " / ".join(f"{limit:.0e}" for limit in TOLERANCES[name])
-            numbers = f"{found['loss_rel']:.1e}", f"{found['gradient_rel_l2']:.1e}"
-            checks.add_row(name, *numbers, allowed, verdict)
-    return Group(facts, "", checks)

@@ -21,16 +21,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hires.features.network import (
+from hires.features.architecture import (
     VGG16,
     VGG19,
     Architecture,
     FeaturesError,
-    Network,
     Pooling,
     check_weights,
     full_range,
 )
+from hires.features.network import Network
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -87,7 +87,7 @@ def architecture_of(name: str) -> Architecture:
 def _read_named(name: str) -> Checkpoint:
     if name != "compact":
         return read_checkpoint(Path(name))
-    with resources.as_file(resources.files("hires") / "weights/compact.safetensors") as path:
+    with resources.as_file(resources.files("hires.features") / "weights/compact.safetensors") as path:
         return read_checkpoint(path)
 
 

@@ -16,18 +16,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires.config.run import ConfigError
-from hires.feedforward.model import Model, prepared
 from hires.config.feedforward import ApplyConfig
-from hires.feedforward.grain import grain_over
-from hires.image.encode.save import resize
-from hires.kernels.operations import column_sums
+from hires.config.run import ConfigError
 from hires.engine.ladder import scale_to
-from hires.utils.memory import keep_freed_memory
-from hires.kernels.precision import Precision, resolve_device, resolve_precision
-from hires.feedforward.streaming import PICTURE, Course, Walk, bytes_needed, plan_walks, tiled_work, tiles
-from hires.tiling.geometry import Region, Span
+from hires.feedforward.grain import grain_over
+from hires.feedforward.model import Model, prepared
 from hires.feedforward.network import CENTRE, EPSILON, ModelError, Reach, Stage, convolve, enlarged
+from hires.feedforward.streaming import (
+    PICTURE,
+    Course,
+    Walk,
+    bytes_needed,
+    plan_walks,
+    tiled_work,
+    tiles,
+)
+from hires.image.resample import resize
+from hires.kernels.operations import column_sums
+from hires.kernels.precision import Precision, resolve_device, resolve_precision
+from hires.tiling.geometry import Region, Span
+from hires.utils.memory import keep_freed_memory
 
 Report = Callable[[float], None]
 

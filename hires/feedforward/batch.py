@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hires.config.run import ConfigError
 from hires.config.output import Delivery
+from hires.config.run import ConfigError
+from hires.image.encode.save import check_output, output_format
 from hires.image.folders import Found, is_hidden, search
-from hires.image.formats.kinds import FORMATS, READABLE
-from hires.image.encode.save import ImageError, check_output, output_format
+from hires.image.formats.kinds import FORMATS, READABLE, ImageError
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,13 @@ import time
 import torch
 from torch import Tensor
 
-from hires.feedforward.apply import Press
-from hires.config.run import Config, ConfigError
-from hires.feedforward.model import load_model
 from hires.config.feedforward import ApplyConfig
+from hires.config.run import Config, ConfigError
+from hires.engine.estimate import CANVAS_BYTES
 from hires.engine.ladder import final_side, scale_side
+from hires.feedforward.apply import Press
+from hires.feedforward.model import load_model
 
-# Three channels of float32.
-CANVAS_BYTES = 12
 # A painting is a whole number of pixels: on fewer than this, the photograph would lose its shape.
 _LEAST_SIDE = 128
 # Short side of the picture that is enlarged to see how long it takes.

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from hires.features.checkpoints import FORMAT as FEATURES_FORMAT
 from hires.features.checkpoints import digest, read_tensors
-from hires.image.encode.encoder import is_writable, replacing
 from hires.feedforward.network import TASKS, Design, ModelError, Task, check_tensors
+from hires.image.encode.encoder import is_writable, replacing
 
 FORMAT = "hires-model"
 VERSION = "1"
@@ -57,7 +57,7 @@ class Model:
 
 def built_in_models() -> tuple[str, ...]:
     """Names of the models that come with the package."""
-    files = (resources.files("hires") / "models").iterdir()
+    files = (resources.files("hires.feedforward") / "models").iterdir()
     return tuple(sorted(file.name.removesuffix(ENDING) for file in files if _is_model(file.name)))
 
 
@@ -77,7 +77,7 @@ def load_model(name: str, *, task: Task | None = None) -> Model:
             trusted: truncated, damaged, of another version or architecture.
     """
     if name in built_in_models() and not Path(name).is_file():
-        with resources.as_file(resources.files("hires") / "models" / f"{name}{ENDING}") as path:
+        with resources.as_file(resources.files("hires.feedforward") / "models" / f"{name}{ENDING}") as path:
             model = read_model(path, name=name)
     else:
         model = read_model(Path(name))

@@ -15,8 +15,8 @@ from functools import cached_property
 from itertools import pairwise
 
 from hires.config.run import ConfigError, format_bytes
-from hires.tiling.geometry import Region, Span, even_spans
 from hires.feedforward.network import Reach, Stage
+from hires.tiling.geometry import Region, Span, even_spans
 
 Size = tuple[int, int]
 

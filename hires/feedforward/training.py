@@ -11,32 +11,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from hires.features.checkpoints import load_features
-from hires.config.run import ConfigError
 from hires.config.feedforward import TrainConfig
-from hires.feedforward.grain import with_grain
-from hires.image.encode.save import resize
+from hires.config.run import ConfigError
 from hires.engine.ladder import scale_to
-from hires.losses.moments import (
-    CENTRED_LOSSES,
-    STYLE_LOSSES,
-    Moments,
-    measure,
-    total_variation,
-)
-from hires.optim.stall import blamed
-from hires.image.originals import Original, PictureLike, original
-from hires.feedforward.photographs import Photographs
-from hires.kernels.precision import Precision, resolve_device, resolve_precision
-from hires.engine.targets import measure_style
+from hires.engine.references import Measuring, statistics_of
+from hires.engine.setup import Setup
+from hires.features.checkpoints import load_features
+from hires.feedforward.grain import with_grain
 from hires.feedforward.network import Design, Transformer
-from hires.tiling.planning import plan_tiles
+from hires.feedforward.photographs import Photographs
+from hires.image.originals import Original, PictureLike, original
+from hires.image.resample import resize
+from hires.kernels.precision import Precision, resolve_device, resolve_precision
+from hires.losses.moments import Moments, measure
+from hires.losses.style import CENTRED_LOSSES, STYLE_LOSSES, Style, moments_of
+from hires.losses.terms import Measured
+from hires.losses.variation import total_variation
+from hires.optim.stall import blamed
 
 # Share of the training in which the step size rises, and what it falls to at the end.
 _WARM_UP = 0.02
@@ -108,17 +106,21 @@ class Judge:
         """Moments of the style picture at the size at which it is looked at."""
         size = scale_to(style.size, min(self.config.style_size, max(style.size)))
         image = style.resized(size)
-        names, precision = list(self.style_layers), self.precision
-        plan = plan_tiles(
-            self.network,
-            names,
+        pixels = image.pixels.clamp(0, 1)
+        loss = STYLE_LOSSES[self.config.style_loss]
+        term = Style(loss=loss, layers=self.style_layers, exact=True)
+        setup = Setup(
+            network=self.network, precision=self.precision, terms=(term,), memory=_STYLE_MEMORY
+        )
+        positions = setup.positions(size, image.mask)
+        statistics = Measuring(setup)(
             size,
-            dtype=precision.dtype,
-            memory=_STYLE_MEMORY,
+            setup.plan_tiles(size),
+            partial(setup.smaller_plan, size),
+            lambda plan: statistics_of(self.network, pixels, term, positions, plan),
         )
-        return measure_style(
-            self.network, image.pixels.clamp(0, 1), names, plan, precision, image.mask
-        )
+        found = Measured(statistics, positions)
+        return {name: moments_of(found, name) for name in self.style_layers}
 
     def __call__(self, pictures: Tensor, photographs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and terms of (B, 3, H, W) pictures made of, or like, as many photographs."""

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hires.image.encode.encoder import replacing
-from hires.feedforward.model import check_model_output, write_model
 from hires.config.feedforward import TrainConfig
+from hires.feedforward.model import check_model_output, write_model
+from hires.feedforward.network import enlarged
+from hires.feedforward.photographs import Photographs
 from hires.feedforward.training import (
     ForwardTrainer,
     StepReport,
@@ -23,9 +24,10 @@ from hires.feedforward.training import (
     open_trainer,
     reduced,
 )
-from hires.image.encode.save import load_image, resize, save_image
-from hires.feedforward.photographs import Photographs
-from hires.feedforward.network import enlarged
+from hires.image.decode.read import load_image
+from hires.image.encode.encoder import replacing
+from hires.image.encode.save import save_image
+from hires.image.resample import resize
 from hires.version import __version__
 
 # Sample pictures are this many crops wide: small enough to paint often, large enough to judge.

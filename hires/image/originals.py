@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from hires.config.run import ConfigError
-from hires.image.encode.save import Picture, read_picture, resize
+from hires.image.decode.read import Picture, read_picture
+from hires.image.resample import resize
 from hires.image.transparency import mask_of
 
 PathLike = str | os.PathLike[str]

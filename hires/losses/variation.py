@@ -1,4 +1,4 @@
-"""Forms of the total variation, each with its exact gradient, over windows that add up.
+"""Total variation: its forms, each with its exact gradient, over windows that add up.
 
 All take a window of the canvas, (1, 3, h, w), with one more pixel on every inner side, and edges:
 top, bottom, left, right, 1 where the canvas ends. They return the sum over the inner region, and
@@ -8,13 +8,18 @@ whole canvas. A pair of neighbours counts for the region of its upper or left pi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
-from hires.losses.moments import total_variation
+from hires.losses.positions import PIXELS, View
+from hires.losses.terms import References, Statistics, Term
 
 Edges = tuple[int, int, int, int]
 Measure = Callable[[Tensor, Edges, tuple[int, int]], tuple[Tensor, Tensor]]
@@ -31,6 +36,34 @@ class Variation:
 
     measure: Measure
     per_pixel: bool
+
+
+def total_variation(window: Tensor, edges: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
+    """Squared total variation of a window of the canvas, and its exact gradient.
+
+    Nine-point: a sixth of the sum over pairs of neighbours of their squared difference, diagonal
+    pairs counted half, the picture replicated at its border. Own stencil rather than kornia's
+    (which sums ``|∂x| + |∂y|`` along two axes): the diagonals damp the checkerboards that pooling
+    leaves behind, and a square has no kink at zero. Being a quadratic form it is ``½ Σ x·(its
+    gradient)``.
+
+    Args:
+        window: (1, 3, h, w), a region of the canvas with one more pixel on every inner side.
+        edges: top, bottom, left, right; 1 where the canvas ends there and has to be replicated.
+
+    Returns:
+        The sum over the inner region (not divided by anything), and its gradient (1, 3, h', w').
+        Summed over regions that partition the canvas, both are those of the whole canvas.
+    """
+    top, bottom, left, right = edges
+    x = F.pad(window, (left, right, top, bottom), mode="replicate")
+    inner = x[..., 1:-1, 1:-1]
+    # The sum over neighbours is half of a separable 1-2-1 filter, less the pixel itself: sums of
+    # shifted views, which on a CPU take a tenth of the time of a convolution.
+    rows = torch.add(x[..., :-2, :], x[..., 2:, :]).add_(x[..., 1:-1, :], alpha=2)
+    smooth = torch.add(rows[..., :-2], rows[..., 2:]).add_(rows[..., 1:-1], alpha=2)
+    gradient = smooth.mul_(-1 / 6).add_(inner, alpha=8 / 3)
+    return 0.5 * (inner * gradient).sum(), gradient
 
 
 def squared(window: Tensor, edges: Edges, size: tuple[int, int]) -> tuple[Tensor, Tensor]:  # noqa: ARG001
@@ -91,3 +124,67 @@ VARIATIONS: dict[str, Variation] = {
     "absolute": Variation(absolute, per_pixel=True),
     "power": Variation(power, per_pixel=False),
 }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TotalVariation(Term):
+    """How rough a canvas is.
+
+    Attributes:
+        form: a key of `VARIATIONS`.
+        weight: of the term.
+        pixel_scale: what a channel's 1 is in the units that it looks at.
+        num_pixels: of the canvas.
+    """
+
+    form: str = "squared"
+    weight: float = 1.0
+    name: str = "tv"
+    layers: Collection[str] = (PIXELS,)
+    margin: ClassVar[int] = 1
+    is_linear: ClassVar[bool] = True
+    pixel_scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    num_pixels: float = 1.0
+
+    def at(self, references: References) -> Self:
+        """For the number of pixels of a rung's canvas. It holds everywhere, whatever the mask."""
+        return replace(self, num_pixels=references.positions.num_pixels)
+
+    def measure(self, view: View, features: Tensor) -> Statistics:
+        """The sum over a part of the canvas, over the number of pixels if that is the form."""
+        variation = VARIATIONS[self.form]
+        if self.pixel_scale != (1.0, 1.0, 1.0):
+            scale = torch.tensor(self.pixel_scale, dtype=features.dtype, device=features.device)
+            features = features * scale.view(1, 3, 1, 1)
+        value: Tensor = _Measured.apply(features, variation.measure, view.edges, view.size)
+        divisor = self.num_pixels if variation.per_pixel else 1
+        return {"sum": value.to(view.sum_dtype) / divisor}
+
+    def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
+        """That sum."""
+        return statistics[PIXELS]["sum"]
+
+
+class _Measured(Function):
+    """A form of the total variation, as a node that has computed its gradient already.
+
+    That of the whole canvas's variation along the pixels of the window, which its neighbours add
+    to; the margin gets none.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, window: Tensor, measure: Measure, edges: Edges, size: tuple[int, int]
+    ) -> Tensor:
+        value, slope = measure(window, edges, size)
+        ctx.save_for_backward(slope)
+        ctx.inner, ctx.shape = _inner(window, edges), window.shape
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (slope,) = ctx.saved_tensors
+        found = slope.new_zeros(ctx.shape)
+        found[..., *ctx.inner] = slope.mul_(gradients[0])
+        return found, None, None, None

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hires.config.pixels import PIXEL_SCALES
 from hires.config.run import Config
 from hires.optim.first_order import LBFGS, Adam, CanvasOptimizer
-from hires.config.pixels import PIXEL_SCALES
 from hires.optim.wolfe import ScaledOptimizer, WolfeLBFGS
 
 

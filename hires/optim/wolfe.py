@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hires.optim.line_search import Search, advance, begin, search_of
 from hires.optim.first_order import CanvasOptimizer, Evaluate, hold, require_finite, shrunk
+from hires.optim.line_search import Search, advance, begin, search_of
 
 # Of SciPy's defaults: a largest slope, and a relative fall of the loss, that end a round.
 _FLAT = 1e-5

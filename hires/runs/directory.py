@@ -22,11 +22,11 @@ from typing import Any
 
 from hires.cli.arguments import Stylize
 from hires.config.run import ConfigError
+from hires.engine.snapshot import Snapshot, SnapshotError, read_snapshot, write_snapshot
 from hires.image.encode.encoder import is_writable, replacing
-from hires.utils.locks import Lock
 from hires.runs.fingerprint import difference, fingerprint, num_threads
 from hires.runs.settings import job_of, settings_of
-from hires.engine.snapshot import Snapshot, SnapshotError, read_snapshot, write_snapshot
+from hires.utils.locks import Lock
 from hires.version import __version__
 
 LAYOUT = 1

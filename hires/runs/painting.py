@@ -8,22 +8,25 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hires.engine import ladder
 from hires.cli.arguments import NOT_OF_THE_PICTURE, Job, Stylize
-from hires.image.decode.attribution import read_authorship
-from hires.image.metadata.authorship import NOBODY
 from hires.config.run import ConfigError, parse_blend
-from hires.engine.run import Progress, iter_stylize
-from hires.feedforward.finish import Finish
+from hires.engine import ladder
 from hires.engine.resolve import fit
-from hires.image.encode.save import check_output, picture_size, read_picture, resize, save_image
-from hires.image.colour.inks import TotalInk
-from hires.utils.memory import return_freed_memory
-from hires.image.originals import Original, original, originals
-from hires.image.metadata.provenance import Provenance, hashed, to_xmp
-from hires.runs.settings import settings_of
+from hires.engine.run import Progress
 from hires.engine.snapshot import Snapshot
+from hires.engine.stylize import iter_stylize
+from hires.feedforward.finish import Finish
+from hires.image.colour.inks import TotalInk
+from hires.image.decode.attribution import read_authorship
+from hires.image.decode.read import picture_size, read_picture
+from hires.image.encode.save import check_output, save_image
+from hires.image.metadata.authorship import NOBODY
+from hires.image.metadata.provenance import Provenance, hashed, to_xmp
+from hires.image.originals import Original, original, originals
+from hires.image.resample import resize
 from hires.image.tones import about_tones, tones
+from hires.runs.settings import settings_of
+from hires.utils.memory import return_freed_memory
 
 # Long side of the copies whose tones are compared, in pixels.
 _TONES_SIDE = 512

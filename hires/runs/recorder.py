@@ -13,10 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hires.image.encode.encoder import replacing
-from hires.engine.run import Progress
-from hires.image.encode.save import resize, save_image
 from hires.engine.ladder import Rung, scale_to
+from hires.engine.run import Progress
+from hires.image.encode.encoder import replacing
+from hires.image.encode.save import save_image
+from hires.image.resample import resize
 from hires.runs.directory import ASIDE, Record, RunDirectory
 from hires.runs.page import Page, duration, render
 from hires.runs.trace import Step, Trace

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hires.cli.arguments import Stylize
 from hires.image.decode.headers import read_header
-from hires.image.encode.save import ImageError
+from hires.image.formats.kinds import ImageError
 from hires.image.metadata.provenance import Provenance, ProvenanceError, changed, from_xmp
 from hires.runs.settings import job_of
 from hires.version import __version__

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from hires.cli.arguments import Stylize
-from hires.config.run import ConfigError
 from hires.cli.forward_arguments import Apply
+from hires.config.run import ConfigError
 
 Record = TypeVar("Record")
 

@@ -84,6 +84,42 @@ class Tile:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Geometry and cost of one layer.
+
+    Attributes:
+        stride: pixels of the image per feature.
+        halo: how far, in pixels of the image, a feature sees beyond its own ``stride`` pixels.
+        channels: number of channels.
+        multiply_adds: cost of computing everything up to this layer, per pixel of the image.
+    """
+
+    stride: int
+    halo: int
+    channels: int
+    multiply_adds: float
+
+
+def canvas_window(layer: Layer, tile: Tile) -> tuple[slice, slice]:
+    """Where the features of a tile lie in those of the whole canvas.
+
+    Every convolution leaves the last position of a tile to the next one, so that deep layers are
+    cut above and left of where the pixels are.
+    """
+    (rows, columns), region = tile.goes_on, tile.region
+    return feature_slice(layer, region.rows, rows), feature_slice(layer, region.columns, columns)
+
+
+def feature_slice(layer: Layer, span: Span, goes_on: tuple[bool, bool]) -> slice:
+    """Rows or columns of a layer that a tile computes, of all that the canvas has."""
+    before, after = goes_on
+    return slice(
+        (span.start - layer.halo * before) // layer.stride,
+        (span.stop - layer.halo * after) // layer.stride,
+    )
+
+
 def round_up(value: int, multiple: int) -> int:
     """The smallest multiple of ``multiple`` that is at least ``value``."""
     return -(-value // multiple) * multiple
@@ -160,3 +196,12 @@ def bands(size: tuple[int, int], max_pixels: int) -> Iterator[Region]:
     step = max(max_pixels // width, 1)
     for start in range(0, height, step):
         yield Region(Span(start, min(start + step, height)), Span(0, width))
+
+
+def window_around(region: Region, margin: int, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Index of a region and of a margin around it, as far as a canvas of ``size`` goes on."""
+    rows, columns = (
+        slice(max(span.start - margin, 0), min(span.stop + margin, length))
+        for span, length in zip((region.rows, region.columns), size, strict=True)
+    )
+    return rows, columns

@@ -6,18 +6,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hires.feedforward.apply import Press
-from hires.image.decode.attribution import read_authorship
-from hires.image.metadata.authorship import NOBODY
-from hires.feedforward.batch import Errand, Errands, Outcome, plan_errands
 from hires.cli.exits import EXIT_MENDABLE, mendable, tell
-from hires.feedforward.model import load_model
 from hires.cli.forward_arguments import NOT_OF_THE_APPLIED, Apply
-from hires.image.encode.save import read_picture, resize, save_image
-from hires.utils.memory import return_freed_memory
-from hires.image.metadata.provenance import Provenance, hashed, to_xmp
-from hires.runs.settings import settings_of
 from hires.cli.tally import Tally, open_tally
+from hires.feedforward.apply import Press
+from hires.feedforward.batch import Errand, Errands, Outcome, plan_errands
+from hires.feedforward.model import load_model
+from hires.image.decode.attribution import read_authorship
+from hires.image.decode.read import read_picture
+from hires.image.encode.save import save_image
+from hires.image.metadata.authorship import NOBODY
+from hires.image.metadata.provenance import Provenance, hashed, to_xmp
+from hires.image.resample import resize
+from hires.runs.settings import settings_of
+from hires.utils.memory import return_freed_memory
 
 
 def run(job: Apply) -> int:

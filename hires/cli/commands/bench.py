@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from hires.cli.arguments import Bench
 from hires.bench import outputs, report, runs
 from hires.bench.cases import cases_of
+from hires.cli.arguments import Bench
 from hires.cli.exits import EXIT_MENDABLE, tell
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hires.feedforward.model import check_model_output, load_model
 from hires.cli.forward_arguments import Export
 from hires.feedforward.export import ENDING, export
+from hires.feedforward.model import check_model_output, load_model
 
 
 def run(job: Export) -> int:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hires.cli.arguments import Inspect
-from hires.config.run import Config
-from hires.config.output import Delivery
 from hires.config.feedforward import ApplyConfig
-from hires.image.decode.headers import Header, read_header
+from hires.config.output import Delivery
 from hires.config.paper import Print
+from hires.config.run import Config
+from hires.image.decode.headers import Header, read_header
 from hires.image.metadata.provenance import Provenance, ProvenanceError, from_xmp
 
 _DEFAULTS: Mapping[str, Any] = {"config": Config(), "print": Print(), "delivery": Delivery()}

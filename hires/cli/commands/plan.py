@@ -15,17 +15,18 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from hires.engine import ladder
 from hires.cli.arguments import Plan
 from hires.cli.commands.stylize import set_up
 from hires.config.run import format_bytes
-from hires.runs.painting import Easel
+from hires.engine import ladder
 from hires.engine.estimate import Forecast, finish_bytes, forecast, largest_size
-from hires.image.encode.save import resize
-from hires.utils.memory import available_bytes
+from hires.engine.ladder_check import check_ladder
 from hires.engine.rates import Rates, measure_rates
+from hires.engine.setup import Setup, open_setup
+from hires.image.resample import resize
 from hires.runs.page import duration
-from hires.engine.setup import Studio, check_ladder, open_studio
+from hires.runs.painting import Easel
+from hires.utils.memory import available_bytes
 
 # A wait that is worth a word about smaller pictures, in seconds.
 _LONG = 3600.0
@@ -38,16 +39,16 @@ def run(job: Plan) -> int:
     """Print the ladder with its tiles, memory and time."""
     easel = set_up(job)
     config = easel.config
-    studio = open_studio(config)
+    setup = open_setup(config)
     check_ladder(
-        studio, config, easel.rungs, easel.content_size, easel.style_sizes, names=easel.names
+        setup, config, easel.rungs, easel.content_size, easel.style_sizes, names=easel.names
     )
     if job.quiet and not job.json:
         return 0
     # What is free is asked before the probe takes some of it.
-    free = _free_bytes(studio.device)
-    rates = None if job.no_probe else measure_rates(config, studio, easel.rungs)
-    estimate = _Estimate(easel, studio, rates)
+    free = _free_bytes(setup.device)
+    rates = None if job.no_probe else measure_rates(config, setup, easel.rungs)
+    estimate = _Estimate(easel, setup, rates)
     if job.json:
         print(json.dumps(estimate.record(free), indent=2))
     else:
@@ -58,8 +59,8 @@ def run(job: Plan) -> int:
 class _Estimate:
     """What a run takes as a whole."""
 
-    def __init__(self, easel: Easel, studio: Studio, rates: Rates | None) -> None:
-        self.easel, self.studio, self.rates = easel, studio, rates
+    def __init__(self, easel: Easel, setup: Setup, rates: Rates | None) -> None:
+        self.easel, self.setup, self.rates = easel, setup, rates
         self.rungs = self.of(easel.rungs)
         self.finish = easel.finish
         self.saving = 0.0 if rates is None else _saving_seconds(easel)
@@ -69,7 +70,7 @@ class _Estimate:
         """The forecast of a ladder."""
         return forecast(
             self.easel.config,
-            self.studio,
+            self.setup,
             rungs,
             num_input_pixels=self.easel.num_input_pixels,
             rates=self.rates,
@@ -95,14 +96,16 @@ class _Estimate:
         if self.finish is None:
             return peak
         pixels = self.easel.num_input_pixels
-        return max(peak, finish_bytes(self.studio, self.finish, num_input_pixels=pixels))
+        return max(
+            peak, finish_bytes(self.setup, self.finish.bytes_needed, num_input_pixels=pixels)
+        )
 
     def record(self, free: int | None) -> dict[str, Any]:
         """Everything as JSON."""
         proposal, largest = self.proposal(), self.largest(free)
         return {
-            "device": str(self.studio.device),
-            "precision": self.studio.precision.name,
+            "device": str(self.setup.device),
+            "precision": self.setup.precision.name,
             "rungs": [_record(line) for line in self.rungs],
             "seconds": self.seconds,
             "finish_seconds": None if self.rates is None else self.finishing,
@@ -125,8 +128,8 @@ class _Estimate:
     def lines(self, free: int | None) -> list[str]:
         """What is to be said below the table."""
         steps = sum(line.rung.num_iterations for line in self.rungs)
-        peak, studio = self.peak_bytes, self.studio
-        text = f"{steps} steps on {studio.device} in {studio.precision.name}"
+        peak, setup = self.peak_bytes, self.setup
+        text = f"{steps} steps on {setup.device} in {setup.precision.name}"
         if self.seconds is not None:
             text += f": about {duration(self.seconds)}, going by a few tiles measured just now"
         if self.finish is not None:
@@ -150,7 +153,7 @@ class _Estimate:
         """The largest ``(height, width)`` for the memory that is free; not with an enlargement."""
         if free is None or self.finish is not None:
             return None
-        return largest_size(self.rungs[-1], self.easel.config, self.studio, free)
+        return largest_size(self.rungs[-1], self.easel.config, self.setup, free)
 
     def proposal(self) -> tuple[str, int, float] | None:
         """An option and its value that cut a long wait, and the seconds that are left then."""

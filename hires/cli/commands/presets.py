@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hires.cli.arguments import Presets
-from hires.config.run import Config
 from hires.config.presets import PRESETS, Preset
+from hires.config.run import Config
 
 
 def run(command: Presets) -> int:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hires.engine.preview import paint_close_up, preview_rung
-from hires.config.run import ConfigError
 from hires.cli.display import open_display
-from hires.runs.painting import Easel
-from hires.engine.run import Progress
 from hires.cli.exits import EXIT_INTERRUPTED, tell
-from hires.image.encode.save import check_output, save_image
 from hires.config.paper import MM_PER_INCH
+from hires.config.run import ConfigError
+from hires.engine.preview import CloseUp, preview_rung
+from hires.engine.run import Progress
+from hires.image.encode.save import check_output, save_image
+from hires.runs.painting import Easel
 
 
 def check(easel: Easel, output: str) -> None:
@@ -76,10 +76,9 @@ def show(easel: Easel, output: str, advice: str, *, quiet: bool) -> int:
     rung, dpi = easel.last.rung, _dpi(easel)
     if rung.index == len(easel.rungs) - 1:
         raise ConfigError("the run is beyond its preview already: leave --preview out")
-    picture = easel.last.picture()
-    save_image(picture, whole)
+    save_image(easel.last.picture(), whole)
     try:
-        shown = _close_up(easel, picture, quiet=quiet)
+        shown = _close_up(easel, quiet=quiet)
     except KeyboardInterrupt:
         tell("hires", f"interrupted: {whole} is saved, the close-up is not{advice}")
         return EXIT_INTERRUPTED
@@ -90,18 +89,15 @@ def show(easel: Easel, output: str, advice: str, *, quiet: bool) -> int:
     return 0
 
 
-def _close_up(easel: Easel, picture: Tensor, *, quiet: bool) -> Tensor:
+def _close_up(easel: Easel, *, quiet: bool) -> Tensor:
     assert easel.last is not None
     rungs = easel.rungs
-    steps = paint_close_up(
-        picture, easel.content, easel.styles, easel.config, rungs, easel.last.rung
-    )
+    close_up = CloseUp(easel.last, easel.content, easel.styles, easel.config, rungs)
     with open_display(quiet=quiet) as display:
         display.begin(rungs, first=easel.last.rung.index + 1)
-        for step in steps:
-            display.update(step)
-            shown = step.shown
-    return shown
+        for progress in close_up:
+            display.update(progress)
+    return close_up.picture()
 
 
 def _dpi(easel: Easel) -> float | None:

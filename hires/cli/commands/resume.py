@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hires.cli.arguments import Resume
 from hires.cli.commands.stylize import paint, set_up
-from hires.runs.fingerprint import use_threads
 from hires.runs.directory import folder_of, reopen
+from hires.runs.fingerprint import use_threads
 from hires.runs.settings import job_of
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from hires.runs import rerun as repeat
 from hires.cli.arguments import Job, Stylize
 from hires.cli.commands import preview
 from hires.cli.display import Display, open_display
-from hires.runs.painting import Easel, partial_path
-from hires.engine.run import Progress, StylizeError
 from hires.cli.exits import EXIT_INTERRUPTED, mendable, tell
-from hires.image.encode.save import ImageError
-from hires.image.colour.inks import TotalInk
-from hires.runs.recorder import Recorder
-from hires.runs.directory import RunDirectory, claim
+from hires.engine.run import Progress, StylizeError
 from hires.engine.snapshot import Snapshot
+from hires.image.colour.inks import TotalInk
+from hires.image.formats.kinds import ImageError
+from hires.runs import rerun as repeat
+from hires.runs.directory import RunDirectory, claim
+from hires.runs.painting import Easel, partial_path
+from hires.runs.recorder import Recorder
 
 
 def run(job: Stylize) -> int:

@@ -14,7 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hires.image.colour.profiles import D65, SRGB_PRIMARIES, matrix_profile, sampled_curve, srgb_light
+from hires.image.colour.profiles import (
+    D65,
+    SRGB_PRIMARIES,
+    matrix_profile,
+    sampled_curve,
+    srgb_light,
+)
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 Points = tuple[tuple[float, float], ...]

@@ -12,10 +12,10 @@ from pathlib import Path
 import pyvips  # type: ignore[import-untyped]
 from PIL import Image
 
-from hires.image.metadata.authorship import Authorship, authorship
+from hires.image.decode.read import StrPath, opened
 from hires.image.encode.encoder import forget_messages
 from hires.image.formats.jpeg import packet_of
-from hires.image.decode.read import StrPath, opened
+from hires.image.metadata.authorship import Authorship, authorship
 from hires.image.metadata.xmp import CREATOR, RIGHTS, XmpError, values
 
 _ARTIST, _COPYRIGHT = 0x013B, 0x8298  # of EXIF and TIFF

@@ -8,11 +8,11 @@ from typing import Any
 import pyvips  # type: ignore[import-untyped]
 from PIL import ImageCms
 
-from hires.image.formats.kinds import ImageError
-from hires.image.formats.jpeg import packet_of
 from hires.config.paper import MM_PER_INCH
-from hires.image.formats.pdf import PDFX_VERSION
 from hires.image.decode.read import opened, reading
+from hires.image.formats.jpeg import packet_of
+from hires.image.formats.kinds import ImageError
+from hires.image.formats.pdf import PDFX_VERSION
 from hires.image.metadata.xmp import XmpError, values
 
 _POINTS_PER_MM = 72 / 25.4

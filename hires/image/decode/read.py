@@ -15,17 +15,17 @@ import pyvips  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
 
-from hires.image.encode.encoder import first_line, forget_messages
-from hires.image.decode.pillow import decoded
-from hires.image.formats.kinds import ImageError
-from hires.image.colour.to_srgb import to_srgb
 from hires.config.paper import Window
 from hires.image.colour.png import stated_profile
+from hires.image.colour.to_srgb import to_srgb
+from hires.image.decode.pillow import decoded
+from hires.image.decode.value_ranges import num_colours, to_integers
+from hires.image.encode.encoder import first_line, forget_messages
 from hires.image.encode.raster import BAND_ROWS
+from hires.image.formats.kinds import ImageError
 from hires.image.formats.signatures import kind_of, refusal
 from hires.image.formats.tiff import picture_page
 from hires.image.transparency import fill_hidden
-from hires.image.decode.value_ranges import num_colours, to_integers
 
 StrPath = str | os.PathLike[str]
 

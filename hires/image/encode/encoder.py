@@ -14,8 +14,8 @@ from queue import Empty, Full, Queue
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
 
-from hires.image.formats.kinds import Format, SaveError
 from hires.image.encode.raster import Raster, Source
+from hires.image.formats.kinds import Format, SaveError
 
 _CLASSIC_TIFF_BYTES = 2**32 - 2**26  # offsets are 32 bit; the margin covers tables and metadata
 _POLL_SECONDS = 0.05

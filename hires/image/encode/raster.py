@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hires.image.formats.kinds import ImageError
-from hires.image.colour.inks import TotalInk
 from hires.config.paper import Layout
+from hires.image.colour.inks import TotalInk
 from hires.image.colour.profiles import Profile
+from hires.image.formats.kinds import ImageError
 
 BAND_ROWS = 64  # rows converted at a time: a float copy is 8 MB at A0, and there are a dozen
 

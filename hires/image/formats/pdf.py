@@ -18,8 +18,8 @@ from math import ceil
 from pathlib import Path
 from typing import BinaryIO
 
-from hires.version import __version__
 from hires.image.metadata.xmp import TITLE, XMP, described
+from hires.version import __version__
 
 PDFX_VERSION = "{http://www.npes.org/pdfx/ns/id/}GTS_PDFXVersion"  # the property of XMP
 

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hires.version import __version__
 from hires.image.metadata.xmp import XMP, XmpError, described
 from hires.image.metadata.xmp import texts as texts_of
+from hires.version import __version__
 
 _OURS = "urn:hires:provenance:1#"
 

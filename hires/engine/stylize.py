@@ -1,0 +1,107 @@
+"""Painting from Python: pictures and a configuration in, a painting or its steps out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from hires.config.run import Config
+from hires.engine import ladder
+from hires.engine.ladder_check import check_ladder
+from hires.engine.resolve import fit
+from hires.engine.run import Progress, Run
+from hires.engine.setup import open_setup
+from hires.engine.snapshot import Snapshot
+from hires.features.network import Network
+from hires.image.originals import PictureLike, original, originals
+from hires.losses.terms import Term
+
+
+def stylize(
+    content: PictureLike,
+    styles: PictureLike | Sequence[PictureLike],
+    config: Config,
+    *,
+    size: tuple[int, int] | None = None,
+    terms: Iterable[Term] = (),
+    network: Network | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Paint a content picture in the style of one or more others.
+
+    Args:
+        content: a path, what `hires.read_picture` returned, or (1, 3, H, W) float, sRGB in [0, 1].
+            What is transparent in a file counts neither for content nor for style.
+        styles: the same, one or several.
+        config: how to paint.
+        size: exact ``(height, width)`` of the painting in pixels, such as `Layout.painted`, in
+            place of ``config.size``; the content must have its shape.
+        terms: of the loss, beside those of the configuration (`hires.losses`).
+        network: features to look at, in place of ``config.features``.
+        device: where to compute, in place of ``config.device``.
+
+    Returns:
+        The painting, (1, 3, H, W) float32 in [0, 1], its long side ``config.size`` unless there is
+        an exact size.
+
+    Raises:
+        ValueError: for settings or pictures that cannot be painted.
+        StylizeError: if the optimisation breaks down.
+    """
+    painting = iter_stylize(
+        content, styles, config, size=size, terms=terms, network=network, device=device
+    )
+    (last,) = deque(painting, maxlen=1)
+    return last.picture()
+
+
+def iter_stylize(
+    content: PictureLike,
+    styles: PictureLike | Sequence[PictureLike],
+    config: Config,
+    *,
+    size: tuple[int, int] | None = None,
+    resume: Snapshot | None = None,
+    terms: Iterable[Term] = (),
+    network: Network | None = None,
+    device: torch.device | None = None,
+) -> Iterator[Progress]:
+    """Paint, and yield after every step. See `stylize` for arguments and errors.
+
+    Args:
+        content: see `stylize`.
+        styles: see `stylize`.
+        config: how to paint.
+        size: see `stylize`.
+        resume: where an earlier run with the same pictures and settings stood. The run takes its
+            tensors over and goes on from there; first it yields the step that the other had done.
+        terms: see `stylize`.
+        network: see `stylize`.
+        device: see `stylize`.
+
+    Raises:
+        SnapshotError: if the snapshot is that of a run with another ladder.
+    """
+    fitted = fit(config)
+    config, photograph, paintings = fitted.config, original(content), originals(styles)
+    config.style_shares(len(paintings))
+    setup = open_setup(config, terms=terms, network=network, device=device)
+    style_sizes = [painting.size for painting in paintings]
+    rungs = ladder.plan(config, photograph.size, style_sizes, size=size)
+    names = [one.name for one in (photograph, *paintings)]
+    check_ladder(setup, config, rungs, photograph.size, style_sizes, names=names)
+    warnings = ladder.warnings(config, rungs, photograph.size, style_sizes)
+    run = Run(
+        setup,
+        config,
+        rungs,
+        photograph,
+        paintings,
+        warnings=(*fitted.warnings, *warnings),
+        resume=resume,
+    )
+    del resume  # Its tensors are the run's now, and go with it.
+    yield from run
