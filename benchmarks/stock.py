@@ -30,8 +30,8 @@ from hires.bench.exercises import (
 )
 from hires.bench.stopwatch import Gauge
 from hires.bench.worker import serve
-from hires.config import Config, parse_layer
-from hires.precision import resolve_device, synchronize
+from hires.config.run import Config, parse_layer
+from hires.kernels.precision import resolve_device, synchronize
 
 # Where torchvision's ``features`` has the ReLU of each layer.
 POSITIONS = {"relu1_1": 1, "relu2_1": 6, "relu3_1": 11, "relu4_1": 20, "relu4_2": 22, "relu5_1": 29}

@@ -39,20 +39,20 @@ __all__ = [
 
 # Loaded when first asked for: `hires --help` must not wait for torch.
 _HOMES = {
-    "Authorship": "authorship",
-    "Delivery": "delivery",
-    "Layout": "paper",
-    "Picture": "images",
-    "Print": "paper",
-    "Progress": "engine",
-    "StylizeError": "engine",
-    "iter_stylize": "engine",
-    "load_image": "images",
-    "picture_size": "images",
-    "read_picture": "images",
-    "read_authorship": "attribution",
-    "save_image": "images",
-    "stylize": "engine",
+    "Authorship": "image.metadata.authorship",
+    "Delivery": "config.output",
+    "Layout": "config.paper",
+    "Picture": "image.decode.read",
+    "Print": "config.paper",
+    "Progress": "engine.run",
+    "StylizeError": "engine.run",
+    "iter_stylize": "engine.stylize",
+    "load_image": "image.decode.read",
+    "picture_size": "image.decode.read",
+    "read_picture": "image.decode.read",
+    "read_authorship": "image.decode.attribution",
+    "save_image": "image.encode.save",
+    "stylize": "engine.stylize",
 }
 
 

@@ -21,6 +21,7 @@ from hires.bench.worker import OUT_OF_MEMORY, Worker, WorkerError
 from hires.cli.main import main
 from hires.config.run import ConfigError
 from hires.features.checkpoints import write_checkpoint
+from hires.features.costs import costs_of
 from hires.features.network import Network
 from hires.tiling.geometry import Region, Span, Tile, grid
 from hires.tiling.planning import TilePlan, plan_tiles
@@ -128,10 +129,10 @@ def test_tiles_compute_nothing_twice_but_for_second_forwards() -> None:
 
 
 def test_the_largest_untiled_canvas_is_one_tile() -> None:
-    net = network()
-    untiled, tiled = largest_megapixels(net, NAMES, torch.float32, 2**30)
+    costs = costs_of(network(), NAMES, torch.float32)
+    untiled, tiled = largest_megapixels(costs, 2**30)
     side = int((untiled * 1e6) ** 0.5) // 16 * 16
-    plan = plan_tiles(net, NAMES, (side, side), dtype=torch.float32, memory=2**30)
+    plan = plan_tiles(costs, (side, side), memory=2**30)
     assert len(plan.tiles) == 1
     assert tiled > untiled > 0
 
@@ -261,7 +262,9 @@ def test_the_stock_reference_has_the_same_loss_and_gradient() -> None:
     case = Case(size=(64, 80), features=VGG19_SHAPE, style_loss="gram", precision="fp32")
     plain = _stock().StockExercise(case.to_json())
     (gradient,) = torch.autograd.grad(plain.loss(), plain.canvas)
-    found = StepExercise(case).objective(plain.canvas.detach())
+    objective = StepExercise(case)._run._objective
+    assert objective is not None
+    found = objective(plain.canvas.detach())
     assert float(found.loss) == pytest.approx(float(plain.loss().detach()), rel=1e-5)
     assert float((found.gradient - gradient).norm() / gradient.norm()) < 1e-4
 

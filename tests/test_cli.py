@@ -29,10 +29,10 @@ from hires.config.run import Config
 from hires.engine import estimate as forecast
 from hires.engine import preview as closeup
 from hires.engine import rates as probe
-from hires.engine import run as engine
 from hires.engine.ladder import Rung, plan
 from hires.engine.run import StylizeError
 from hires.engine.setup import open_setup
+from hires.engine.stylize import iter_stylize
 from hires.features.checkpoints import write_checkpoint
 from hires.image.decode.read import read_picture
 from hires.image.encode.save import save_image
@@ -247,7 +247,7 @@ class TestBadInput:
 
 def cut_short(error: BaseException, monkeypatch: pytest.MonkeyPatch, num_steps: int = 3) -> None:
     """Let every run end with an error after some steps."""
-    real = engine.iter_stylize
+    real = iter_stylize
 
     def run(*arguments: Any, **options: Any) -> Iterator[Any]:
         yield from itertools.islice(real(*arguments, **options), num_steps)

@@ -13,7 +13,9 @@ from torch import Tensor
 from hires.config.run import Config
 from hires.engine import preview as closeup
 from hires.engine.ladder import plan
-from hires.engine.preview import SHOWN, busiest, paint_close_up, preview_rung
+from hires.engine.preview import SHOWN, CloseUp, busiest, preview_rung
+from hires.engine.run import Progress
+from hires.engine.stylize import iter_stylize
 from hires.features.checkpoints import write_checkpoint
 from hires.image.decode.read import Picture
 from hires.image.resample import resize
@@ -32,6 +34,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(closeup, "PREVIEW_PIXELS", 128 * 96)
 
 
+def first_rung(content: Tensor, style: Tensor, config: Config) -> Progress:
+    """Where a painting stands at the end of its first rung."""
+    return next(step for step in iter_stylize(content, style, config) if step.ends_rung)
+
+
 def test_stops_near_a_megapixel_and_below_the_end() -> None:
     rungs = plan(Config(size=8192), (3000, 4000), [])
     stop = preview_rung(rungs)
@@ -46,7 +53,7 @@ def test_windows_lie_inside_and_fill_their_canvas(
     size: tuple[int, int], spot: tuple[float, float]
 ) -> None:
     windows = closeup._windows(size, spot)
-    canvas = closeup._empty_canvas(windows)
+    canvas = closeup._empty_canvas(windows, 3)
     for window in windows:
         region = window.region(size)
         assert region.size == window.size == window.place.size
@@ -93,15 +100,17 @@ def test_paints_up_to_the_last_rung(
     rungs = plan(config, (96, 128), [(64, 64)])
     start = preview_rung(rungs)
     assert start is rungs[0]
-    steps = list(paint_close_up(content, content, [style], config, rungs, start))
+    close_up = CloseUp(first_rung(content, style, config), content, [style], config, rungs)
+    steps = list(close_up)
     assert [(step.rung.index, step.iteration) for step in steps] == [
         (rung.index, i) for rung in rungs[1:] for i in (1, 2, 3)
     ]
     assert steps[-1].is_last
     assert steps[-1].fraction == 1
-    assert steps[-1].shown.shape == (1, 3, 128, 128)
-    assert bool(torch.isfinite(steps[-1].shown).all())
-    assert 0 <= float(steps[-1].shown.min()) <= float(steps[-1].shown.max()) <= 1
+    shown = close_up.picture()
+    assert shown.shape == (1, 3, 128, 128)
+    assert bool(torch.isfinite(shown).all())
+    assert 0 <= float(shown.min()) <= float(shown.max()) <= 1
     assert steps[-1].terms["style"] < steps[-3].terms["style"]
 
 
@@ -115,7 +124,8 @@ def test_what_cannot_be_seen_does_not_count(features: str, image: Callable[..., 
     rungs = plan(config, (96, 128), [(64, 64)])
     shown = []
     for seen in (content, whole):
-        steps = list(paint_close_up(whole, seen, [style], config, rungs, rungs[0]))
-        assert bool(torch.isfinite(steps[-1].shown).all())
-        shown.append(steps[-1].shown)
+        close_up = CloseUp(first_rung(whole, style, config), seen, [style], config, rungs)
+        assert list(close_up)[-1].is_last
+        assert bool(torch.isfinite(close_up.picture()).all())
+        shown.append(close_up.picture())
     assert not torch.equal(*shown)

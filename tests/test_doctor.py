@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from hires.cli.commands.doctor import tables
 from hires.engine import self_check as doctor
 from hires.features.network import Network
 from hires.kernels.precision import Precision
@@ -39,7 +40,7 @@ def test_the_report_is_json_and_names_versions(report: dict[str, Any]) -> None:
 def test_the_table_says_everything(report: dict[str, Any]) -> None:
     console = Console(width=70)
     with console.capture() as captured:
-        console.print(doctor.tables(report))
+        console.print(tables(report))
     text = captured.get()
     assert "float64" in text
     assert "ok" in text

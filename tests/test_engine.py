@@ -19,21 +19,19 @@ from torch import Tensor
 import hires
 from hires.config.run import Config, ConfigError
 from hires.engine import ladder
-from hires.engine import run as engine
-from hires.engine.objective import Evaluation, Objective
-from hires.engine.run import Progress, StylizeError
 from hires.engine.canvas import first_canvas
-from hires.engine.stylize import iter_stylize, stylize
-from hires.engine.references import Measuring
+from hires.engine.objective import Evaluation, Objective
+from hires.engine.run import Progress, Run, StylizeError
 from hires.engine.setup import open_setup
+from hires.engine.stylize import iter_stylize, stylize
 from hires.features.architecture import FeaturesError
 from hires.features.checkpoints import write_checkpoint
 from hires.features.network import Network
-from hires.image.formats.kinds import ImageError
-from hires.image.resample import fill, resize
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
+from hires.image.formats.kinds import ImageError
 from hires.image.originals import original, originals
+from hires.image.resample import fill, resize
 
 CONTENT = random_image(60, 80, seed=1).float()
 STYLE = random_image(72, 64, seed=2).float()
@@ -60,12 +58,13 @@ def config(default_features: str, **settings: Any) -> Config:
 
 def total(picture: Tensor, settings: Config) -> float:
     """Loss of a picture at the only rung."""
-    studio = open_setup(settings)
-    (rung,) = ladder.plan(settings, SIZE, [(72, 64)])
-    pictures, measuring = (original(CONTENT), originals(STYLE)), Measuring(studio, settings)
-    return float(
-        engine._objective(measuring, studio, settings, rung, *pictures, [1.0])(picture).loss
-    )
+    setup = open_setup(settings)
+    rungs = ladder.plan(settings, SIZE, [(72, 64)])
+    run = Run(setup, settings, rungs, original(CONTENT), originals(STYLE))
+    run.begin(rungs[0])
+    objective = run._objective
+    assert objective is not None
+    return float(objective(picture).loss)
 
 
 @pytest.mark.parametrize("fail", [{1}, {2}, {1, 2}, {1, 4}])

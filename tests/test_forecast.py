@@ -81,17 +81,17 @@ def test_the_largest_size_fits_and_no_more(features: str, tile: int | None) -> N
     assert grown <= memory
     # Lines that wait at the seams of so small tiles fill the budget before.
     assert tile or grown > memory - 2**30
-    assert studio.plan_tiles(config, (height, width)).bytes_needed <= config.memory_bytes
+    assert studio.plan_tiles((height, width)).bytes_needed <= config.memory_bytes
 
 
 def test_the_largest_size_has_tiles_that_the_budget_holds(features: str) -> None:
     config, studio, rungs = opened(features, sizes=(640,), memory="4MiB")
     (last,) = forecast(config, studio, rungs, num_input_pixels=0, rates=RATES)
     size = largest_size(last, config, studio, 2**36)
-    studio.plan_tiles(config, size)
+    studio.plan_tiles(size)
     larger = (size[0] * 21 // 20, size[1] * 21 // 20)
     with pytest.raises(TileMemoryError):
-        studio.plan_tiles(config, larger)
+        studio.plan_tiles(larger)
 
 
 def test_too_little_memory_has_no_largest_size(features: str) -> None:
@@ -109,7 +109,7 @@ def test_the_probe_measures_what_a_ladder_needs(
     rates = measure_rates(config, studio, rungs)
     # Only the canvases that are one tile are stepped whole.
     assert [pixels for pixels, _ in rates.whole] == [
-        rung.num_pixels for rung in rungs if studio.is_one_tile(config, rung.size)
+        rung.num_pixels for rung in rungs if studio.is_one_tile(rung.size)
     ]
     assert 0 < rates.forward < 1e-3
     assert 0 < rates.both < 1e-3
@@ -121,7 +121,7 @@ def test_the_probe_measures_what_a_ladder_needs(
 
 def test_the_probed_tile_is_the_largest_with_its_seams(features: str) -> None:
     config, studio, rungs = opened(features, sizes=(640,), tile=96)
-    tiles = studio.plan_tiles(config, rungs[0].size)
+    tiles = studio.plan_tiles(rungs[0].size)
     found = probe._typical_tiles(tiles, studio)
     largest = max(tiles.tiles, key=lambda tile: tile.region.num_pixels).region.num_pixels
     probed = found.tiles[0].region.num_pixels
@@ -136,5 +136,5 @@ def test_the_probed_tile_is_the_largest_with_its_seams(features: str) -> None:
 
 def test_a_canvas_of_one_tile_is_probed_as_it_is(features: str) -> None:
     config, studio, rungs = opened(features, sizes=(320,))
-    tiles = studio.plan_tiles(config, rungs[0].size)
+    tiles = studio.plan_tiles(rungs[0].size)
     assert probe._typical_tiles(tiles, studio) is tiles

@@ -20,8 +20,8 @@ from hires.feedforward.network import Design
 from hires.feedforward.photographs import Photographs
 from hires.feedforward.training import TrainingError, open_trainer, reduced, schedule
 from hires.feedforward.training_job import Workshop
-from hires.image.formats.kinds import ImageError
 from hires.image.encode.save import save_image
+from hires.image.formats.kinds import ImageError
 
 SMALL = Design(widths=(4, 6, 8), num_blocks=1, kernel=3)
 

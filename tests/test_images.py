@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
+from hires.image.decode.read import load_image, read_picture
 from hires.image.encode import encoder as encoding
 from hires.image.encode import raster
-from hires.image.formats.kinds import ImageError, SaveError
 from hires.image.encode.save import check_output, save_image
+from hires.image.formats.kinds import ImageError, SaveError
 from hires.image.resample import fill, resize
-from hires.image.decode.read import load_image, read_picture
 
 LOSSLESS = [(".png", 8), (".png", 16), (".tif", 8), (".TIFF", 16)]
 ENDINGS = [".jpg", ".JPEG", ".png", ".tif", ".tiff", ".webp"]

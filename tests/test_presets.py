@@ -12,6 +12,7 @@ import pytest
 import reference_presets as documents
 import torch
 from conftest import COMPACT_SHAPE, VGG_SHAPE, random_image, random_weights
+from objectives import objective_of, setup_of
 from torch import Tensor
 
 from hires.cli.arguments import Stylize
@@ -23,17 +24,14 @@ from hires.engine.ladder import plan
 from hires.engine.objective import Objective
 from hires.engine.resolve import fit, stand_in
 from hires.engine.run import Progress
+from hires.engine.setup import open_setup, terms_of
 from hires.engine.stylize import iter_stylize
-from hires.engine.setup import open_setup, weights_of
-from hires.engine.targets import measure_content, measure_style
 from hires.features.architecture import VGG19, FeaturesError, full_range
 from hires.features.checkpoints import load_features, write_checkpoint
-from hires.kernels.precision import Precision
 from hires.optim.choice import optimizer_of
 from hires.optim.first_order import LBFGS, Adam
 from hires.optim.wolfe import ScaledOptimizer, WolfeLBFGS
 from hires.runs.settings import job_of, settings_of
-from hires.tiling.planning import plan_tiles
 
 CPU = torch.device("cpu")
 DOCUMENTS: dict[str, Callable[..., Tensor]] = {
@@ -72,21 +70,12 @@ def pictures(size: tuple[int, int] = SIZE) -> tuple[Tensor, Tensor, Tensor]:
     return 1.3 * canvas - 0.1, content, style  # Beyond [0, 1] too: not all documents clamp.
 
 
-def objective_of(config: Config, tile: int | None) -> Objective:
+def objective_with(config: Config, tile: int | None) -> Objective:
     """The objective of a configuration, in float64."""
     network = load_features(config.features, pixels=config.pixels)
     network.prepare(CPU, torch.float64, torch.channels_last)
-    weights, precision = weights_of(config), Precision(torch.float64)
     _, content, style = pictures()
-    tiles = plan_tiles(network, weights.names, SIZE, dtype=torch.float64, memory=2**40, tile=tile)
-    return Objective(
-        network,
-        weights,
-        style=measure_style(network, style, list(weights.style_layers), tiles, precision),
-        content=measure_content(network, content, list(weights.content_layers), tiles, CPU),
-        plan=tiles,
-        precision=precision,
-    )
+    return objective_of(setup_of(network, terms_of(config), torch.float64, tile), content, style)
 
 
 @pytest.mark.parametrize("tile", [None, 64])
@@ -94,7 +83,7 @@ def objective_of(config: Config, tile: int | None) -> Objective:
 def test_loss_and_gradient_are_the_documents(name: str, tile: int | None, folder: Path) -> None:
     shape = SHAPES[name]
     file = "caffe" if shape is CAFFE_SHAPE else "full"
-    objective = objective_of(preset(name, features=str(folder / f"{file}.safetensors")), tile)
+    objective = objective_with(preset(name, features=str(folder / f"{file}.safetensors")), tile)
     assert (len(objective.plan.tiles) >= 4) == (tile is not None)
     canvas, content, style = pictures()
     found = objective(canvas)
@@ -114,7 +103,7 @@ def test_keras_keeps_the_channel_order_of_other_weights(folder: Path) -> None:
     assert architecture.matrix == ((255, 0, 0), (0, 255, 0), (0, 0, 255))
     assert architecture.shift == (-123.68, -116.779, -103.939)
     assert full_range(CAFFE_SHAPE) == CAFFE_SHAPE
-    objective = objective_of(preset("keras", features=str(folder / "full.safetensors")), None)
+    objective = objective_with(preset("keras", features=str(folder / "full.safetensors")), None)
     swapped = {
         key: value.flip(1) if key == "conv1_1.weight" else value
         for key, value in random_weights(IMAGENET_SHAPE).items()
@@ -354,7 +343,7 @@ def test_the_canvas_of_d2l_leaves_its_box_and_the_picture_does_not(folder: Path)
     config = preset("d2l", features=str(folder / "full.safetensors"), **SHORT["d2l"])
     content = random_image(64, 80, seed=1).float().round()
     (step,) = [s for s in iter_stylize(content, content, config) if s.is_last]
-    canvas = step._standing[0].optimizer.canvas
+    canvas = step._run.optimizer.canvas
     assert float(canvas.max()) > 1 or float(canvas.min()) < 0
     assert float(step.picture().max()) <= 1
 

@@ -27,9 +27,9 @@ from hires.config.paper import Print
 from hires.config.run import Config, ConfigError
 from hires.image.colour.profiles import output_profile
 from hires.image.decode.headers import read_header
-from hires.image.formats.kinds import ImageError
-from hires.image.encode.save import check_output, save_image
 from hires.image.decode.read import load_image
+from hires.image.encode.save import check_output, save_image
+from hires.image.formats.kinds import ImageError
 from hires.runs.painting import Easel
 
 PAGE = Print(paper="A6", dpi=40, bleed="3mm").layout((300, 200))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
-from hires.engine import run as engine
+from hires.engine.stylize import iter_stylize
 from hires.features.checkpoints import write_checkpoint
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
@@ -64,7 +64,7 @@ def test_interrupted_keeps_what_is_painted(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = engine.iter_stylize
+    real = iter_stylize
 
     def cut(*arguments: Any, **options: Any) -> Iterator[Any]:
         yield from itertools.islice(real(*arguments, **options), 3)

@@ -21,8 +21,8 @@ from hires.config.presets import PRESETS
 from hires.config.run import Config
 from hires.engine.objective import Objective
 from hires.engine.run import Progress
-from hires.engine.stylize import iter_stylize, stylize
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped, read_snapshot, write_snapshot
+from hires.engine.stylize import iter_stylize, stylize
 from hires.features.checkpoints import write_checkpoint
 from hires.image.formats.kinds import SaveError
 from hires.optim.choice import optimizer_of, restored

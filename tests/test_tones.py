@@ -10,8 +10,8 @@ from conftest import random_image
 
 from hires.cli import main as cli
 from hires.image.decode.read import load_image
-from hires.image.resample import resize
 from hires.image.encode.save import save_image
+from hires.image.resample import resize
 from hires.image.tones import about_tones, tones
 
 SAMPLES = Path(__file__).parents[1] / "samples"

@@ -87,7 +87,9 @@ def architecture_of(name: str) -> Architecture:
 def _read_named(name: str) -> Checkpoint:
     if name != "compact":
         return read_checkpoint(Path(name))
-    with resources.as_file(resources.files("hires.features") / "weights/compact.safetensors") as path:
+    with resources.as_file(
+        resources.files("hires.features") / "weights/compact.safetensors"
+    ) as path:
         return read_checkpoint(path)
 
 

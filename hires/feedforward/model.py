@@ -77,7 +77,9 @@ def load_model(name: str, *, task: Task | None = None) -> Model:
             trusted: truncated, damaged, of another version or architecture.
     """
     if name in built_in_models() and not Path(name).is_file():
-        with resources.as_file(resources.files("hires.feedforward") / "models" / f"{name}{ENDING}") as path:
+        with resources.as_file(
+            resources.files("hires.feedforward") / "models" / f"{name}{ENDING}"
+        ) as path:
             model = read_model(path, name=name)
     else:
         model = read_model(Path(name))
