@@ -61,7 +61,7 @@ def test_steps_of_one_tile_lie_between_those_measured(features: str) -> None:
 
 
 def test_measured_memory_takes_the_place_of_planned(features: str) -> None:
-    config, studio, rungs = opened(features, sizes=(320,))
+    _, studio, rungs = opened(features, sizes=(320,))
     (planned,) = forecast(config, studio, rungs, num_input_pixels=0, rates=RATES)
     less = replace(RATES, spread=(1.5, 1.0))
     (measured,) = forecast(config, studio, rungs, num_input_pixels=0, rates=less)
@@ -120,7 +120,7 @@ def test_the_probe_measures_what_a_ladder_needs(
 
 
 def test_the_probed_tile_is_the_largest_with_its_seams(features: str) -> None:
-    config, studio, rungs = opened(features, sizes=(640,), tile=96)
+    _, studio, rungs = opened(features, sizes=(640,), tile=96)
     tiles = studio.plan_tiles(rungs[0].size)
     found = probe._typical_tiles(tiles, studio)
     largest = max(tiles.tiles, key=lambda tile: tile.region.num_pixels).region.num_pixels
@@ -135,6 +135,6 @@ def test_the_probed_tile_is_the_largest_with_its_seams(features: str) -> None:
 
 
 def test_a_canvas_of_one_tile_is_probed_as_it_is(features: str) -> None:
-    config, studio, rungs = opened(features, sizes=(320,))
+    _, studio, rungs = opened(features, sizes=(320,))
     tiles = studio.plan_tiles(rungs[0].size)
     assert probe._typical_tiles(tiles, studio) is tiles

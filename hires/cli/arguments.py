@@ -1,7 +1,7 @@
 """What can be typed: the commands as dataclasses.
 
-Options come from the fields of `hires.config.run.Config`, so that each exists once. No torch here: help
-and mistakes must not wait for it.
+Options come from the fields of `hires.config.run.Config`, so that each exists once. No torch here:
+help and mistakes must not wait for it.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _LARGE_ERROR = 4.0
 
 
 class Student(nn.Module):
-    """The trainable twin of `hires.features.network.Network`: same architecture, names and arithmetic.
+    """The trainable twin of a feature network: same architecture, names and arithmetic.
 
     Args:
         architecture: what to train.

@@ -374,7 +374,7 @@ def _painting_step(
 
 
 class _Aim:
-    """What a few canvases are painted towards: the losses of `hires.engine.objective` without tiles."""
+    """What a few canvases are painted towards: those losses, without tiles."""
 
     def __init__(self, trainer: Trainer, canvases: list[Canvas]) -> None:
         self.content_tap = trainer.crops.random.choice((CONTENT_TAP, "relu4_1"))

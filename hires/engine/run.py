@@ -235,7 +235,7 @@ class Run:
         )
 
     def begin(self, rung: Rung) -> None:
-        """Bring the canvas to a rung, unless it is there already, and measure what it is compared to."""
+        """Bring the canvas to a rung, if it is not there, and measure what it is compared to."""
         self._objective = None  # The last rung's buffers make room for this one's.
         # What lasts is allocated until the first step is done: outside of the heap, which then has
         # no holes and may keep what later steps free.

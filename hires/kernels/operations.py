@@ -1,8 +1,8 @@
 """The few tensor operations that every step spends its time in, as autograd nodes that save little.
 
 Each node keeps only what its backward needs: a convolution with ReLU keeps one bit of each output,
-a pooling one byte (`hires.kernels.gradient_masks`), and no node ever computes a gradient for weights. Feature
-maps stay in memory only where a loss looks at them. All of them stay in channels-last, so that
+a pooling one byte (`hires.kernels.gradient_masks`), and no node ever computes a gradient for
+weights. Feature maps stay in memory only where a loss looks at them. All of them stay in channels-last, so that
 gradients meet in one layout.
 """
 

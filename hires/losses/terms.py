@@ -2,8 +2,8 @@
 
 A term looks at features, or at pixels, and knows nothing of tiles. It says what to add up
 (`Term.measure`), what the finished sums are worth (`Term.judge`), and, if it must, how each
-position is sent back (`Term.local`). Whatever is written so is exact, loss and gradient, however the
-picture is cut: docs/add_a_loss.md.
+position is sent back (`Term.local`). Whatever is written so is exact, loss and gradient, however
+the picture is cut: docs/add_a_loss.md.
 """
 
 from __future__ import annotations
