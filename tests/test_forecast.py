@@ -61,7 +61,7 @@ def test_steps_of_one_tile_lie_between_those_measured(features: str) -> None:
 
 
 def test_measured_memory_takes_the_place_of_planned(features: str) -> None:
-    _, studio, rungs = opened(features, sizes=(320,))
+    config, studio, rungs = opened(features, sizes=(320,))
     (planned,) = forecast(config, studio, rungs, num_input_pixels=0, rates=RATES)
     less = replace(RATES, spread=(1.5, 1.0))
     (measured,) = forecast(config, studio, rungs, num_input_pixels=0, rates=less)

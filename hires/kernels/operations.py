@@ -2,8 +2,8 @@
 
 Each node keeps only what its backward needs: a convolution with ReLU keeps one bit of each output,
 a pooling one byte (`hires.kernels.gradient_masks`), and no node ever computes a gradient for
-weights. Feature maps stay in memory only where a loss looks at them. All of them stay in channels-last, so that
-gradients meet in one layout.
+weights. Feature maps stay in memory only where a loss looks at them. All of them stay in
+channels-last, so that gradients meet in one layout.
 """
 
 from __future__ import annotations
