@@ -99,13 +99,13 @@ class TestApply:
         assert cli.main([*argv, "-o", "made"]) == 0
         others = "4 files of other kinds skipped (1 .txt, 2 .xcf, 1 without an ending)"
         hint = ", 1 subfolder not searched; --recursive searches them"
-        assert capsys.readouterr().err.endswith(f"hires: {others}{hint}\n")
+        assert capsys.readouterr().err.endswith(f"hires: warning: {others}{hint}\n")
         assert sorted(path.name for path in Path("made").iterdir()) == ["one.png", "two.jpg"]
         # What is made within the folder is not taken for more photographs of it.
         inner = [*argv, "-o", "photos/made", "--recursive"]
         for _ in range(2):
             assert cli.main(inner) == 0
-            assert capsys.readouterr().err.endswith(f"hires: {others}\n")
+            assert capsys.readouterr().err.endswith(f"hires: warning: {others}\n")
         made = Path("photos/made")
         assert sorted(str(path.relative_to(made)) for path in made.rglob("*.*")) == [
             "deep/er/one.png",
@@ -113,7 +113,8 @@ class TestApply:
             "two.jpg",
         ]
         assert cli.main([*argv, "-o", "made", "--overwrite", "--quiet"]) == 0
-        assert capsys.readouterr().err == ""
+        hint = hint.replace("1 subfolder", "2 subfolders")
+        assert capsys.readouterr() == ("", f"hires: warning: {others}{hint}\n")
         pattern = ["apply", "style.safetensors", "photos/*", "-o", "made", *FP32]
         assert cli.main(pattern) == 0
         assert f"{others}, 2 subfolders not searched; --rec" in capsys.readouterr().err
@@ -263,6 +264,22 @@ class TestTrain:
         assert cli.main([*argv, "--resume", "--quiet"]) == 0
         assert read_model(work / "my.safetensors").metadata["steps"] == "3"
         assert len((work / "my.jsonl").read_text().splitlines()) == 3
+
+    def test_what_is_hidden_of_the_style_is_told(self, capsys: pytest.CaptureFixture[str]) -> None:
+        alpha = torch.zeros(1, 1, 80, 80)
+        Path("photos/notes.txt").write_bytes(b"no picture")
+        argv = ["train", "cut.png", "--images", "photos", "-o", "my.safetensors", *TRAIN, "--quiet"]
+        save_image(random_image(80, 80), "cut.png", alpha=alpha)
+        assert refusal(argv, capsys) == (
+            "hires: cut.png: all of it is transparent; choose another picture\n"
+        )
+        alpha[..., :20] = 1
+        save_image(random_image(80, 80), "cut.png", alpha=alpha)
+        assert cli.main(argv) == 0
+        assert capsys.readouterr().err.splitlines() == [
+            "hires: warning: cut.png: 75% of it is transparent and does not count",
+            "hires: warning: 1 file of other kinds skipped (1 .txt)",
+        ]
 
     def test_unreadable_files_are_counted(self, capsys: pytest.CaptureFixture[str]) -> None:
         Path("photos/bad.jpg").write_bytes(b"no picture")

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
+from torch import Tensor
 
 from hires import forward_training
 from hires.checkpoints import write_checkpoint
 from hires.config import ConfigError
+from hires.features import Network
 from hires.feedforward import read_model
 from hires.forward_config import TrainConfig
-from hires.forward_training import TrainingError, open_trainer, reduced, schedule
-from hires.images import ImageError, save_image
+from hires.forward_training import Judge, TrainingError, open_trainer, reduced, schedule
+from hires.images import ImageError, load_image, save_image
 from hires.photographs import Photographs
 from hires.transformer import Design
 from hires.workshop import Workshop
@@ -181,6 +183,50 @@ def test_a_weight_that_no_gradient_can_hold_is_named(studio: Path) -> None:
         next(trainer.steps())
 
 
+def test_a_training_without_a_step_leaves_nothing(studio: Path, tmp_path: Path) -> None:
+    begun = workshop(studio, tmp_path / "a.safetensors", style_weight=1e30)
+    with pytest.raises(TrainingError, match="at step 1"):
+        next(begun.train(10))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_hidden_of_a_style_is_not_learnt(studio: Path, tmp_path: Path) -> None:
+    picture, alpha = random_image(120, 100, seed=9), torch.ones(1, 1, 120, 100)
+    alpha[..., 60:] = 0
+    judges = []
+    for i, hidden in enumerate((0.0, 1.0)):
+        picture[..., 60:] = hidden
+        save_image(picture, tmp_path / f"{i}.png", alpha=alpha)
+        judges.append(Judge(config_of(studio), tmp_path / f"{i}.png", torch.device("cpu")))
+        told = f"{tmp_path / f'{i}.png'}: 40% of it is transparent and does not count"
+        assert judges[-1].warnings == (told,)
+    filled = Judge(config_of(studio), load_image(tmp_path / "0.png"), torch.device("cpu"))
+    assert filled.warnings == ()
+    for name, moments in judges[0].targets.items():
+        assert torch.equal(moments.product, judges[1].targets[name].product)
+        assert moments.count < filled.targets[name].count
+
+
+def test_measuring_the_style_survives_a_lack_of_memory(
+    studio: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    style, device = random_image(250, 300).float(), torch.device("cpu")
+    undisturbed = Judge(config_of(studio, style_size=300), style, device)
+    forward, sizes = Network.forward, []
+
+    def failing(self: Network, pixels: Tensor, *args: Any, **options: Any) -> dict[str, Tensor]:
+        sizes.append(pixels.shape[3])
+        if len(sizes) in (1, 3):
+            raise torch.OutOfMemoryError("injected")
+        return forward(self, pixels, *args, **options)
+
+    monkeypatch.setattr(Network, "forward", failing)
+    found = Judge(config_of(studio, style_size=300), style, device)
+    assert sizes[0] == 300 > sizes[-1]
+    for name, moments in undisturbed.targets.items():
+        torch.testing.assert_close(found.targets[name].product, moments.product, rtol=1e-4, atol=1)
+
+
 class TestPhotographs:
     def test_every_picture_comes_before_any_again(self, studio: Path) -> None:
         supply = Photographs([studio / "photos"], seed=0)
@@ -194,15 +240,17 @@ class TestPhotographs:
         save_image(random_image(80, 70), tmp_path / "good.png")
         (tmp_path / "bad.jpg").write_bytes(b"no picture")
         (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:300])
+        nothing = torch.zeros(1, 1, 80, 70)
+        save_image(random_image(80, 70), tmp_path / "nothing.png", alpha=nothing)
         (tmp_path / "notes.txt").write_bytes(b"no picture")
         (tmp_path / ".deep").mkdir()
         for name in ("._good.png", ".deep/good.png"):  # as macOS and trash cans leave them
             (tmp_path / name).write_bytes(b"no picture")
         supply = Photographs([tmp_path], seed=0)
         supply.batch(5, 64)
-        assert len(supply.paths) == 3
+        assert len(supply.paths) == 4
         assert supply.passed_over == "1 file of other kinds skipped (1 .txt)"
-        assert {path.name for path in supply.skipped} == {"bad.jpg", "cut.png"}
+        assert {path.name for path in supply.skipped} == {"bad.jpg", "cut.png", "nothing.png"}
 
     def test_nothing_readable_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "bad.jpg").write_bytes(b"no picture")
