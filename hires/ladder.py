@@ -12,6 +12,8 @@ Size = tuple[int, int]
 
 # A picture longer than this many times its width is a banner that no rung can start from.
 MAX_ASPECT = 20.0
+# Longest side of a painting in pixels: 7 times that of A0 at 300 dpi, and hundreds of GB of memory.
+MAX_SIZE = 100_000
 # A picture is told to be small where it is to be larger than this many times its own size.
 _FEW_PIXELS = 2
 
@@ -128,8 +130,8 @@ def plan(
             before it have its shape.
 
     Raises:
-        ConfigError: for an absurd aspect ratio, an exact size of another shape than the content or
-            beside ``config.sizes``, or iterations that do not fit the ladder.
+        ConfigError: for an absurd aspect ratio or size, an exact size of another shape than the
+            content or beside ``config.sizes``, or iterations that do not fit the ladder.
     """
     if size is not None:
         _check_shape(config, content, size)
@@ -150,6 +152,13 @@ def plan(
     steps = iterations(config, len(sides))
     every = _per_rung(config, "decay_every", len(sides))
     canvases = [scale_side(shape, side, config.measured_side) for side in sides]
+    height, width = canvases[-1]
+    if max(height, width) > MAX_SIZE:
+        option = "--dpi" if size is not None else "--sizes" if config.sizes else "--size"
+        raise ConfigError(
+            f"a painting of {width}x{height} px is beyond any machine: give a smaller {option},"
+            f" for at most {MAX_SIZE} px on the long side"
+        )
     return tuple(
         Rung(
             index=i,

@@ -239,3 +239,20 @@ def test_options_that_do_nothing_on_a_ladder_are_told(
     found = ladder.idle(config, plan(config, content, []))
     assert len(found) == bool(words)
     assert not words or re.match(words, found[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "words"),
+    [
+        ({"size": "100000%"}, None, r"4000000x3000000 px .* a smaller --size, for at most 100000 "),
+        ({"size": 100_001}, None, "100001x75001 px .* --size"),
+        ({"sizes": (512, 10**9)}, None, "--sizes"),
+        ({}, (75_000, 100_001), "--dpi"),
+    ],
+)
+def test_a_size_beyond_any_machine_is_refused(
+    settings: dict[str, Any], size: tuple[int, int] | None, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        plan(Config(**settings), (3000, 4000), [], size=size)
+    assert plan(Config(size=100_000), (3000, 4000), [])[-1].size == (75_000, 100_000)
