@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -13,10 +14,12 @@ from hires.checkpoints import load_features
 from hires.config import Config, ConfigError, parse_layer
 from hires.features import Network
 from hires.ladder import Rung, Size, measured
-from hires.losses import STYLE_LOSSES
+from hires.losses import STYLE_LOSSES, Moments, blend
 from hires.objective import Weights
+from hires.originals import Original
 from hires.pixels import PIXEL_SCALES
 from hires.precision import Precision, resolve_device, resolve_precision
+from hires.targets import measure_style
 from hires.walk import TileMemoryError, TilePlan, plan_tiles, replan, tile_bytes, within_memory
 
 Result = TypeVar("Result")
@@ -125,6 +128,29 @@ def weights_of(config: Config) -> Weights:
         layer_reduction=config.layer_reduction,
         pixel_scale=PIXEL_SCALES[config.pixels],
     )
+
+
+def style_target(
+    measuring: Measuring,
+    studio: Studio,
+    rung: Rung,
+    styles: Sequence[Original],
+    shares: Sequence[float],
+) -> dict[str, Moments]:
+    """Moments that a rung is to have: those of the styles at its sizes, blended by their shares."""
+    names = list(studio.weights.style_layers)
+    moments = [
+        measuring(size, partial(_moments, studio, style.resized(size), names))
+        for style, size in zip(styles, rung.style_sizes, strict=True)
+    ]
+    return {name: blend([part[name] for part in moments], shares) for name in names}
+
+
+def _moments(
+    studio: Studio, painting: Original, names: Sequence[str], plan: TilePlan
+) -> dict[str, Moments]:
+    network, precision = studio.network, studio.precision
+    return measure_style(network, painting.pixels, names, plan, precision, painting.mask)
 
 
 def check_ladder(

@@ -22,12 +22,15 @@ from conftest import COMPACT_SHAPE, random_image, random_weights, refusal
 from rich.console import Console
 
 from hires import cli, closeup, display, engine, forecast, probe
+from hires.attribution import read_authorship
+from hires.authorship import authorship
 from hires.checkpoints import write_checkpoint
 from hires.commands import plan as plan_command
 from hires.config import Config
 from hires.engine import StylizeError
 from hires.images import read_picture, save_image
 from hires.ladder import Rung, plan
+from hires.optim import NonFiniteError
 from hires.parsing import one_line
 from hires.studio import open_studio
 from hires.version import __version__
@@ -260,6 +263,16 @@ class TestBreakdown:
         assert f"{message}; the last good picture is saved as out-partial.png" in line
         assert made(work) == {"out-partial.png"}
         assert read_picture("out-partial.png").pixels.shape == (1, 3, 36, 48)
+
+    def test_without_a_step_there_is_no_picture_to_save(
+        self, work: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = [word for word in typed("--quiet") if word != "--no-run-dir"]
+        line = refusal([*words, "--style-weight", "1e30"], capsys)
+        assert line.endswith(
+            "--style-weight 1e+30 is too much: only the weights' ratios count, give less\n"
+        )
+        assert made(work) == set()
 
     def test_the_partial_picture_never_replaces_an_input(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -526,6 +539,31 @@ class TestPreview:
         done = [sum(pixels[: i + 1]) / sum(pixels) for i in range(4)]
         assert fractions == pytest.approx(done)
         assert fractions[-1] == 1
+
+    def test_both_pictures_tell_the_author(self) -> None:
+        who = authorship(["Ann"], "© Ann")
+        save_image(random_image(72, 96, seed=1), "signed.jpg", author=who)
+        words = ["signed.jpg" if word == "content.png" else word for word in self.words()]
+        assert cli.main(words) == 0
+        made = (Path("out-preview.png"), Path("out-closeup.png"))
+        assert [read_authorship(path) for path in made] == [who, who]
+        assert cli.main([*words, "--no-metadata", "--no-run-dir"]) == 0
+        assert not any(read_authorship(path) for path in made)
+
+    def test_a_close_up_that_breaks_down_gets_one_line(
+        self, work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object) -> None:
+            raise NonFiniteError("the loss is nan")
+
+        monkeypatch.setattr(closeup, "_step", broken)
+        assert cli.main([*self.words(), "--quiet"]) == 2
+        assert capsys.readouterr().err.endswith(
+            "hires: the loss is nan at rung 3 (256x192), iteration 1: try --precision fp32 or a"
+            " smaller --learning-rate; out-preview.png is saved, the close-up is not;"
+            " hires resume out.run goes on\n"
+        )
+        assert made(work) == {"out-preview.png", "out.run"}
 
     def test_a_previewed_run_ends_as_any_other(self) -> None:
         assert cli.main(self.words()) == 0

@@ -169,8 +169,11 @@ def test_a_small_style_is_warned_about(features: str) -> None:
     step = next(iter_stylize(CONTENT, resize(STYLE, (36, 32)), config(features)))
     (warning,) = step.warnings
     assert "style 1 is 32x36" in warning
+    with pytest.warns(UserWarning, match="style 1 is 32x36"):
+        stylize(CONTENT, resize(STYLE, (36, 32)), config(features))
 
 
+@pytest.mark.filterwarnings("ignore:style 1 is 64x72")
 def test_every_style_scale_paints_another_picture(features: str) -> None:
     # The style is no larger than the canvas: above 1, it is enlarged.
     pictures = [
@@ -325,6 +328,7 @@ def test_settings_that_this_run_cannot_have(
         next(iter_stylize(CONTENT, STYLE, config(features, **settings)))
 
 
+@pytest.mark.filterwarnings("ignore:style 1 is 64x72", "ignore:--min-size 64 is too small")
 def test_an_extreme_aspect_ratio(features: str) -> None:
     content = random_image(20, 390).float()
     settings = config(features, sizes=(390,), iterations=(2,))
@@ -370,6 +374,7 @@ def needed_memory(content: Tensor, style: Tensor, settings: Config) -> str:
     return found[1]
 
 
+@pytest.mark.filterwarnings("ignore:style 1 is 64x64")
 @pytest.mark.parametrize("style", [(64, 64), (400, 120), (330, 330)])
 def test_too_little_memory_names_what_is_enough(style: tuple[int, int], features: str) -> None:
     # Rungs and style of very different sizes: the amount named must be enough for all of them.
@@ -394,6 +399,7 @@ def test_a_tile_too_large_for_the_memory(features: str) -> None:
         stylize(content, STYLE, config(features, **SHORT, memory="2MiB", tile=256))
 
 
+@pytest.mark.filterwarnings("ignore:style 1 is 64x72")
 def test_little_memory_paints_the_same_picture(features: str) -> None:
     content = random_image(300, 400).float()
     settings = {"sizes": (400,), "iterations": (2,)}
