@@ -61,7 +61,8 @@ class Easel:
         # A paper says how large the painting is, with a GPU or without.
         fitted = fit(replace(job.config, cpu_size=None) if on_paper else job.config)
         self.config = fitted.config
-        self.layout = job.print.layout(picture_size(job.content)) if on_paper else None
+        whole = picture_size(job.content) if on_paper else None
+        self.layout = None if whole is None else job.print.layout(whole)
         window = None if self.layout is None else self.layout.window
         picture = read_picture(job.content, window=window)
         self._alpha = picture.alpha
@@ -80,7 +81,14 @@ class Easel:
             dpi /= self.finish.factor
         self.warnings = (
             *fitted.warnings,
-            *ladder.warnings(self.config, self.rungs, size, style_sizes, dpi=dpi),
+            *ladder.warnings(
+                self.config,
+                self.rungs,
+                size,
+                style_sizes,
+                dpi=dpi,
+                is_part=whole not in (None, size),
+            ),
             *self._idle(),
             *(note for one in (self.content, *self.styles) for note in _hidden(one)),
         )

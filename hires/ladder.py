@@ -238,6 +238,7 @@ def warnings(
     styles: Sequence[Size],
     *,
     dpi: float | None = None,
+    is_part: bool = False,
 ) -> tuple[str, ...]:
     """What the user should know before the run starts.
 
@@ -247,13 +248,15 @@ def warnings(
         content: ``(height, width)`` of the content picture.
         styles: ``(height, width)`` of each style.
         dpi: pixels per inch of the print, if it is one.
+        is_part: whether the content is what lies on a paper of a larger picture.
     """
     found = idle(config, rungs)
     height, width = rungs[-1].size
     if max(content) * _FEW_PIXELS < max(height, width):
         times = max(height, width) / max(content)
+        what = "the part of the content that lies on the paper" if is_part else "the content"
         found.append(
-            f"the content is {content[1]}x{content[0]} and is painted at {width}x{height}: its"
+            f"{what} is {content[1]}x{content[0]} and is painted at {width}x{height}: its"
             f" scene will be {times:.1f} times coarser than the painting; a larger photograph helps"
         )
     for i, style in enumerate(styles, start=1):

@@ -466,6 +466,20 @@ class TestPlan:
         assert "it is the input" in refusal([*argv, "-o", "content.png"], capsys)
         assert "give at least" in refusal([*argv, "--memory", "1KiB"], capsys)
 
+    @pytest.mark.parametrize(
+        ("fit", "told"),
+        [
+            ("crop", "the part of the content that lies on the paper is 51x72 and is painted at"),
+            ("pad", "warning: the content is 96x72 and is painted at"),
+        ],
+    )
+    def test_a_small_content_is_told_as_it_lies_on_the_paper(
+        self, fit: str, told: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        paper = ("--print", "A6", "--dpi", "60", "--portrait", "--fit", fit)
+        assert cli.main([*self.argv, "--no-probe", *paper]) == 0
+        assert told in capsys.readouterr().err
+
     def test_quiet_only_checks(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(typed("--quiet", command="plan")) == 0
         assert capsys.readouterr() == ("", "")

@@ -167,7 +167,10 @@ def test_a_small_photograph_is_warned_about() -> None:
     window = (layout.window.height, layout.window.width)
     rungs = plan(config, window, [], size=layout.painted)
     (warning,) = ladder.warnings(config, rungs, window, [], dpi=300)
-    assert warning.startswith("the content is 23x32 and is painted at 4961x7016: its scene")
+    told = " is 23x32 and is painted at 4961x7016: its scene"
+    assert warning.startswith(f"the content{told}")
+    (part,) = ladder.warnings(config, rungs, window, [], dpi=300, is_part=True)
+    assert part.startswith(f"the part of the content that lies on the paper{told}")
     assert "219.2 times coarser" in warning
     rungs = plan(Config(size=1600), CONTENT, [])
     assert not ladder.warnings(Config(size=1600), rungs, CONTENT, [])
