@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hires.attribution import exif_of
+from hires.attribution import exif_of, tags_of
 from hires.authorship import NOBODY, Authorship
 from hires.delivery import Delivery
 from hires.encoding import encode, is_writable, replacing, scratch
@@ -26,6 +26,7 @@ from hires.pdf import Page, write_pdf
 from hires.profiles import PLAIN_SRGB, Profile, output_profile
 from hires.raster import Source
 from hires.reading import Picture, StrPath, load_image, picture_size, read_picture
+from hires.tiff_directories import add_texts
 from hires.xmp import CREATOR, RIGHTS, described
 
 __all__ = [
@@ -74,7 +75,8 @@ def save_image(
         layout: the sheet that the image is for; it has a dpi of its own.
         delivery: what the file is for, and its colour profile.
         xmp: a packet of metadata to embed; a JPEG holds it in several pieces from 64 KB on.
-        author: who made the photograph and whose it is: told as XMP, and as EXIF or to PDF readers.
+        author: who made the photograph and whose it is: told as XMP, and as EXIF, as tags of a
+            TIFF or to PDF readers.
         seed: of the dither.
 
     Returns:
@@ -125,6 +127,8 @@ def save_image(
             )
         else:
             _write(source, temporary, file_format, dpi, xmp, exif_of(author) if author else None)
+            if author and file_format.saver == "tiffsave":
+                add_texts(temporary, tags_of(author))
         num_bytes = temporary.stat().st_size
     if source.ink is not None and source.ink.box is not None:
         warnings.warn(f"{path}: {source.ink.problem()}", stacklevel=2)
