@@ -80,7 +80,8 @@ def save_image(
         seed: of the dither.
 
     Returns:
-        The total ink of a file in CMYK, which is warned of where it is too much; else None.
+        The total ink of a file in CMYK, which is warned of where it is too much; else None. A
+        profile without a table for the intent is warned of, too.
 
     Raises:
         ImageError: a path, depth or size that the format cannot hold, a colour profile that cannot
@@ -101,6 +102,8 @@ def save_image(
     file_format = format_for(path, bit_depth, size, delivery)
     _require_page(path, file_format, dpi)
     profile = _profile(path, delivery, file_format)
+    if profile.problem is not None:
+        warnings.warn(f"{path}: {profile.problem}", stacklevel=2)
     has_inks = profile.space == "CMYK"
     flatten = alpha is not None and (has_inks or not file_format.has_alpha)
     if flatten and alpha is not None and bool((alpha < 1).any()):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import struct
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -154,14 +156,40 @@ def test_a_profile_with_one_table_serves_all_intents(tmp_path: Path, press: str)
     single.write_bytes(press_profile(num_intents=1))
     for intent, compensated in itertools.product(["perceptual", "relative"], [False, True]):
         options: dict[str, Any] = {"intent": intent, "black_point_compensation": compensated}
-        for name, icc in (("a", str(single)), ("b", press)):
-            path = tmp_path / f"{name}-master.tif"
-            save(soft_colours(8, 8) - 0.4, path, deliver="master", icc=icc, **options)
+        told = "single.icc has no table for the intent relative: colours are converted by"
+        with pytest.warns(match=told) if intent == "relative" else nullcontext():
+            image, path = soft_colours(8, 8) - 0.4, tmp_path / "a-master.tif"
+            save(image, path, deliver="master", icc=str(single), **options)
+        save(image, tmp_path / "b-master.tif", deliver="master", icc=press, **options)
         np.testing.assert_array_equal(
             inks_in(tmp_path / "a-master.tif"), inks_in(tmp_path / "b-master.tif")
         )
     with tifffile.TiffFile(tmp_path / "a-master.tif") as file:
         assert file.pages.first.iccprofile == single.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("num_intents", "made_for", "intent", "is_told"),
+    [
+        (1, 0, "perceptual", False),
+        (1, 0, "relative", True),
+        (1, 0, "absolute", True),
+        (1, 1, "relative", False),
+        (1, 2, "saturation", False),
+        (2, 0, "saturation", True),
+        (2, 0, "absolute", False),
+        (3, 0, "saturation", False),
+    ],
+)
+def test_an_intent_without_a_table_is_told(
+    tmp_path: Path, num_intents: int, made_for: int, intent: Any, is_told: bool
+) -> None:
+    data = press_profile(num_intents=num_intents)
+    path = tmp_path / "press.icc"
+    path.write_bytes(data[:64] + struct.pack(">I", made_for) + data[68:])
+    problem = output_profile(str(path), intent=intent).problem
+    assert (problem is not None) == is_told
+    assert problem is None or f"press.icc has no table for the intent {intent}" in problem
 
 
 def test_total_ink_is_told_with_its_place(tmp_path: Path, press: str) -> None:
