@@ -112,9 +112,12 @@ def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"{name}: " in told for name in PRESETS)
     assert "--tv-loss" in told
     assert "--seed" not in told  # It is the same in all of them.
+    assert "hires: the default: a ladder of sizes, relative losses, Adam" in told
+    assert "hires stylize --preset NAME starts from one" in told
     assert cli.main(["presets", "keras"]) == 0
     told = capsys.readouterr().out
     assert "SciPy" in told
+    assert "Δ: canvas less target" in told
     assert "--restart" in told
     assert cli.main(["presets", "hires"]) == 0
     assert "wasserstein" in capsys.readouterr().out
