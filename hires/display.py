@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hires.ladder import Rung
+from hires.values import counted
 
 # Reading losses waits for the device, and eyes read no faster.
 _SECONDS_PER_UPDATE = 0.2
@@ -181,7 +182,7 @@ class PlainLines(AbstractContextManager["PlainLines"]):
         rung = progress.rung
         name = f"rung {rung.index + 1}/{progress.num_rungs}, {rung.size[1]}x{rung.size[0]}"
         if progress.iteration == 1:
-            self._print(f"{name}: {rung.num_iterations} steps")
+            self._print(f"{name}: {counted(rung.num_iterations, 'step')}")
         if progress.ends_rung:
             took = clock_time(self._watch.next_rung())
             self._print(f"{name}: done in {took}; {losses(progress.terms)}")

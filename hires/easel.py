@@ -12,7 +12,7 @@ from hires import ladder
 from hires.arguments import NOT_OF_THE_PICTURE, Job, Stylize
 from hires.attribution import read_authorship
 from hires.authorship import NOBODY
-from hires.config import ConfigError, parse_blend
+from hires.config import ConfigError, counted, parse_blend
 from hires.engine import Progress, iter_stylize
 from hires.finish import Finish
 from hires.fitting import fit
@@ -108,7 +108,8 @@ class Easel:
             found.append(f"--seed {job.config.seed} does nothing: nothing is random in this run")
         if self.save_every > self.num_steps:
             found.append(
-                f"--save-every {self.save_every} saves nothing: the run has {self.num_steps} steps"
+                f"--save-every {self.save_every} saves nothing: the run has"
+                f" {counted(self.num_steps, 'step')}"
             )
         if self.layout is not None and job.print.gravity != "center":
             centred = replace(job.print, gravity="center").layout(picture_size(job.content))

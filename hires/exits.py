@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -15,6 +16,8 @@ from hires.memory import is_out_of_memory
 
 EXIT_FAULT, EXIT_MENDABLE, EXIT_INTERRUPTED = 1, 2, 130
 EXIT_UNREAD = 128 + 13  # what a shell says of a program that SIGPIPE ended
+# Fields whose flags have other names.
+_CALLED = {"paper": "print"}
 
 
 def guarded(prog: str, action: Callable[[], int]) -> int:
@@ -44,8 +47,20 @@ def guarded(prog: str, action: Callable[[], int]) -> int:
 
 
 def tell(prog: str, message: str) -> None:
-    """Print one line on stderr."""
-    print(f"{prog}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    """Print one line on stderr, with flags in place of the library's fields."""
+    print(f"{prog}: {' '.join(as_typed(message).split())}", file=sys.stderr, flush=True)
+
+
+def as_typed(message: str) -> str:
+    """Turn fields in backticks into flags: `tv_weight=0` into ``--tv-weight 0``."""
+    return re.sub(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`", _flag, message)
+
+
+def _flag(field: re.Match[str]) -> str:
+    name, value = _CALLED.get(field[1], field[1]).replace("_", "-"), field[2]
+    if value == "False":
+        return f"--no-{name}"
+    return f"--{name}" if value is None else f"--{name} {value}"
 
 
 def mendable(error: Exception) -> str | None:

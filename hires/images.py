@@ -187,7 +187,7 @@ def _page(
     )
     if delivery.pdfx is not None and page.unit > 1:
         raise ImageError(
-            f"cannot save {source.path}: PDF/X-4 has no pages above 5080 mm; leave --pdfx out"
+            f"cannot save {source.path}: PDF/X-4 has no pages above 5080 mm; leave `pdfx` out"
         )
     return page
 
@@ -207,8 +207,8 @@ def _profile(path: Path, delivery: Delivery, file_format: Format) -> Profile:
         )
     if delivery.pdfx is not None and not profile.is_press:
         raise ImageError(
-            f"cannot save {path}: {delivery.icc} is no profile of a press, which --pdfx"
-            f" {delivery.pdfx} needs; give the one that the print shop names"
+            f"cannot save {path}: {delivery.icc} is no profile of a press, which"
+            f" `pdfx={delivery.pdfx}` needs; give the one that the print shop names"
         )
     return profile
 
@@ -328,8 +328,8 @@ def _require_dpi(dpi: float | None, layout: Layout | None) -> None:
 def _require_page(path: Path, file_format: Format, dpi: float | None) -> None:
     if file_format.page_of is not None and dpi is None:
         raise ImageError(
-            f"cannot save {path}: a PDF must know how large its page is; give --print, such as"
-            " --print A2, or --dpi 300"
+            f"cannot save {path}: a PDF must know how large its page is; give `paper`, such as"
+            " `paper=A2`, or `dpi=300`"
         )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hires.config import LEAST_SIZE, Config, ConfigError, size_share
+from hires.config import LEAST_SIZE, Config, ConfigError, counted, size_share
 
 Size = tuple[int, int]
 
@@ -96,8 +96,8 @@ def long_sides(final: int, smallest: int, num_rungs: int | None = None) -> tuple
         return (final,)
     if num_rungs is not None and final - smallest < num_rungs:
         raise ConfigError(
-            f"--rungs {num_rungs} do not fit between {smallest} and {final} px:"
-            " give fewer or a smaller --min-size"
+            f"`rungs={num_rungs}` do not fit between {smallest} and {final} px:"
+            " give fewer or a smaller `min_size`"
         )
     num_steps = (num_rungs or 0) - 1
     if num_rungs is None:
@@ -122,8 +122,9 @@ def _per_rung(config: Config, name: str, num_rungs: int) -> tuple[int, ...]:
     given: tuple[int, ...] = getattr(config, name)
     if len(given) > num_rungs and not config.is_default(name):
         raise ConfigError(
-            f"--{name.replace('_', '-')} has {len(given)} numbers for a ladder of {num_rungs}"
-            f" rungs: give at most {num_rungs}, from small to large (the last one repeats)"
+            f"`{name}` has {counted(len(given), 'number')} for a ladder of"
+            f" {counted(num_rungs, 'rung')}: give at most {num_rungs}, from small to large (the"
+            " last one repeats)"
         )
     return tuple(given[min(i, len(given) - 1)] for i in range(num_rungs)) if given else ()
 
@@ -157,7 +158,7 @@ def plan(
     least = _least_first(config, content)
     final = final_side(config, content) if size is None else measured(config, size)
     if config.min_size > final and not config.is_default("min_size") and config.rungs != 1:
-        raise ConfigError(f"--min-size is {config.min_size}: give at most the last size, {final}")
+        raise ConfigError(f"`min_size` is {config.min_size}: give at most the last size, {final}")
     smallest = min(max(config.min_size, least), final)
     sides = config.sizes or long_sides(final, smallest, config.rungs)
     steps = iterations(config, len(sides))
@@ -193,7 +194,7 @@ def final_side(config: Config, content: Size) -> int:
     side = round(size_share(config.size) * measured(config, content))
     if side < LEAST_SIZE:
         raise ConfigError(
-            f"--size {config.size} of a content of {content[1]}x{content[0]} is {side} px:"
+            f"`size={config.size}` of a content of {content[1]}x{content[0]} is {side} px:"
             f" give at least {LEAST_SIZE}"
         )
     return side
@@ -206,7 +207,7 @@ def measured(config: Config, size: Size) -> int:
 
 def _check_shape(config: Config, content: Size, size: Size) -> None:
     if config.sizes:
-        raise ConfigError("the size of the print is exact: leave --sizes out")
+        raise ConfigError("the size of the print is exact: leave `sizes` out")
     if min(size) < 32:
         raise ConfigError(f"a painting of {size[1]}x{size[0]} px is too small: give more dpi")
     # Cropping to whole pixels of a small photograph may miss the shape by a little.
@@ -274,23 +275,27 @@ def idle(config: Config, rungs: Sequence[Rung]) -> list[str]:
 
     if is_given("min_size") and config.min_size < _least_first(config, last):
         found.append(
-            f"--min-size {config.min_size} is too small for the shape of the content:"
+            f"`min_size={config.min_size}` is too small for the shape of the content:"
             f" the ladder begins at {measured(config, rungs[0].size)} px"
         )
     elif is_given("min_size") and config.min_size < measured(config, last) and len(rungs) == 1:
         found.append(
-            f"--min-size {config.min_size} does nothing: the last size is so close to it that"
+            f"`min_size={config.min_size}` does nothing: the last size is so close to it that"
             " it is painted at once"
         )
     late = [every for every in config.decay_every if every >= steps]
     if is_given("decay_every") and late and len(late) == len(config.decay_every):
-        found.append(f"--decay-every {late[0]} does nothing: no size takes more than {steps} steps")
+        found.append(
+            f"`decay_every={late[0]}` does nothing: no size takes more than"
+            f" {counted(steps, 'step')}"
+        )
     if config.restart is not None and is_given("restart") and config.restart >= steps:
         found.append(
-            f"--restart {config.restart} does nothing: no size takes more than {steps} evaluations"
+            f"`restart={config.restart}` does nothing: no size takes more than"
+            f" {counted(steps, 'evaluation')}"
         )
     if is_given("optimizer_state") and config.optimizer_state == "fresh" and len(rungs) == 1:
-        found.append("--optimizer-state fresh does nothing where there is one size only")
+        found.append("`optimizer_state=fresh` does nothing where there is one size only")
     return found
 
 

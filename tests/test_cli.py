@@ -173,11 +173,11 @@ BAD = {
     "NaN weight": (typed("--style-weight", "nan"), "--style-weight is nan: give a number"),
     "more steps than rungs": (
         typed("--iterations", "300", "200", "100"),
-        "--iterations has 3 numbers for a ladder of 1 rungs: give at most 1",
+        "--iterations has 3 numbers for a ladder of 1 rung: give at most 1",
     ),
     "weights without styles": (
         typed("--style-weights", "1", "2"),
-        "--style-weights has 2 numbers for 1 style pictures",
+        "--style-weights has 2 numbers for 1 style picture",
     ),
     "unknown layer": (
         typed("--content-layers", "relu4_1:0.5", "relu9_1"),

@@ -258,7 +258,7 @@ def test_styles_are_blended_by_weight(features: str) -> None:
 
 
 def test_weights_that_do_not_match_the_styles(features: str) -> None:
-    with pytest.raises(ConfigError, match="has 2 numbers for 1 style pictures"):
+    with pytest.raises(ConfigError, match="has 2 numbers for 1 style picture"):
         stylize(CONTENT, STYLE, config(features, style_weights=(1.0, 2.0)))
 
 
@@ -391,7 +391,7 @@ SHORT: dict[str, Any] = {"sizes": (60, 400), "iterations": (1,)}
 
 def test_a_tile_too_large_for_the_memory(features: str) -> None:
     content = random_image(300, 400).float()
-    with pytest.raises(ConfigError, match=r"for tiles of 256 px: .* or leave out --tile"):
+    with pytest.raises(ConfigError, match=r"for tiles of 256 px: .* or leave out `tile`"):
         stylize(content, STYLE, config(features, **SHORT, memory="2MiB", tile=256))
 
 

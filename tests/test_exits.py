@@ -12,9 +12,11 @@ import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
 from test_cli import ENVIRONMENT
 
-from hires import exits
+from hires import cli, exits
 from hires.checkpoints import write_checkpoint
+from hires.config import Config, ConfigError
 from hires.images import read_picture, save_image
+from hires.ladder import plan
 
 PAINTING = (
     *("content.png", "style.png", "--features", "tiny.safetensors", "--size", "96"),
@@ -120,3 +122,36 @@ def test_a_full_disk_behind_stdout_is_told() -> None:
             env=ENVIRONMENT,
         )
     assert (done.returncode, done.stderr) == (2, "hires: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("message", "typed"),
+    [
+        ("`size` is 8", "--size is 8"),
+        (
+            "give `style_scale=0.5` or a smaller `min_size`",
+            "give --style-scale 0.5 or a smaller --min-size",
+        ),
+        ("`paper=A2` and `memory=1 B`", "--print A2 and --memory 1 B"),
+        ("`black_point_compensation=False` is", "--no-black-point-compensation is"),
+        ("a file `Of Mine.jpg`", "a file `Of Mine.jpg`"),
+    ],
+)
+def test_fields_are_told_as_flags(
+    message: str, typed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exits.tell("prog", message)
+    assert capsys.readouterr().err == f"prog: {typed}\n"
+
+
+def test_the_library_speaks_of_fields_and_the_command_of_flags(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        plan(Config(size=64, min_size=64, iterations=(1, 2)), (64, 64), [])
+    what = "has 2 numbers for a ladder of 1 rung: give at most 1, from small to large"
+    assert str(error.value).startswith(f"`iterations` {what}")
+    words = ("content.png", "style.png", "--features", "tiny.safetensors", "--size", "64")
+    argv = ["plan", *words, "--min-size", "64", "--iterations", "1", "2", "--no-probe"]
+    assert cli.main(argv) == 2
+    assert capsys.readouterr().err.startswith(f"hires: --iterations {what}")

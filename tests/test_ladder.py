@@ -76,7 +76,7 @@ def test_iterations_fall_as_rungs_grow(optimizer: str) -> None:
 
 
 def test_more_iterations_than_rungs_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"--iterations has 4 numbers for a ladder of 3 rungs"):
+    with pytest.raises(ConfigError, match=r"`iterations` has 4 numbers for a ladder of 3 rungs"):
         plan(Config(iterations=(4, 3, 2, 1)), CONTENT, [])
 
 
@@ -196,12 +196,12 @@ def test_a_size_that_follows_from_the_photograph(
 
 
 def test_a_share_of_the_photograph_that_is_too_small() -> None:
-    with pytest.raises(ConfigError, match=r"--size 3% of a content of 800x600 is 24 px: give at l"):
+    with pytest.raises(ConfigError, match=r"`size=3%` of a content of 800x600 is 24 px: give at l"):
         plan(Config(size="3%"), CONTENT, [])
 
 
 def test_a_first_size_beyond_the_last_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--min-size is 2000: give at most the last size, 1024"):
+    with pytest.raises(ConfigError, match=r"`min_size` is 2000: give at most the last size, 1024"):
         plan(Config(min_size=2000), CONTENT, [])
     # That of a preset gives way.
     assert plan(Config(preset="d2l", size=200), CONTENT, [])[0].size == (150, 200)
@@ -210,14 +210,14 @@ def test_a_first_size_beyond_the_last_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "content", "words"),
     [
-        ({"min_size": 128}, (100, 1600), "--min-size 128 is too small for the shape .* at 1024 px"),
-        ({"min_size": 128, "size": 2048}, (100, 1600), "--min-size 128 is .* at 1024 px"),
-        ({"min_size": 800}, (900, 1600), "--min-size 800 does nothing: the last size is so close"),
+        ({"min_size": 128}, (100, 1600), "`min_size=128` is too small for the shape .* at 1024 px"),
+        ({"min_size": 128, "size": 2048}, (100, 1600), "`min_size=128` is .* at 1024 px"),
+        ({"min_size": 800}, (900, 1600), "`min_size=800` does nothing: the last size is so close"),
         ({"min_size": 128}, (900, 1600), ""),
         (
             {"learning_rate_decay": 0.5, "decay_every": (300,), "iterations": (300, 100)},
             (900, 1600),
-            "--decay-every 300 does nothing: no size takes more than 300 steps",
+            "`decay_every=300` does nothing: no size takes more than 300 steps",
         ),
         (
             {"learning_rate_decay": 0.5, "decay_every": (299,), "iterations": (300, 100)},
@@ -227,10 +227,10 @@ def test_a_first_size_beyond_the_last_is_refused() -> None:
         (
             {"optimizer": "lbfgs-wolfe", "restart": 200},
             (900, 1600),
-            "--restart 200 does nothing: no size takes more than 200 evaluations",
+            "`restart=200` does nothing: no size takes more than 200 evaluations",
         ),
         ({"optimizer": "lbfgs-wolfe", "restart": 199}, (900, 1600), ""),
-        ({"optimizer_state": "fresh", "rungs": 1}, (900, 1600), "--optimizer-state fresh does"),
+        ({"optimizer_state": "fresh", "rungs": 1}, (900, 1600), "`optimizer_state=fresh` does"),
         ({"optimizer_state": "fresh"}, (900, 1600), ""),
         ({"preset": "d2l", "iterations": (50,)}, (900, 1600), ""),
     ],

@@ -91,8 +91,8 @@ def test_one_line_leaves_nothing_behind_for_the_next() -> None:
         (("--preset", "nope"), "--preset is 'nope': choose one of hires, tutorial, d2l, keras"),
         (("--preset",), "--preset needs a value"),
         (("--preset", "d2l", "--optimizer", "sgd"), "--optimizer is 'sgd': choose one of adam"),
-        (("--preset", "keras", "--learning-rate", "1"), "--learning-rate applies to --optimizer"),
-        (("--preset", "keras", "--optimizer", "adam", "--restart", "9"), "--restart applies to"),
+        (("--preset", "keras", "--learning-rate", "1"), "`learning_rate` applies to `optimizer="),
+        (("--preset", "keras", "--optimizer", "adam", "--restart", "9"), "`restart` applies to"),
         (("--save-every", "0"), "--save-every is 0"),
     ],
 )

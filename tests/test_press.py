@@ -351,7 +351,7 @@ def test_presses_and_formats_that_do_not_go_together(tmp_path: Path, press: str)
     cases: list[tuple[str, dict[str, Any], str]] = [
         ("out.png", {"icc": press}, "PNG holds no CMYK; use .tif, .jpg or .pdf"),
         ("out.webp", {"icc": press}, "WebP holds no CMYK"),
-        ("out.tif", {"icc": press, "pdfx": 4}, "--pdfx is for a PDF; use .pdf"),
+        ("out.tif", {"icc": press, "pdfx": 4}, "`pdfx` is for a PDF; use .pdf"),
         ("out.pdf", {"icc": str(display), "pdfx": 4}, "is no profile of a press"),
     ]
     for name, options, message in cases:
@@ -369,14 +369,14 @@ def test_presses_and_formats_that_do_not_go_together(tmp_path: Path, press: str)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pdfx": 4}, "--pdfx 4 says which press the file is for"),
-        ({"pdfx": 3, "icc": "a.icc"}, "--pdfx is '3': choose one of 4"),
-        ({"intent": "perceptual"}, "--intent is for --icc PROFILE.icc"),
-        ({"black_point_compensation": False}, "--no-black-point-compensation is for --icc"),
-        ({"ink_limit": 280}, "--ink-limit is for --icc PROFILE.icc"),
-        ({"ink_limit": 40, "icc": "a.icc"}, "--ink-limit is 40: give percent, from 100 to 400"),
+        ({"pdfx": 4}, "`pdfx=4` says which press the file is for"),
+        ({"pdfx": 3, "icc": "a.icc"}, "`pdfx` is '3': choose one of 4"),
+        ({"intent": "perceptual"}, "`intent` is for `icc=PROFILE.icc`"),
+        ({"black_point_compensation": False}, "`black_point_compensation=False` is for `icc=P"),
+        ({"ink_limit": 280}, "`ink_limit` is for `icc=PROFILE.icc`"),
+        ({"ink_limit": 40, "icc": "a.icc"}, "`ink_limit` is 40: give percent, from 100 to 400"),
         ({"intent": "nice", "icc": "a.icc"}, "choose one of relative, perceptual, saturation"),
-        ({"compression": "zip"}, "--compression is 'zip': choose one of auto, none, lzw"),
+        ({"compression": "zip"}, "`compression` is 'zip': choose one of auto, none, lzw"),
     ],
 )
 def test_options_that_contradict_each_other(options: dict[str, Any], message: str) -> None:
