@@ -43,6 +43,7 @@ _EXTRAS = {
     "onnx": ("onnx", "hires export"),
     "bench": ("matplotlib", "plots of hires bench"),
 }
+_MISSING = "not installed"
 # Depth, strides and halo of VGG-19 up to its fourth block, at widths that take a second.
 _ARCHITECTURE = Architecture(
     blocks=((8, 8), (12, 12), (16, 16, 16, 16), (16, 16)),
@@ -95,9 +96,9 @@ def versions() -> dict[str, str]:
     return found | {package: metadata.version(package) for package in _PACKAGES}
 
 
-def extras() -> dict[str, str | None]:
-    """Version of the package that each of our extras brings, None where it is not installed."""
-    found: dict[str, str | None] = dict.fromkeys(_EXTRAS)
+def extras() -> dict[str, str]:
+    """Version of the package that each of our extras brings, or ``not installed``."""
+    found = dict.fromkeys(_EXTRAS, _MISSING)
     for extra, (package, _) in _EXTRAS.items():
         with suppress(metadata.PackageNotFoundError):
             found[extra] = metadata.version(package)
@@ -192,7 +193,9 @@ def tables(report: dict[str, Any]) -> RenderableType:
     facts.add_row("versions", "  ".join(f"{k} {v}" for k, v in report["versions"].items()))
     for extra, version in report["extras"].items():
         package, purpose = _EXTRAS[extra]
-        state = f"{package} {version}" if version else f"not installed: pip install {package}"
+        state = f"{_MISSING}: pip install {package}"
+        if version != _MISSING:
+            state = f"{package} {version}"
         facts.add_row(f"extra {extra}", f"{state} ({purpose})")
     title = "Painting in tiles against painting at once: relative differences"
     checks = Table(title=title, title_justify="left", box=None, padding=(0, 2))

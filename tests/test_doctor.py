@@ -58,7 +58,7 @@ def test_extras_are_told_with_what_they_are_for(
         return "1.2"
 
     monkeypatch.setattr(metadata, "version", version)
-    assert doctor.extras() == {"heic": None, "onnx": "1.2", "bench": "1.2"}
+    assert doctor.extras() == {"heic": "not installed", "onnx": "1.2", "bench": "1.2"}
     console = Console(width=90)
     with console.capture() as captured:
         console.print(doctor.tables({**report, "extras": doctor.extras()}))
