@@ -273,7 +273,8 @@ def idle(config: Config, rungs: Sequence[Rung]) -> list[str]:
     def is_given(name: str) -> bool:
         return not config.is_default(name)
 
-    if is_given("min_size") and config.min_size < _least_first(config, last):
+    least = min(_least_first(config, last), measured(config, last))
+    if is_given("min_size") and config.min_size < least:
         found.append(
             f"`min_size={config.min_size}` is too small for the shape of the content:"
             f" the ladder begins at {measured(config, rungs[0].size)} px"

@@ -161,6 +161,11 @@ def test_the_warning_tells_at_which_size_a_style_is_really_measured(
     assert all(word in found[0] for word in words)
 
 
+def test_a_first_size_that_is_the_only_one_is_as_given() -> None:
+    config = Config(size=64, min_size=64)
+    assert ladder.idle(config, plan(config, (600, 900), [])) == []
+
+
 def test_a_small_photograph_is_warned_about() -> None:
     config, content = Config(), (32, 32)
     layout = Print(paper="A2").layout(content)
