@@ -158,7 +158,7 @@ def _grain(model: Model, config: ApplyConfig) -> float:
     """The noise to add: what is asked for, or what the model knows from its training."""
     if model.design.task != "style":
         if config.grain is not None:
-            raise ConfigError(f"--grain is for style models, {model.name} enlarges: leave it out")
+            raise ConfigError(f"`grain` is for style models, {model.name} enlarges: leave it out")
         return 0.0
     return model.trained_grain if config.grain is None else config.grain
 

@@ -12,7 +12,7 @@ from hires import ladder
 from hires.arguments import NOT_OF_THE_PICTURE, Job, Stylize
 from hires.attribution import read_authorship
 from hires.authorship import NOBODY
-from hires.config import parse_blend
+from hires.config import counted, parse_blend
 from hires.engine import Progress, iter_stylize
 from hires.finish import Finish
 from hires.fitting import fit
@@ -58,7 +58,8 @@ class Easel:
         # A paper says how large the painting is, with a GPU or without.
         fitted = fit(replace(job.config, cpu_size=None) if on_paper else job.config)
         self.config = fitted.config
-        self.layout = job.print.layout(picture_size(job.content)) if on_paper else None
+        whole = picture_size(job.content) if on_paper else None
+        self.layout = None if whole is None else job.print.layout(whole)
         window = None if self.layout is None else self.layout.window
         picture = read_picture(job.content, window=window)
         self._alpha = picture.alpha
@@ -77,7 +78,14 @@ class Easel:
             dpi /= self.finish.factor
         self.warnings = (
             *fitted.warnings,
-            *ladder.warnings(self.config, self.rungs, size, style_sizes, dpi=dpi),
+            *ladder.warnings(
+                self.config,
+                self.rungs,
+                size,
+                style_sizes,
+                dpi=dpi,
+                is_part=whole not in (None, size),
+            ),
             *self._idle(),
             *about_hidden([self.content, *self.styles]),
         )
@@ -97,7 +105,8 @@ class Easel:
             found.append(f"--seed {job.config.seed} does nothing: nothing is random in this run")
         if self.save_every > self.num_steps:
             found.append(
-                f"--save-every {self.save_every} saves nothing: the run has {self.num_steps} steps"
+                f"--save-every {self.save_every} saves nothing: the run has"
+                f" {counted(self.num_steps, 'step')}"
             )
         if self.layout is not None and job.print.gravity != "center":
             centred = replace(job.print, gravity="center").layout(picture_size(job.content))

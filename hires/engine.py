@@ -215,13 +215,13 @@ def iter_stylize(
     )
     names = [one.name for one in (photograph, *paintings)]
     check_ladder(studio, config, rungs, photograph.size, style_sizes, names=names)
-    work = [rung.num_pixels * rung.num_iterations for rung in rungs]
+    work = [rung.work for rung in rungs]
     standing: list[_Standing] = []
     waiting = Waiting(torch.get_num_threads() if studio.device.type == "cpu" else 1, _parallel_work)
 
     def progress() -> Progress:
         (now,) = standing
-        done = sum(work[: now.rung.index]) + now.rung.num_pixels * now.optimizer.num_steps
+        done = sum(work[: now.rung.index]) + now.rung.step_work * now.optimizer.num_steps
         return Progress(
             rung=now.rung,
             num_rungs=len(rungs),

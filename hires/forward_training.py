@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from hires.checkpoints import load_features
-from hires.config import ConfigError
+from hires.config import ConfigError, counted
 from hires.forward_config import TrainConfig
 from hires.grain import with_grain
 from hires.images import resize
@@ -104,7 +104,7 @@ class Judge:
         self.network.check_layers(self.names)
         least = self.network.least_side(self.names)
         if config.crop < least:
-            raise ConfigError(f"--crop is {config.crop}: these layers need at least {least}")
+            raise ConfigError(f"`crop` is {config.crop}: these layers need at least {least}")
         styles = [] if style is None else [original(style)]
         self.warnings = tuple(about_hidden(styles))
         self.targets = self._targets(styles[0]) if styles else {}
@@ -160,7 +160,7 @@ def training_precision(config: TrainConfig, device: torch.device) -> Precision:
     if precision.dtype != torch.float16:
         return precision
     if config.precision == "fp16":
-        raise ConfigError("--precision fp16 cannot train: choose auto, bf16 or fp32")
+        raise ConfigError("`precision=fp16` cannot train: choose auto, bf16 or fp32")
     return resolve_precision("fp32", device)
 
 
@@ -234,19 +234,19 @@ class ForwardTrainer:
         for name, value in state["settings"].items():
             # More steps may be asked for than were planned at first.
             if name != "steps" and mine.get(name) != value:
-                flag = "--" + name.replace("_", "-")
                 raise TrainingError(
-                    f"the training to resume had {flag} {value}, not {mine.get(name)}:"
-                    " give the same settings, or leave --resume out"
+                    f"the training to resume had `{name}={value}`, not {mine.get(name)}:"
+                    " give the same settings, or leave `resume` out"
                 )
         if state["pictures"] != [path.name for path in self.photographs.paths]:
             raise TrainingError(
                 "the training to resume had other photographs: give the same folders,"
-                " or leave --resume out"
+                " or leave `resume` out"
             )
         if state["done"] >= self.config.steps:
             raise TrainingError(
-                f"the training to resume has done {state['done']} steps: give more --steps"
+                f"the training to resume has done {counted(state['done'], 'step')}:"
+                " give more `steps`"
             )
         self.done = state["done"]
         self.model.load_state_dict(state["model"])

@@ -164,8 +164,8 @@ def plan_walks(
     while _walks(course, itemsize, enough, tile, known) is None:
         enough = int(enough * 1.2) + 2**20
     raise ConfigError(
-        f"--memory {format_bytes(memory)} is too small for a tile of this picture:"
-        f" give at least {-(-enough // 2**20)}MiB" + (" or a smaller --tile" if tile else "")
+        f"`memory={format_bytes(memory)}` is too small for a tile of this picture:"
+        f" give at least {-(-enough // 2**20)}MiB" + (" or a smaller `tile`" if tile else "")
     )
 
 

@@ -127,7 +127,7 @@ def test_grain_is_that_of_the_training_and_may_be_changed() -> None:
     assert torch.equal(plain_image, without)
     tiled = Press(model, ApplyConfig(precision="fp32", tile=40)).apply(image)
     torch.testing.assert_close(tiled, trained, rtol=0, atol=1e-4)
-    with pytest.raises(ConfigError, match="--grain is for style models"):
+    with pytest.raises(ConfigError, match="`grain` is for style models"):
         Press(random_model(ENLARGE), ApplyConfig(grain=0.1))
 
 

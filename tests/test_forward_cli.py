@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from press import press_profile, problems_of_pdfx4
 from hires import cli, forward_training, streaming
 from hires.apply import Press
 from hires.checkpoints import write_checkpoint
-from hires.feedforward import read_model
+from hires.feedforward import read_model, write_model
 from hires.forward_config import ApplyConfig, TrainConfig
+from hires.grain import grain_over
 from hires.images import load_image, read_picture, save_image
+from hires.tiling import Region, Span
 from hires.transformer import Design
 
 FP32 = ("--precision", "fp32")
@@ -365,6 +368,32 @@ class TestExport:
             torch.testing.assert_close(
                 torch.from_numpy(found), press.apply(image), rtol=0, atol=1e-4
             )
+
+    def test_grain_is_told_and_makes_what_apply_makes(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        onnx = pytest.importorskip("onnx")
+        runtime = pytest.importorskip("onnxruntime")
+        model = replace(random_model(STYLE), metadata={"settings": '{"grain": 0.06}'})
+        write_model(Path("grainy.safetensors"), model.design, model.weights, model.metadata)
+        assert cli.main(["export", "grainy.safetensors", "model.onnx"]) == 0
+        assert "mean 0 and standard deviation 0.06" in capsys.readouterr().out
+        graph = onnx.load("model.onnx")
+        assert {one.key: one.value for one in graph.metadata_props}["grain"] == "0.06"
+        assert "standard deviation 0.06" in graph.graph.doc_string
+        session = runtime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+        image = random_image(64, 65).float()
+        grainy = image + 0.06 * grain_over(Region(Span(0, 64), Span(0, 65)))
+        (found,) = session.run(None, {"picture": grainy.numpy()})
+        wanted = Press(model, ApplyConfig(precision="fp32")).apply(image)
+        torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=0, atol=1e-4)
+
+    def test_a_model_without_grain_needs_none(self, capsys: pytest.CaptureFixture[str]) -> None:
+        onnx = pytest.importorskip("onnx")
+        assert cli.main(["export", "enlarge.safetensors", "model.onnx"]) == 0
+        assert "grain" not in capsys.readouterr().out
+        props = {one.key: one.value for one in onnx.load("model.onnx").metadata_props}
+        assert props["grain"] == "0"
 
     def test_mistakes(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

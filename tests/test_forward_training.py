@@ -139,9 +139,9 @@ def test_an_interrupted_training_is_saved(studio: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"content_weight": 3.0}, r"had --content-weight 0\.1, not 3\.0"),
-        ({"seed": 1}, "had --seed 0, not 1"),
-        ({"steps": 2}, "has done 2 steps: give more --steps"),
+        ({"content_weight": 3.0}, r"had `content_weight=0\.1`, not 3\.0"),
+        ({"seed": 1}, "had `seed=0`, not 1"),
+        ({"steps": 2}, "has done 2 steps: give more `steps`"),
     ],
 )
 def test_another_training_is_not_resumed(
@@ -179,7 +179,7 @@ def test_a_weight_that_no_gradient_can_hold_is_named(studio: Path) -> None:
         Photographs([studio / "photos"], seed=0),
         random_image(99, 90).float(),
     )
-    with pytest.raises(TrainingError, match=r"at step 1: --style-weight 1e\+30 is too much"):
+    with pytest.raises(TrainingError, match=r"at step 1: `style_weight=1e\+30` is too much"):
         next(trainer.steps())
 
 
@@ -267,30 +267,30 @@ class TestPhotographs:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "super-resolution"}, "needs --factor 4 or --factor 8"),
-        ({"factor": 4}, "--factor is for --task super-resolution"),
+        ({"task": "super-resolution"}, "needs `factor=4` or `factor=8`"),
+        ({"factor": 4}, "`factor` is for `task=super-resolution`"),
         (
             {"style_weight": 0.0, "content_weight": 0.0, "tv_weight": 0.0},
-            "--style-weight, --content-weight, --tv-weight are all 0: give one some weight",
+            "`style_weight`, `content_weight`, `tv_weight` are all 0: give one some weight",
         ),
         (
             {"style_weight": 0.0, "style_size": 256},
-            "--style-size does nothing where --style",
+            "`style_size` does nothing where `style",
         ),
         (
             {"content_weight": 0.0, "content_layers": ("relu2_1",)},
-            "--content-layers does nothing where",
+            "`content_layers` does nothing where",
         ),
-        ({"task": "super-resolution", "factor": 8, "crop": 100}, "multiple of --factor 8"),
-        ({"task": "super-resolution", "factor": 4, "style_weight": 2.0}, "--style-weight is for"),
-        ({"consistency_weight": 2.0}, "--consistency-weight is for --task super-resolution"),
-        ({"grain": 0.7}, "--grain is 0.7: give a number from 0 to 0.5"),
-        ({"task": "super-resolution", "factor": 4, "grain": 0.1}, "--grain is for --task style"),
-        ({"crop": 32}, "--crop is 32: give a whole number of at least 64"),
-        ({"steps": 0}, "--steps is 0"),
-        ({"learning_rate": 0.0}, "--learning-rate is 0"),
+        ({"task": "super-resolution", "factor": 8, "crop": 100}, "multiple of `factor=8`"),
+        ({"task": "super-resolution", "factor": 4, "style_weight": 2.0}, "`style_weight` is for"),
+        ({"consistency_weight": 2.0}, "`consistency_weight` is for `task=super-resolution`"),
+        ({"grain": 0.7}, "`grain` is 0.7: give a number from 0 to 0.5"),
+        ({"task": "super-resolution", "factor": 4, "grain": 0.1}, "`grain` is for `task=style`"),
+        ({"crop": 32}, "`crop` is 32: give a whole number of at least 64"),
+        ({"steps": 0}, "`steps` is 0"),
+        ({"learning_rate": 0.0}, "`learning_rate` is 0"),
         ({"style_layers": ("relu1_1:x",)}, "NAME or NAME:WEIGHT"),
-        ({"device": "tpu"}, "--device is 'tpu'"),
+        ({"device": "tpu"}, "`device` is 'tpu'"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:

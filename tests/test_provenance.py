@@ -290,6 +290,8 @@ def test_another_version_is_told(
 def test_papers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["papers"]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["paper", "mm", "inches"]
+    assert lines[0].endswith("px at 150 dpi  px at 200 dpi  px at 300 dpi")
     assert lines[1].split() == [
         "A0",
         "841x1189",

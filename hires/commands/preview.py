@@ -50,7 +50,7 @@ def until_stop(easel: Easel, progress: Progress) -> Progress:
     """A step with its share of what is painted before the preview is taken, for a display."""
     stop = preview_rung(easel.rungs)
     assert stop is not None
-    work = [rung.num_pixels * rung.num_iterations for rung in easel.rungs]
+    work = [rung.work for rung in easel.rungs]
     share = sum(work[: stop.index + 1]) / sum(work)
     return replace(progress, fraction=min(progress.fraction / share, 1.0))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hires.config import counted
 from hires.exits import EXIT_INTERRUPTED, tell
 from hires.forward_arguments import Train
 from hires.tally import open_tally
@@ -37,7 +38,7 @@ def run(job: Train) -> int:
     finally:
         _tell_skipped(workshop)
     if not job.quiet:
-        print(f"{job.output}: {workshop.trainer.done} steps in {workshop.seconds:.0f} s")
+        print(f"{job.output}: {counted(workshop.trainer.done, 'step')} in {workshop.seconds:.0f} s")
     return 0
 
 
