@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from hires.engine.canvas import WholeCanvas
+from hires.engine.measuring import Measuring
 from hires.engine.objective import Objective
-from hires.engine.references import Measuring, References
+from hires.engine.references import References
 from hires.engine.setup import Setup
 from hires.features.network import Network
 from hires.image.originals import Original

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,10 @@ def read_table() -> list[Room]:
     rows = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines()
     found = [re.fullmatch(r"\| ((?:`[\w./]+`(?:, )?)+) \| (.*) \|", row) for row in rows]
     return [
-        Room(tuple(name.strip("/").replace("/", ".") for name in re.findall(r"`(.*?)`", row[1])), row[2])
+        Room(
+            tuple(name.strip("/").replace("/", ".") for name in re.findall(r"`(.*?)`", row[1])),
+            row[2],
+        )
         for row in found
         if row
     ]
@@ -40,7 +43,11 @@ def read_table() -> list[Room]:
 TABLE = read_table()
 ROOMS = {name.removesuffix(".py"): level for level, room in enumerate(TABLE) for name in room.names}
 FILES = {
-    path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+    path.relative_to(PACKAGE)
+    .with_suffix("")
+    .as_posix()
+    .replace("/", ".")
+    .removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
@@ -110,6 +117,27 @@ def test_nobody_imports_through_the_front_door(module: str) -> None:
         assert not by_module, f"{module}:{node.lineno}: write from {name} import ..."
 
 
+# They know what is typed, or are read by people who type.
+TYPED = {"runs.settings", "config.presets", "image.metadata.provenance"}
+
+
+@pytest.mark.parametrize(
+    "module", [module for module in FILES if not module.startswith(("cli", "bench", "runs"))]
+)
+def test_messages_speak_of_fields_not_of_flags(module: str) -> None:
+    """Docstrings may speak of flags: help is made of them."""
+    if module in TYPED:
+        return
+    nodes = [*ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8")))]
+    notes = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        if isinstance(node, ast.Constant) and id(node) not in notes:
+            assert not re.search(r"(^|\s)--[a-z]", str(node.value)), (
+                f"{module}:{node.lineno}: name the field, as `size` or `size=64`: exits.tell makes"
+                " a flag of it"
+            )
+
+
 def tops(module: str) -> set[str]:
     return {name.split(".")[0] for name, _ in imports(module)}
 
@@ -133,7 +161,7 @@ def without_torch() -> set[str]:
     }
 
 
-def needs_torch(module: str, seen: Mapping[str, bool] | None = None) -> bool:
+def needs_torch(module: str) -> bool:
     """Whether importing a module imports torch."""
     reached, todo = set(), [module]
     while todo:

@@ -9,10 +9,12 @@ import torch
 from conftest import random_image
 
 from hires.cli import main as cli
+from hires.config.run import Config
+from hires.engine.stylize import stylize
+from hires.engine.tones import about_tones, tones
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
 from hires.image.resample import resize
-from hires.image.tones import about_tones, tones
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -90,3 +92,10 @@ def test_nothing_is_told_where_no_style_is_asked_for(
     words = ["stylize", "content.png", "style.png", "-o", "out.png", "--size", "64", "--quiet"]
     assert cli.main([*words, "--no-run-dir", "--iterations", "2", "--style-weight", "0"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_python_is_warned() -> None:
+    content = resize(load_image(SAMPLES / "harbour.jpg"), (48, 64), clamp=True)
+    style = resize(load_image(SAMPLES / "impasto.jpg"), (51, 64), clamp=True) / 4
+    with pytest.warns(UserWarning, match="the tones of the painting are not the style's"):
+        stylize(content, style, Config(size=64, style_loss="gram", device="cpu"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor
 
 from hires.config.run import Config, parse_blend
 from hires.engine.ladder import Size
+from hires.engine.measuring import Measuring, features_of
 from hires.engine.setup import Setup
 from hires.image.decode.read import load_image
+from hires.image.formats.kinds import ImageError
 from hires.image.originals import Original
 from hires.image.resample import fill, resize
 from hires.tiling.planning import TilePlan
@@ -33,8 +36,10 @@ class Canvas(Protocol):
             TileMemoryError: if nothing is left.
         """
 
-    def content(self, picture: Original) -> Tensor:
-        """What it shows of a picture, (1, 3, H, W) float32."""
+    def features(
+        self, picture: Original, layers: Sequence[str], measuring: Measuring
+    ) -> dict[str, Tensor]:
+        """Features (1, C, H, W) of what it shows of a picture."""
 
     def mask(self, picture: Original) -> Tensor | None:
         """How much of that counts, (1, 1, H, W) in [0, 1]; None for all of it."""
@@ -64,9 +69,15 @@ class WholeCanvas:
         """See `Canvas`."""
         return self._setup.smaller_plan(self.size, plan)
 
-    def content(self, picture: Original) -> Tensor:
+    def features(
+        self, picture: Original, layers: Sequence[str], measuring: Measuring
+    ) -> dict[str, Tensor]:
         """See `Canvas`."""
-        return resize(picture.pixels, self.size)
+        network, pixels = self._setup.network, resize(picture.pixels, self.size)
+        plan = self.plan()
+        return measuring(
+            self.size, plan, self.smaller, lambda plan: features_of(network, pixels, layers, plan)
+        )
 
     def mask(self, picture: Original) -> Tensor | None:
         """See `Canvas`."""
@@ -91,4 +102,8 @@ def first_canvas(config: Config, size: Size, content: Tensor) -> Tensor:
         return resize(content, size).clamp(0, 1).lerp_(noise, noise_share)
     if config.init == "content":
         return resize(content, size).clamp(0, 1)
-    return fill(load_image(config.init), size).clamp(0, 1)
+    try:
+        start = load_image(config.init)
+    except ImageError as error:
+        raise ImageError(f"`init`: {error}") from error
+    return fill(start, size).clamp(0, 1)

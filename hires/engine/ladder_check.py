@@ -64,8 +64,8 @@ def _check_canvas(
     height, width = narrow[-1].size
     # The narrower side may be a pixel less than its shape says.
     side = math.ceil(measured(config, content) * (least + 1) / min(content))
-    option = "--min-size" if len(narrow) < len(rungs) else "--size"
-    advice = f"give sizes from {side} on" if config.sizes else f"give {option} {side} or more"
+    option = "min_size" if len(narrow) < len(rungs) else "size"
+    advice = f"give sizes from {side} on" if config.sizes else f"give `{option}={side}` or more"
     raise ConfigError(
         f"{name} is {content[1]}x{content[0]} and would be painted at {width}x{height}, but the"
         f" network needs {least} px on the short side: {advice}, or crop it"
@@ -91,10 +91,10 @@ def _check_style(
     if shape is style and needed * config.style_scale > max(style):
         needed = least * max(shape) / min(shape) / config.style_scale
     scale = math.ceil(100 * config.style_scale * needed / max(first.size)) / 100
-    choices = [f"--style-scale {scale:g}"]
+    choices = [f"`style_scale={scale:g}`"]
     if needed <= max(last.size):
         side = math.ceil(needed * measured(config, last.size) / max(last.size))
-        choices = [f"sizes from {side} on" if config.sizes else f"--min-size {side}", *choices]
+        choices = [f"sizes from {side} on" if config.sizes else f"`min_size={side}`", *choices]
     raise ConfigError(
         f"{told} and would be looked at at {width}x{height} beside the canvas of"
         f" {first.size[1]}x{first.size[0]}, but the network needs {least} px on the short side:"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as functional
@@ -19,11 +20,12 @@ from torch import Tensor
 
 from hires.config.run import Config
 from hires.engine.ladder import Rung, Size
+from hires.engine.measuring import Measuring, features_of, no_features
 from hires.engine.run import Progress, Run
 from hires.engine.setup import Setup, open_setup
 from hires.image.originals import Original, PictureLike, original, originals
 from hires.image.resample import resize
-from hires.tiling.geometry import Region, Span, Tile
+from hires.tiling.geometry import Region, Span, Tile, canvas_window
 from hires.tiling.planning import TileMemoryError, TilePlan
 
 SHOWN = 768  # pixels along each side of the window
@@ -85,7 +87,8 @@ class CloseUp:
         rungs: Sequence[Rung],
     ) -> None:
         below, above = painting.rung, rungs[painting.rung.index + 1 :]
-        spot = busiest(painting.picture(), rungs[-1].size)
+        photograph = original(content)
+        spot = busiest(painting.picture(), rungs[-1].size, photograph.mask)
         setup = open_setup(config)
         canvases: dict[int, SampledCanvas] = {}
         for rung, before in zip(above, [below, *above], strict=False):
@@ -97,7 +100,7 @@ class CloseUp:
             setup,
             config,
             above,
-            original(content),
+            photograph,
             originals(styles),
             resume=painting.snapshot(),
             below=below,
@@ -153,9 +156,24 @@ class SampledCanvas:
             return replace(plan, num_kept=plan.num_kept // 2)
         raise TileMemoryError("a window cannot be cut", 0)
 
-    def content(self, picture: Original) -> Tensor:
-        """The windows of a picture."""
-        return self._sampled(picture.pixels).clamp_(0, 1)
+    def features(
+        self, picture: Original, layers: Sequence[str], measuring: Measuring
+    ) -> dict[str, Tensor]:
+        """Features of the windows, each a picture of its own."""
+        setup, network = self._setup, self._setup.network
+        sample = self._sampled(picture.pixels).clamp_(0, 1)
+        found = {name: no_features(network, name, self.size) for name in layers}
+        for window in self.windows:
+            part = sample[..., *window.place.index]
+            parts = measuring(
+                window.size,
+                setup.plan_tiles(window.size),
+                partial(setup.smaller_plan, window.size),
+                partial(features_of, network, part, layers),
+            )
+            for name, values in parts.items():
+                found[name][..., *canvas_window(network.layers[name], Tile(window.place))] = values
+        return found
 
     def mask(self, picture: Original) -> Tensor | None:
         """Those of its mask."""
@@ -176,18 +194,21 @@ class SampledCanvas:
         return found.to(image.device)
 
 
-def busiest(picture: Tensor, final: Size) -> tuple[float, float]:
+def busiest(picture: Tensor, final: Size, mask: Tensor | None = None) -> tuple[float, float]:
     """Centre ``(y, x)`` of the window with most detail, in shares of height and width.
 
     Args:
         picture: (1, 3, H, W).
         final: ``(height, width)`` of the last rung; the window is `SHOWN` pixels of it.
+        mask: (1, 1, h, w) in [0, 1], how much each part of it counts; None for all alike.
     """
     grey = picture.float().mean(1, keepdim=True)
     detail = torch.zeros_like(grey)
     detail[..., 1:, :] += (grey[..., 1:, :] - grey[..., :-1, :]).abs()
     detail[..., 1:] += (grey[..., 1:] - grey[..., :-1]).abs()
-    size = picture.shape[2:]
+    size = picture.shape[2], picture.shape[3]
+    if mask is not None:
+        detail *= resize(mask, size, clamp=True).to(detail)
     window = [
         min(max(round(SHOWN / whole * side), 1), side)
         for side, whole in zip(size, final, strict=True)

@@ -18,8 +18,9 @@ from torch import Tensor
 from hires.config.run import Config
 from hires.engine.canvas import WholeCanvas
 from hires.engine.ladder import Rung, Size
+from hires.engine.measuring import Measuring
 from hires.engine.objective import Objective
-from hires.engine.references import Measuring, References
+from hires.engine.references import References
 from hires.engine.run import Run
 from hires.engine.setup import Setup
 from hires.image.originals import Original

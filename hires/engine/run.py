@@ -15,10 +15,12 @@ from hires.config.run import Config
 from hires.engine import ladder
 from hires.engine.canvas import Canvas, WholeCanvas, first_canvas
 from hires.engine.ladder import Rung
+from hires.engine.measuring import Measuring
 from hires.engine.objective import Evaluation, Objective
-from hires.engine.references import Measuring, References
+from hires.engine.references import References
 from hires.engine.setup import Setup
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped
+from hires.engine.tones import TONES_SIDE, compared
 from hires.image.originals import Original
 from hires.image.resample import resize
 from hires.optim.choice import optimizer_of, restored
@@ -106,6 +108,14 @@ class Progress:
         """
         return self._run.snapshot(self.seconds)
 
+    def about_tones(self) -> str | None:
+        """What to say of the painting if its tones are far from those of its styles, else None.
+
+        Meant for the last step: on the way they often are.
+        """
+        run = self._run
+        return compared(self.thumbnail(TONES_SIDE), run.content, run.styles, run.config)
+
 
 @dataclass(slots=True)
 class _Position:
@@ -162,7 +172,7 @@ class Run:
         self.warnings = warnings
         self._canvas_of = canvas_of or (lambda rung: WholeCanvas(setup, rung.size))
         self._timed = timed
-        self._work = {rung.index: _work(self._canvas_of(rung), rung) for rung in self.rungs}
+        self._work = {rung.index: rung.work for rung in self.rungs}
         self._started = time.perf_counter() - (resume.seconds if resume else 0)
         on_cpu = setup.device.type == "cpu"
         self._waiting = Waiting(torch.get_num_threads() if on_cpu else 1, _parallel_work)
@@ -309,10 +319,6 @@ class Run:
         return _Position(rung, optimizer, plan, measured, number(snapshot.loss), terms)
 
 
-def _work(canvas: Canvas, rung: Rung) -> int:
-    return canvas.size[0] * canvas.size[1] * rung.num_iterations
-
-
 def _move(now: _Position, objective: Objective) -> None:
     evaluations: list[Evaluation] = []
 
@@ -333,11 +339,9 @@ def _move(now: _Position, objective: Objective) -> None:
         except (NonFiniteError, StalledError) as error:
             height, width = now.rung.size
             weights = {term.name: term.weight for term in objective.terms}
-            raise StylizeError(
-                f"{error} at rung {now.rung.index + 1} ({width}x{height}), iteration {iteration}:"
-                f" {blamed(weights, error)}",
-                now.optimizer.result(),
-            ) from None
+            where = f"rung {now.rung.index + 1} ({width}x{height}), iteration {iteration}"
+            message = f"{error} at {where}: {blamed(weights, error)}"
+            raise StylizeError(message, now.optimizer.result()) from None
         now.plan = objective.plan
         now.loss, now.terms = evaluations[-1].loss, evaluations[-1].terms
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from dataclasses import replace
 from importlib import metadata
 from typing import Any
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor
 
 from hires.engine.canvas import WholeCanvas
-from hires.engine.references import Measuring, References
+from hires.engine.measuring import Measuring
+from hires.engine.references import References
 from hires.engine.setup import Setup
 from hires.features.architecture import Architecture
 from hires.features.network import random_network
@@ -34,10 +36,18 @@ _PACKAGES = (
     "numpy",
     "pillow",
     "pyvips",
+    "pikepdf",
     "safetensors",
     "tyro",
     "rich",
 )
+# What an extra brings, and what for.
+EXTRAS = {
+    "heic": ("pillow-heif", "reads HEIC"),
+    "onnx": ("onnx", "hires export"),
+    "bench": ("matplotlib", "plots of hires bench"),
+}
+MISSING = "not installed"
 # Depth, strides and halo of VGG-19 up to its fourth block, at widths that take a second.
 _ARCHITECTURE = Architecture(
     blocks=((8, 8), (12, 12), (16, 16, 16, 16), (16, 16)),
@@ -62,9 +72,10 @@ def examine() -> dict[str, Any]:
     """Examine this machine.
 
     Returns:
-        ``versions``, ``device`` and ``tiled_vs_whole``, all of it JSON: relative difference of the
-        loss (``loss_rel``) and relative L2 difference of the gradient (``gradient_rel_l2``), for
-        ``float64`` (also at the top level) and for the precision that ``auto`` picks; ``passed``.
+        ``versions``, ``extras``, ``device`` and ``tiled_vs_whole``, all of it JSON: relative
+        difference of the loss (``loss_rel``) and relative L2 difference of the gradient
+        (``gradient_rel_l2``), for ``float64`` (also at the top level) and for the precision that
+        ``auto`` picks; ``passed``.
     """
     device = resolve_device("auto")
     picked = resolve_precision("auto", device)
@@ -76,6 +87,7 @@ def examine() -> dict[str, Any]:
     }
     return {
         "versions": versions(),
+        "extras": extras(),
         "device": describe(device, picked),
         "tiled_vs_whole": {**differences["float64"], **differences},
         "passed": all(within_tolerance(name, found) for name, found in differences.items()),
@@ -86,6 +98,15 @@ def versions() -> dict[str, str]:
     """Versions of this package, of Python and of everything that it computes with."""
     found = {"hires": __version__, "python": platform.python_version()}
     return found | {package: metadata.version(package) for package in _PACKAGES}
+
+
+def extras() -> dict[str, str]:
+    """Version of the package that each of our extras brings, or ``not installed``."""
+    found = dict.fromkeys(EXTRAS, MISSING)
+    for extra, (package, _) in EXTRAS.items():
+        with suppress(metadata.PackageNotFoundError):
+            found[extra] = metadata.version(package)
+    return found
 
 
 def describe(device: torch.device, precision: Precision) -> dict[str, Any]:

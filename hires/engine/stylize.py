@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -16,7 +17,7 @@ from hires.engine.run import Progress, Run
 from hires.engine.setup import open_setup
 from hires.engine.snapshot import Snapshot
 from hires.features.network import Network
-from hires.image.originals import PictureLike, original, originals
+from hires.image.originals import PictureLike, about_hidden, original, originals
 from hires.losses.terms import Term
 
 
@@ -31,6 +32,9 @@ def stylize(
     device: torch.device | None = None,
 ) -> Tensor:
     """Paint a content picture in the style of one or more others.
+
+    What the user should know is a warning (`warnings.warn`): before the run what will disappoint,
+    after it that the tones of the painting are far from the style's.
 
     Args:
         content: a path, what `hires.read_picture` returned, or (1, 3, H, W) float, sRGB in [0, 1].
@@ -51,11 +55,17 @@ def stylize(
         ValueError: for settings or pictures that cannot be painted.
         StylizeError: if the optimisation breaks down.
     """
-    painting = iter_stylize(
+    run = iter_stylize(
         content, styles, config, size=size, terms=terms, network=network, device=device
     )
-    (last,) = deque(painting, maxlen=1)
-    return last.picture()
+    progress = next(run)
+    for note in progress.warnings:
+        warnings.warn(note, stacklevel=2)
+    deque(run, maxlen=0)  # To the end: `progress` shows the run wherever it stands.
+    told = progress.about_tones()
+    if told is not None:
+        warnings.warn(told, stacklevel=2)
+    return progress.picture()
 
 
 def iter_stylize(
@@ -93,14 +103,18 @@ def iter_stylize(
     rungs = ladder.plan(config, photograph.size, style_sizes, size=size)
     names = [one.name for one in (photograph, *paintings)]
     check_ladder(setup, config, rungs, photograph.size, style_sizes, names=names)
-    warnings = ladder.warnings(config, rungs, photograph.size, style_sizes)
+    notes = (
+        *fitted.warnings,
+        *ladder.warnings(config, rungs, photograph.size, style_sizes),
+        *about_hidden([photograph, *paintings]),
+    )
     run = Run(
         setup,
         config,
         rungs,
         photograph,
         paintings,
-        warnings=(*fitted.warnings, *warnings),
+        warnings=notes,
         resume=resume,
     )
     del resume  # Its tensors are the run's now, and go with it.

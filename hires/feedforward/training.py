@@ -20,14 +20,15 @@ from torch.nn.functional import interpolate
 
 from hires.config.feedforward import TrainConfig
 from hires.config.run import ConfigError
+from hires.config.values import counted
 from hires.engine.ladder import scale_to
-from hires.engine.references import Measuring, statistics_of
+from hires.engine.measuring import Measuring, statistics_of
 from hires.engine.setup import Setup
 from hires.features.checkpoints import load_features
 from hires.feedforward.grain import with_grain
 from hires.feedforward.network import Design, Transformer
 from hires.feedforward.photographs import Photographs
-from hires.image.originals import Original, PictureLike, original
+from hires.image.originals import Original, PictureLike, about_hidden, original
 from hires.image.resample import resize
 from hires.kernels.precision import Precision, resolve_device, resolve_precision
 from hires.losses.moments import Moments, measure
@@ -82,6 +83,9 @@ class Judge:
         style: as `hires.stylize` takes it; None for super-resolution.
         device: where to compute.
 
+    Attributes:
+        warnings: what the user should know before the training.
+
     Raises:
         ValueError: for an unknown network or layer, or a crop or style too small for it.
     """
@@ -99,8 +103,10 @@ class Judge:
         self.network.check_layers(self.names)
         least = self.network.least_side(self.names)
         if config.crop < least:
-            raise ConfigError(f"--crop is {config.crop}: these layers need at least {least}")
-        self.targets = {} if style is None else self._targets(original(style))
+            raise ConfigError(f"`crop` is {config.crop}: these layers need at least {least}")
+        styles = [] if style is None else [original(style)]
+        self.warnings = tuple(about_hidden(styles))
+        self.targets = self._targets(styles[0]) if styles else {}
 
     def _targets(self, style: Original) -> dict[str, Moments]:
         """Moments of the style picture at the size at which it is looked at."""
@@ -159,7 +165,7 @@ def training_precision(config: TrainConfig, device: torch.device) -> Precision:
     if precision.dtype != torch.float16:
         return precision
     if config.precision == "fp16":
-        raise ConfigError("--precision fp16 cannot train: choose auto, bf16 or fp32")
+        raise ConfigError("`precision=fp16` cannot train: choose auto, bf16 or fp32")
     return resolve_precision("fp32", device)
 
 
@@ -233,19 +239,19 @@ class ForwardTrainer:
         for name, value in state["settings"].items():
             # More steps may be asked for than were planned at first.
             if name != "steps" and mine.get(name) != value:
-                flag = "--" + name.replace("_", "-")
                 raise TrainingError(
-                    f"the training to resume had {flag} {value}, not {mine.get(name)}:"
-                    " give the same settings, or leave --resume out"
+                    f"the training to resume had `{name}={value}`, not {mine.get(name)}:"
+                    " give the same settings, or leave `resume` out"
                 )
         if state["pictures"] != [path.name for path in self.photographs.paths]:
             raise TrainingError(
                 "the training to resume had other photographs: give the same folders,"
-                " or leave --resume out"
+                " or leave `resume` out"
             )
         if state["done"] >= self.config.steps:
             raise TrainingError(
-                f"the training to resume has done {state['done']} steps: give more --steps"
+                f"the training to resume has done {counted(state['done'], 'step')}:"
+                " give more `steps`"
             )
         self.done = state["done"]
         self.model.load_state_dict(state["model"])

@@ -89,7 +89,7 @@ class Positions:
             height, width = size
             raise ConfigError(
                 f"nothing of a picture can be seen at {width}x{height}: crop it to what is not"
-                " transparent, or give a larger --size"
+                " transparent, or choose another"
             )
 
     @property

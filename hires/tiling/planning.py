@@ -143,7 +143,7 @@ def plan_tiles(
     if min(size) < costs.least_side:
         raise ConfigError(
             f"a picture is too small for the layers at {size[1]}x{size[0]}: its short side needs"
-            f" {costs.least_side} px, so crop it or give a larger --size"
+            f" {costs.least_side} px, so crop it or give a larger `size`"
         )
     halo, alignment = costs.halo, costs.alignment
     largest = round_up(max(size), alignment)
@@ -170,9 +170,9 @@ def plan_tiles(
         side = max(_smaller(side, alignment), smallest)
     if not found:
         raise TileMemoryError(
-            f"--memory {format_bytes(memory)} is too small for tiles of {leanest} px:"
+            f"`memory={format_bytes(memory)}` is too small for tiles of {leanest} px:"
             f" give at least {least_needed // 2**20 + 1}MiB"
-            + (" or leave out --tile" if tile else ""),
+            + (" or leave out `tile`" if tile else ""),
             least_needed,
         )
     good = (plan for work, plan in found if work <= _NEARLY * least_work)
@@ -270,7 +270,7 @@ def within_memory(
                 plan = smaller(plan)
             except TileMemoryError:
                 raise ConfigError(
-                    f"out of memory with tiles of {plan.side} px: give a smaller --size"
+                    f"out of memory with tiles of {plan.side} px: give a smaller `size`"
                 ) from None
 
 

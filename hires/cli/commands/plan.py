@@ -17,7 +17,9 @@ from rich.table import Table
 
 from hires.cli.arguments import Plan
 from hires.cli.commands.stylize import set_up
+from hires.cli.exits import as_typed
 from hires.config.run import format_bytes
+from hires.config.values import counted
 from hires.engine import ladder
 from hires.engine.estimate import Forecast, finish_bytes, forecast, largest_size
 from hires.engine.ladder_check import check_ladder
@@ -115,7 +117,7 @@ class _Estimate:
             "available_bytes": free,
             "largest_size": None if largest is None else largest[::-1],
             "proposal": None if proposal is None else {proposal[0]: proposal[1]},
-            "warnings": self.easel.warnings,
+            "warnings": [as_typed(warning) for warning in self.easel.warnings],
         }
 
     def show(self, free: int | None) -> None:
@@ -129,7 +131,7 @@ class _Estimate:
         """What is to be said below the table."""
         steps = sum(line.rung.num_iterations for line in self.rungs)
         peak, setup = self.peak_bytes, self.setup
-        text = f"{steps} steps on {setup.device} in {setup.precision.name}"
+        text = f"{counted(steps, 'step')} on {setup.device} in {setup.precision.name}"
         if self.seconds is not None:
             text += f": about {duration(self.seconds)}, going by a few tiles measured just now"
         if self.finish is not None:

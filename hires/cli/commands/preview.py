@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from hires.cli.display import open_display
-from hires.cli.exits import EXIT_INTERRUPTED, tell
+from hires.cli.exits import EXIT_INTERRUPTED, mendable, tell
 from hires.config.paper import MM_PER_INCH
 from hires.config.run import ConfigError
 from hires.engine.preview import CloseUp, preview_rung
@@ -50,7 +50,7 @@ def until_stop(easel: Easel, progress: Progress) -> Progress:
     """A step with its share of what is painted before the preview is taken, for a display."""
     stop = preview_rung(easel.rungs)
     assert stop is not None
-    work = [rung.num_pixels * rung.num_iterations for rung in easel.rungs]
+    work = [rung.work for rung in easel.rungs]
     share = sum(work[: stop.index + 1]) / sum(work)
     return replace(progress, fraction=min(progress.fraction / share, 1.0))
 
@@ -76,13 +76,19 @@ def show(easel: Easel, output: str, advice: str, *, quiet: bool) -> int:
     rung, dpi = easel.last.rung, _dpi(easel)
     if rung.index == len(easel.rungs) - 1:
         raise ConfigError("the run is beyond its preview already: leave --preview out")
-    save_image(easel.last.picture(), whole)
+    save_image(easel.last.picture(), whole, author=easel.author)
+    saved = f"{whole} is saved, the close-up is not{advice}"
     try:
         shown = _close_up(easel, quiet=quiet)
     except KeyboardInterrupt:
-        tell("hires", f"interrupted: {whole} is saved, the close-up is not{advice}")
+        tell("hires", f"interrupted: {saved}")
         return EXIT_INTERRUPTED
-    save_image(shown, part, dpi=dpi)
+    except Exception as error:
+        problem = mendable(error)
+        if problem is None:
+            raise
+        raise ValueError(f"{problem}; {saved}") from error
+    save_image(shown, part, dpi=dpi, author=easel.author)
     if not quiet:
         print(f"{whole}: {rung.size[1]}x{rung.size[0]}, the painting so far{advice}")
         print(f"{part}: {_told(shown, easel, dpi)}")

@@ -50,8 +50,9 @@ def paint(easel: Easel, job: Stylize, directory: RunDirectory | None) -> int:
             advice = _stopped(easel, recorder)
             return preview.show(easel, job.output, advice, quiet=job.quiet)
         ink = _save(easel, recorder, job.output)
-        for warning in easel.about_result():
-            tell("hires", f"warning: {warning}")
+        told = None if easel.last is None else easel.last.about_tones()
+        if told is not None:
+            tell("hires", f"warning: {told}")
     except KeyboardInterrupt:
         return _save_interrupted(easel, recorder, job.output)
     finally:
@@ -78,9 +79,9 @@ def _paint(easel: Easel, display: Display, recorder: Recorder | None, job: Styli
             if job.preview and preview.is_reached(easel, progress):
                 break
     except Exception as error:
+        if mendable(error) is None or easel.last is None:
+            raise  # A bug, or nothing is painted yet.
         picture = error.picture if isinstance(error, StylizeError) else None
-        if mendable(error) is None or (picture is None and easel.last is None):
-            raise
         hint = "" if picture is not None else _stopped(easel, recorder)
         path = partial_path(job.output)
         try:
