@@ -9,23 +9,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from hires.bands import for_each_band
 from hires.encoding import first_line, forget_messages
 from hires.foreign import decoded
 from hires.formats import ImageError
 from hires.icc import to_srgb
+from hires.memory import is_out_of_memory, speaks_of_memory
 from hires.paper import Window
 from hires.png_colour import stated_profile
-from hires.raster import BAND_ROWS
 from hires.signatures import kind_of, refusal
 from hires.tiff_directories import picture_page
 from hires.transparency import fill_hidden
-from hires.value_ranges import num_colours, to_integers
+from hires.value_ranges import float_scale, num_colours, to_integers
 
 StrPath = str | os.PathLike[str]
 
@@ -37,6 +40,7 @@ _LOADERS = {
     "AVIF": "heifload_source",
     "GIF": "gifload_source",
 }
+_TOO_LARGE = "it does not fit the memory; shrink it"
 _END_OF_JPEG = b"\xff\xd9"
 _TAILS = b"\x5a\xa7\x13\xc8" * 64, b"\xa5\x58\xec\x37" * 64
 
@@ -98,7 +102,8 @@ def read_picture(
         max_long_side: in pixels. A picture at least twice as long is reduced while it is read
             (antialiased), to this or up to twice as much; a smaller one comes whole.
         window: read only this part of the upright picture. The rest is passed over by the decoder
-            and never held in memory; a tiled TIFF is not even read there.
+            and never held in memory; a tiled TIFF is not even read there. Floats are all looked
+            at first, so that they mean the same in every window.
 
     Raises:
         ImageError: missing, empty, truncated, damaged or no picture, an unsupported compression,
@@ -127,7 +132,12 @@ def read_picture(
 def _read(
     image: pyvips.Image, path: Path, max_long_side: int | None, window: Window | None
 ) -> Picture:
-    image = to_integers(_cropped(image, window), path)
+    scale = float_scale(image, path)
+    if scale is not None:  # The file was read to its end for it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # They were given before.
+            image = opened(path)
+    image = to_integers(_cropped(image, window), path, scale)
     image = _upright(_shrunk(image, max_long_side, path))
     bit_depth = 8 if image.format == "uchar" else 16
     colour, alpha = _separated(image, path)
@@ -143,7 +153,12 @@ def reading(path: Path) -> Iterator[None]:
     forget_messages()
     try:
         yield
-    except pyvips.Error as error:
+    except Exception as error:
+        is_of_libvips = isinstance(error, pyvips.Error)
+        if is_out_of_memory(error) or (is_of_libvips and speaks_of_memory(str(error))):
+            raise ImageError(f"cannot read {path}: {_TOO_LARGE}") from error
+        if not is_of_libvips:
+            raise
         raise ImageError(f"cannot read {path}: {_reading_problem(error)}") from error
 
 
@@ -352,13 +367,16 @@ def _decoded(
         if colour.format != alpha.format:
             alpha = (alpha * 257).cast("ushort")
         colour = colour.bandjoin(alpha)
-    array = colour.numpy().reshape(*shape, colour.bands)
-    peak = float(np.iinfo(array.dtype).max)
+    peak = float(np.iinfo(np.uint8 if colour.format == "uchar" else np.uint16).max)
     num_colours = colour.bands - (alpha is not None)
-    for top in range(0, shape[0], BAND_ROWS):
-        rows = slice(top, top + BAND_ROWS)
-        band = torch.from_numpy(array[rows].astype(np.float32) / peak).permute(2, 0, 1)  # (C, h, W)
-        pixels[0, :, rows] = band[:num_colours]
-        if plane is not None:
-            plane[0, :, rows] = band[num_colours:]
+    found = pixels[0].numpy(), None if plane is None else plane[0].numpy()
+
+    def take(top: int, band: NDArray[Any]) -> None:
+        rows = slice(top, top + len(band))
+        values = (band.astype(np.float32) / peak).transpose(2, 0, 1)  # (C, h, W)
+        found[0][:, rows] = values[:num_colours]
+        if found[1] is not None:
+            found[1][:, rows] = values[num_colours:]
+
+    for_each_band(colour, take)
     return pixels, plane
