@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv = sys.argv[1:]
         manage_heap()
         bound_waiting()
-    return guarded("hires", lambda: _run(argv))
+    return guarded("hires", lambda: _run(argv), command=next(iter(argv), ""))
 
 
 def _run(argv: Sequence[str]) -> int:

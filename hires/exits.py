@@ -13,9 +13,27 @@ from hires.memory import is_out_of_memory
 
 EXIT_FAULT, EXIT_MENDABLE, EXIT_INTERRUPTED = 1, 2, 130
 
+# What takes less memory, by command: only options that it has.
+_PAINT_LESS = "give a smaller --memory or a smaller --size (of a print: --dpi)"
+_LESS_MEMORY = {
+    "stylize": _PAINT_LESS,
+    "plan": _PAINT_LESS,
+    "resume": "close other programs, or paint anew with a smaller --memory or a smaller --size",
+    "apply": "give a smaller --memory or a smaller picture",
+    "train": "give a smaller --batch-size or a smaller --crop",
+    "bench": "give smaller --sizes",
+}
+_USE_LESS = "close other programs or give smaller pictures"
 
-def guarded(prog: str, action: Callable[[], int]) -> int:
-    """Run an action; what the user can mend becomes one line on stderr instead of a traceback."""
+
+def guarded(prog: str, action: Callable[[], int], command: str = "") -> int:
+    """Run an action; what the user can mend becomes one line on stderr instead of a traceback.
+
+    Args:
+        prog: the program's name, which begins every line.
+        action: what to run; returns the exit code.
+        command: the subcommand that it is, for advice that fits it.
+    """
     try:
         with _terminable(), _warnings_in_one_line(prog):
             return action()
@@ -23,7 +41,7 @@ def guarded(prog: str, action: Callable[[], int]) -> int:
         tell(prog, "interrupted: nothing is saved")
         return EXIT_INTERRUPTED
     except Exception as error:
-        problem = mendable(error)
+        problem = mendable(error, command)
         if problem is None:
             raise
         tell(prog, problem)
@@ -35,11 +53,11 @@ def tell(prog: str, message: str) -> None:
     print(f"{prog}: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
-def mendable(error: Exception) -> str | None:
-    """Say in a line what a user can mend about an error; None for what only a bug can cause."""
+def mendable(error: Exception, command: str) -> str | None:
+    """Say in a line what a user of a command can mend about an error; None for a bug's."""
     text = str(error)
     if is_out_of_memory(error):
-        return "out of memory: give a smaller --memory or a smaller --size"
+        return f"out of memory: {_LESS_MEMORY.get(command, _USE_LESS)}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     from hires.engine import StylizeError

@@ -10,6 +10,7 @@ import pyvips  # type: ignore[import-untyped]
 from PIL import Image, ImageOps
 
 from hires.formats import ImageError
+from hires.memory import speaks_of_memory
 from hires.signatures import refusal
 
 # What Pillow's modes become, and what libvips calls it.
@@ -21,11 +22,15 @@ def decoded(path: Path, kind: str) -> pyvips.Image:
 
     Raises:
         ImageError: if it is damaged, too large, or needs a package that is not there.
+        MemoryError: if it does not fit.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with _opened(path, kind) as picture:
+                if kind == "JPEG 2000":
+                    # OpenJPEG calls a lack of memory damage: is there room for its numbers, twice?
+                    np.empty((*picture.size, len(picture.getbands()), 2), np.int32)
                 return _handed_over(ImageOps.exif_transpose(picture), kind)
     except Image.DecompressionBombError:
         raise ImageError(
@@ -35,6 +40,8 @@ def decoded(path: Path, kind: str) -> pyvips.Image:
     except ImageError:
         raise
     except (OSError, ValueError, SyntaxError, EOFError) as error:
+        if speaks_of_memory(str(error)):
+            raise MemoryError(str(error)) from error
         raise ImageError(
             f"cannot read {path}: it is truncated, damaged or of a rare kind ({error});"
             " save or fetch it anew"

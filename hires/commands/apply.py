@@ -61,12 +61,13 @@ def _work(
         try:
             lines.append(_one(job, press, errand, report))
         except Exception as error:
-            problem = mendable(error)
+            problem = mendable(error, "apply")
             if problem is None:
                 raise
             failures.append(error)
             if len(errands.todo) > 1:
-                tell("hires", problem)
+                named = str(errand.source) in problem
+                tell("hires", problem if named else f"{errand.source}: {problem}")
     return failures, lines
 
 

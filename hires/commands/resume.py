@@ -24,6 +24,6 @@ def run(command: Resume) -> int:
         recorded = job_of(directory.record.settings)
         job = replace(recorded, preview=False, quiet=command.quiet)
         with chdir(folder_of(directory.path, directory.record)):
-            return paint(set_up(job), job, directory)
+            return paint(set_up(job), job, directory, command="resume")
     finally:
         directory.release()

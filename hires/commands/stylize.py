@@ -37,15 +37,24 @@ def set_up(job: Job) -> Easel:
     return easel
 
 
-def paint(easel: Easel, job: Stylize, directory: RunDirectory | None) -> int:
-    """Paint from where a run directory says, or from the start, and save the picture."""
+def paint(
+    easel: Easel, job: Stylize, directory: RunDirectory | None, *, command: str = "stylize"
+) -> int:
+    """Paint from where a run directory says, or from the start, and save the picture.
+
+    Args:
+        easel: the pictures.
+        job: what was asked for.
+        directory: where the run is kept, None for nowhere.
+        command: what was typed, for advice that fits it.
+    """
     started = time.monotonic()
     recorder = None
     if directory is not None:
         recorder = Recorder(directory, easel.rungs, checkpoint_every=job.checkpoint_every)
     try:
         with open_display(quiet=job.quiet) as display:
-            _paint(easel, display, recorder, job)
+            _paint(easel, display, recorder, job, command)
         if job.preview:
             advice = _stopped(easel, recorder)
             return preview.show(easel, job.output, advice, quiet=job.quiet)
@@ -66,7 +75,9 @@ def paint(easel: Easel, job: Stylize, directory: RunDirectory | None) -> int:
     return 0
 
 
-def _paint(easel: Easel, display: Display, recorder: Recorder | None, job: Stylize) -> None:
+def _paint(
+    easel: Easel, display: Display, recorder: Recorder | None, job: Stylize, command: str
+) -> None:
     """Paint to the end. Whatever ends the painting early, the picture so far is saved beside it."""
     display.begin(easel.rungs)
     try:
@@ -79,17 +90,16 @@ def _paint(easel: Easel, display: Display, recorder: Recorder | None, job: Styli
                 break
     except Exception as error:
         picture = error.picture if isinstance(error, StylizeError) else None
-        if mendable(error) is None or (picture is None and easel.last is None):
+        problem = mendable(error, command)
+        if problem is None or (picture is None and easel.last is None):
             raise
         hint = "" if picture is not None else _stopped(easel, recorder)
         path = partial_path(job.output)
         try:
             easel.save(path, picture)
         except ImageError as failure:
-            raise ValueError(f"{mendable(error)}; nothing is saved: {failure}{hint}") from error
-        raise ValueError(
-            f"{mendable(error)}; the last good picture is saved as {path}{hint}"
-        ) from error
+            raise ValueError(f"{problem}; nothing is saved: {failure}{hint}") from error
+        raise ValueError(f"{problem}; the last good picture is saved as {path}{hint}") from error
 
 
 def _steps(easel: Easel, recorder: Recorder | None, *, quiet: bool) -> Iterator[Progress]:
