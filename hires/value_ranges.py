@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from hires.bands import for_each_band
 from hires.formats import ImageError
+from hires.icc import is_linear
 
 _NUM_COLOURS = {
     **dict.fromkeys(("b-w", "grey16"), 1),
@@ -223,13 +224,27 @@ def _as_16_bit(image: pyvips.Image) -> pyvips.Image:
     return (image * 65535).rint().cast("ushort")
 
 
+def _srgb_coded(light: pyvips.Image) -> pyvips.Image:
+    """Amounts of light in [0, 1], of one or three colours, to 16-bit sRGB."""
+    count = light.bands
+    colours = light if count == 3 else light.bandjoin([light, light])
+    coded = colours.copy(interpretation="scrgb").scRGB2sRGB(depth=16)
+    return coded.extract_band(0, n=count)
+
+
 def _compressed(image: pyvips.Image, count: int, white: float) -> pyvips.Image:
-    """Linear light of any range to 16-bit sRGB; what comes after ``count`` colours is alpha."""
+    """Linear light of any range to 16 bit, coded as in sRGB unless its profile is linear, too.
+
+    What comes after ``count`` colours is alpha.
+    """
     light = image.extract_band(0, n=count).clamp(min=0, max=_BRIGHTEST)
     luminance = light.recomb([list(_LUMINANCE)]) if count == 3 else light
     light = light * ((luminance / white**2 + 1) / (luminance + 1))
-    if count == 1:
-        light = light.bandjoin([light, light])
-    coded = light.copy(interpretation="scrgb").scRGB2sRGB(depth=16).extract_band(0, n=count)
+    if "icc-profile-data" in image.get_fields() and is_linear(
+        bytes(image.get("icc-profile-data")), count
+    ):
+        coded = _as_16_bit(light)
+    else:
+        coded = _srgb_coded(light)
     rest = image.bands - count
     return coded.bandjoin(_as_16_bit(image.extract_band(count, n=rest))) if rest else coded

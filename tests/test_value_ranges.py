@@ -20,6 +20,7 @@ from hires.bands import for_each_band
 from hires.formats import ImageError
 from hires.images import read_picture
 from hires.paper import Window
+from hires.profiles import D65, SRGB_PRIMARIES, matrix_profile, sampled_curve
 
 Array = NDArray[Any]
 HEIGHT, WIDTH = 200, 150
@@ -168,6 +169,21 @@ def test_deep_negatives_are_no_light(tmp_path: Path) -> None:
         assert float(colours(saved(tmp_path / "in.tif", values))[0, 0].max()) == 0
 
 
+@pytest.mark.parametrize("power", [1, 2.2])
+def test_light_with_a_profile_is_coded_once(tmp_path: Path, power: float) -> None:
+    """What programs save in 32 bit has a linear profile: it must not be applied to coded light."""
+    curve = sampled_curve(np.linspace(0, 1, 4096) ** power)
+    profile = matrix_profile("of light", SRGB_PRIMARIES, curve, white=D65)
+    light = ramp() ** 2.2 * 8
+    plain = saved(tmp_path / "plain.tif", light)
+    path = saved(tmp_path / "in.tif", light, iccprofile=profile)
+    with pytest.warns(UserWarning, match="linear light"):
+        wanted = colours(plain)
+    with pytest.warns(UserWarning, match="linear light"):
+        found = colours(path)
+    assert float(np.abs(found - wanted).mean()) < (0.002 if power == 1 else 0.02)
+
+
 # Bands
 
 
@@ -216,7 +232,7 @@ for path in sys.argv[1:]:
 def test_floats_take_little_more_than_their_tensor(tmp_path: Path) -> None:
     small = saved(tmp_path / "small.tif", ramp())
     large = [
-        saved(tmp_path / f"{factor}.tif", ramp(4000, 2000) * factor, rowsperstrip=16)
+        saved(tmp_path / f"{factor}.tif", ramp(4000, 1000) * factor, rowsperstrip=16)
         for factor in (1, 8)
     ]
     command = [sys.executable, "-c", PEAK, *map(str, [small, *large])]
