@@ -107,6 +107,12 @@ class Judge:
     def _targets(self, style: Original) -> dict[str, Moments]:
         """Moments of the style picture at the size at which it is looked at."""
         size = scale_to(style.size, min(self.config.style_size, max(style.size)))
+        least = self.network.least_side(list(self.style_layers))
+        if min(size) < least:
+            raise ConfigError(
+                f"the style is {size[1]}x{size[0]} at this --style-size, but the network needs"
+                f" {least} px on the short side: give a larger --style-size, or crop it"
+            )
         image = style.resized(size)
         names, precision = list(self.style_layers), self.precision
         plan = plan_tiles(

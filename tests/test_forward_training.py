@@ -67,6 +67,14 @@ def workshop(studio: Path, output: Path, *, resume: bool = False, **options: Any
     return Workshop(config, style=style, folders=folders, output=output, samples=[], resume=resume)
 
 
+def test_a_narrow_style_is_told_by_options_of_train(studio: Path) -> None:
+    style = random_image(100, 9, seed=9).float()
+    with pytest.raises(
+        ConfigError, match=r"the style is 9x100 at this --style-size, .*: give a larger --style"
+    ):
+        open_trainer(config_of(studio), Photographs([studio / "photos"], seed=0), style)
+
+
 def test_training_lowers_the_loss(studio: Path) -> None:
     config = config_of(studio, steps=30, learning_rate=3e-3)
     style = random_image(100, 90, seed=9).float()
