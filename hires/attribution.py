@@ -15,7 +15,8 @@ from PIL import Image
 from hires.authorship import Authorship, authorship
 from hires.encoding import forget_messages
 from hires.jpeg import packet_of
-from hires.reading import StrPath, opened
+from hires.opening import opened
+from hires.reading import StrPath
 from hires.xmp import CREATOR, RIGHTS, XmpError, values
 
 _ARTIST, _COPYRIGHT = 0x013B, 0x8298  # of EXIF and TIFF
@@ -29,7 +30,7 @@ def read_authorship(path: StrPath) -> Authorship:
     """
     path = Path(path)
     try:
-        image = opened(path)
+        image, _ = opened(path)
         found = [*_told(image, path)]
     except (OSError, ValueError, pyvips.Error):
         found = []

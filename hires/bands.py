@@ -9,6 +9,7 @@ import numpy as np
 import pyvips  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from hires.encoding import VIPS_ERRORS
 from hires.raster import BAND_ROWS
 
 _TYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
@@ -31,7 +32,7 @@ def for_each_band(image: pyvips.Image, take: Take) -> None:
         # libvips computes what comes next in threads of its own while a band is taken.
         image.rawsave_target(target)
         bands.finish()
-    except pyvips.Error:
+    except VIPS_ERRORS:
         if bands.error is None:
             raise
     if bands.error is not None:

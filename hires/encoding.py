@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, Full, Queue
+from typing import TypeAlias
 
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
@@ -20,6 +21,9 @@ from hires.raster import Raster, Source
 _CLASSIC_TIFF_BYTES = 2**32 - 2**26  # offsets are 32 bit; the margin covers tables and metadata
 _POLL_SECONDS = 0.05
 _SCREEN_DPI = 72.0  # what readers assume of a file that does not tell
+# pyvips takes libvips' messages for UTF-8, which the names of files in them need not be.
+VIPS_ERRORS = pyvips.Error, UnicodeDecodeError
+VipsError: TypeAlias = pyvips.Error | UnicodeDecodeError
 
 
 def encode(
@@ -163,7 +167,7 @@ def replacing(path: Path) -> Iterator[Path]:
         if target.exists():
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
-    except (OSError, pyvips.Error) as error:
+    except (OSError, *VIPS_ERRORS) as error:
         raise SaveError(f"cannot save {path}: {_saving_problem(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -194,12 +198,12 @@ def is_writable(target: Path) -> bool:
     return True
 
 
-def _saving_problem(error: OSError | pyvips.Error) -> str:
+def _saving_problem(error: OSError | VipsError) -> str:
     if isinstance(error, OSError):
         reason = error.strerror or str(error)
     else:
         marker = "system error: "
-        causes = [line for line in error.detail.splitlines() if line.startswith(marker)]
+        causes = [line for line in detail_of(error).splitlines() if line.startswith(marker)]
         reason = causes[0].removeprefix(marker) if causes else first_line(error)
     return f"{reason}; free some space or choose another folder (nothing was replaced)"
 
@@ -222,12 +226,22 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def first_line(error: pyvips.Error) -> str:
+def first_line(error: VipsError) -> str:
     """The most telling part of what libvips reports, often the same message many times over."""
-    lines = [line.strip() for line in error.detail.splitlines() if line.strip()]
-    return lines[0] if lines else str(error.message)
+    lines = [line.strip() for line in detail_of(error).splitlines() if line.strip()]
+    # A decoder that looks for more than there is reports every attempt.
+    telling = [line for line in lines if "bad seek" not in line]
+    return next(iter([*telling, *lines]), "")
+
+
+def detail_of(error: VipsError) -> str:
+    """All that libvips reports of an error, in lines."""
+    if isinstance(error, pyvips.Error):
+        return str(error.detail or error.message)
+    found: bytes = pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer())
+    return found.decode(errors="replace") or str(error)
 
 
 def forget_messages() -> None:
     """Empty libvips' buffer of messages, or earlier pictures' troubles join the next error."""
-    pyvips.Error("")
+    pyvips.vips_lib.vips_error_clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import threading
@@ -34,6 +35,9 @@ def guarded(prog: str, action: Callable[[], int], command: str = "") -> int:
         action: what to run; returns the exit code.
         command: the subcommand that it is, for advice that fits it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # Names of files need not be text.
     try:
         with _terminable(), _warnings_in_one_line(prog):
             return action()
@@ -84,8 +88,13 @@ def _terminable() -> Iterator[None]:
 
 @contextmanager
 def _warnings_in_one_line(prog: str) -> Iterator[None]:
+    told = set[str]()
+
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        tell(prog, f"warning: {message}")
+        # A file may be read more than once, for its pixels and for its size.
+        if str(message) not in told:
+            told.add(str(message))
+            tell(prog, f"warning: {message}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show

@@ -27,11 +27,14 @@ def decoded(path: Path, kind: str) -> pyvips.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with _opened(path, kind) as picture:
+            picture, num_pictures = _opened(path, kind)
+            with picture:
                 if kind == "JPEG 2000":
                     # OpenJPEG calls a lack of memory damage: is there room for its numbers, twice?
                     np.empty((*picture.size, len(picture.getbands()), 2), np.int32)
-                return _handed_over(ImageOps.exif_transpose(picture), kind)
+                image = _handed_over(ImageOps.exif_transpose(picture), kind)
+            image.set_type(pyvips.GValue.gint_type, "n-pages", num_pictures)
+            return image
     except Image.DecompressionBombError:
         raise ImageError(
             f"cannot read {path}: {kind} pictures of more than 178 megapixels are not supported;"
@@ -48,15 +51,16 @@ def decoded(path: Path, kind: str) -> pyvips.Image:
         ) from error
 
 
-def _opened(path: Path, kind: str) -> Image.Image:
+def _opened(path: Path, kind: str) -> tuple[Image.Image, int]:
+    """The picture that counts, and how many the file holds."""
     if kind != "HEIC":
-        return Image.open(path)
+        return Image.open(path), 1
     try:
         import pillow_heif  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         raise refusal(path, kind) from None
-    picture: Image.Image = pillow_heif.open_heif(path).to_pillow()
-    return picture
+    file = pillow_heif.open_heif(path)
+    return file.to_pillow(), len(file)
 
 
 def _handed_over(picture: Image.Image, kind: str) -> pyvips.Image:

@@ -101,10 +101,11 @@ FORMATS: Mapping[Purpose, Mapping[str, Format]] = {
         ".pdf": _LAB_PDF,
     },
 }
-# Endings of the pictures that can be read.
+# Endings of the pictures that can be read; a HEIC file without its package is told, not skipped.
 READABLE = (
     *(ending for ending, known in FORMATS["plain"].items() if known.page_of is None),
-    *(".avif", ".gif", ".bmp", ".jp2"),
+    *(".jpe", ".jfif", ".avif", ".heic", ".heif", ".hif", ".gif", ".bmp"),
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
 )
 _PURPOSES = {"master": "a master keeps 16 bit without loss", "lab": "print labs do not take that"}
 

@@ -18,31 +18,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hires.bands import for_each_band
-from hires.encoding import first_line, forget_messages
-from hires.foreign import decoded
+from hires.encoding import VIPS_ERRORS, VipsError, detail_of, first_line, forget_messages
 from hires.formats import ImageError
 from hires.icc import to_srgb
 from hires.memory import is_out_of_memory, speaks_of_memory
+from hires.opening import ended, opened
 from hires.paper import Window
-from hires.png_colour import stated_profile
-from hires.signatures import kind_of, refusal
-from hires.tiff_directories import picture_page
 from hires.transparency import fill_hidden
 from hires.value_ranges import float_scale, num_colours, to_integers
 
 StrPath = str | os.PathLike[str]
 
-_LOADERS = {
-    "JPEG": "jpegload_source",
-    "PNG": "pngload_source",
-    "TIFF": "tiffload_source",
-    "WebP": "webpload_source",
-    "AVIF": "heifload_source",
-    "GIF": "gifload_source",
-}
 _TOO_LARGE = "it does not fit the memory; shrink it"
-_END_OF_JPEG = b"\xff\xd9"
-_TAILS = b"\x5a\xa7\x13\xc8" * 64, b"\xa5\x58\xec\x37" * 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +68,7 @@ def picture_size(path: StrPath) -> tuple[int, int]:
     """
     path = Path(path)
     with reading(path):
-        image = opened(path)
+        image, _ = opened(path)
         size = image.height, image.width
         return size[::-1] if _orientation(image) > 4 else size
 
@@ -93,9 +80,9 @@ def read_picture(
 
     HEIC needs the package pillow-heif. Of several pictures in a file the first is taken that is not
     marked as a thumbnail; of a JPEG with a gain map (Ultra HDR) its base. The orientation is
-    applied, an ICC profile, or what a PNG says instead, is converted to sRGB (relative colorimetric
-    with black point compensation), and a broken one is ignored with a warning. CMYK without a
-    profile is taken for a generic press. For floats see `hires.value_ranges`.
+    applied, and an ICC profile, or what a PNG, AVIF, HEIC or JPEG says instead, is converted to
+    sRGB (relative colorimetric with black point compensation). A broken one is ignored. CMYK
+    without a profile is taken for a generic press. For floats see `hires.value_ranges`.
 
     Args:
         path: the file.
@@ -104,6 +91,9 @@ def read_picture(
         window: read only this part of the upright picture. The rest is passed over by the decoder
             and never held in memory; a tiled TIFF is not even read there. Floats are all looked
             at first, so that they mean the same in every window.
+
+    Warns:
+        UserWarning: for what the file says or holds that is not followed, each once.
 
     Raises:
         ImageError: missing, empty, truncated, damaged or no picture, an unsupported compression,
@@ -116,16 +106,19 @@ def read_picture(
             f"max_long_side must be at least 1 and alone, got {max_long_side} and {window}"
         )
     with reading(path):
+        image, notes = opened(path, max_long_side)
+        found = None
         try:
-            return _read(opened(path, max_long_side), path, max_long_side, window)
+            found = _read(image, path, max_long_side, window)
         except pyvips.Error as error:
             if "premature end" not in str(error):
                 raise
-        # Every row may be there, but not the mark of the end: warnings tell what else is missing.
-        found = _read(_ended(path), path, max_long_side, window)
-        warnings.warn(
-            f"{path}: the end of the file is missing, but all of its rows are there", stacklevel=2
-        )
+        if found is None:
+            # Every row may be there, but not the mark of the end: `ended` finds if more is missing.
+            found = _read(ended(path), path, max_long_side, window)
+            notes = (*notes, "the end of the file is missing, but all of its rows are there")
+    for note in notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
     return found
 
 
@@ -134,9 +127,7 @@ def _read(
 ) -> Picture:
     scale = float_scale(image, path)
     if scale is not None:  # The file was read to its end for it.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # They were given before.
-            image = opened(path)
+        image, _ = opened(path)
     image = to_integers(_cropped(image, window), path, scale)
     image = _upright(_shrunk(image, max_long_side, path))
     bit_depth = 8 if image.format == "uchar" else 16
@@ -154,135 +145,20 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        is_of_libvips = isinstance(error, pyvips.Error)
-        if is_out_of_memory(error) or (is_of_libvips and speaks_of_memory(str(error))):
+        is_of_libvips = isinstance(error, VIPS_ERRORS)
+        if is_out_of_memory(error) or (is_of_libvips and speaks_of_memory(detail_of(error))):
             raise ImageError(f"cannot read {path}: {_TOO_LARGE}") from error
         if not is_of_libvips:
             raise
         raise ImageError(f"cannot read {path}: {_reading_problem(error)}") from error
 
 
-def _reading_problem(error: pyvips.Error) -> str:
+def _reading_problem(error: VipsError) -> str:
     detail = first_line(error)
     if "compression support" in detail:  # ZSTD, LZMA: without fail_on these would come out black
         method = detail.split(" compression")[0].split()[-1]
         return f"its {method} compression is not supported; save it with LZW or Deflate"
     return f"it is truncated, damaged or of a rare kind ({detail}); save or fetch it anew"
-
-
-def opened(path: Path, max_long_side: int | None = None) -> pyvips.Image:
-    """Open a file; only its header is read. JPEGs may come at 1/2, 1/4 or 1/8 of their size.
-
-    Raises:
-        ImageError: missing, empty, no picture or one of a kind that is not supported.
-    """
-    _require_file(path)
-    kind = kind_of(path)
-    if kind == "TIFF":
-        return _of_tiff(path)
-    if kind in ("BMP", "JPEG 2000", "HEIC"):
-        return decoded(path, kind)
-    if kind == "PNG":
-        return _of_png(path)
-    if kind not in _LOADERS:
-        raise refusal(path, kind)
-    image = _lazy(path, kind)
-    if kind != "JPEG" or max_long_side is None:
-        return image
-    ratio = max(image.width, image.height) // max_long_side
-    shrink = next(factor for factor in (8, 4, 2, 1) if factor <= max(ratio, 1))
-    return _lazy(path, kind, shrink=shrink)
-
-
-def _lazy(path: Path, kind: str, **options: int) -> pyvips.Image:
-    # A source, not a file name: libvips would take "[...]" in a name for options, and hand out the
-    # old pixels of a file that was overwritten. The loader by name, or a JPEG with a gain map would
-    # come as HDR. fail_on="error": "truncated" misses cut TIFFs.
-    source = pyvips.Source.new_from_file(os.fsencode(path))
-    load = getattr(pyvips.Image, _LOADERS[kind])
-    return load(source, access="sequential", fail_on="error", **options)
-
-
-def _ended(path: Path) -> pyvips.Image:
-    """A JPEG with the mark of its end put behind it.
-
-    Raises:
-        ImageError: if more than the mark is missing.
-    """
-    data = path.read_bytes()
-    load = pyvips.Image.jpegload_buffer
-    for tail in _TAILS:
-        # A decoder that still wants bits takes them from here, and paints something else.
-        ended = load(data + _END_OF_JPEG, access="sequential", fail_on="warning")
-        longer = load(data + tail + _END_OF_JPEG, access="sequential", fail_on="none")
-        if (ended - longer).abs().max() > 0:
-            raise ImageError(f"cannot read {path}: it is truncated; save or fetch it anew")
-    return load(data + _END_OF_JPEG, access="sequential", fail_on="warning")
-
-
-def _of_png(path: Path) -> pyvips.Image:
-    image = _lazy(path, "PNG")
-    profile, told = stated_profile(path)
-    if told is not None:
-        warnings.warn(f"{path}: {told}", stacklevel=4)
-    if profile is None:
-        return image
-    if image.bands < 3:  # The profile is one of three colours.
-        grey = image.extract_band(0)
-        colour = grey.bandjoin([grey, grey])
-        image = colour if image.bands == 1 else colour.bandjoin(image.extract_band(1))
-        deep = image.format == "ushort"
-        image = image.copy(interpretation="rgb16" if deep else "srgb")
-    image = image.copy()
-    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
-    return image
-
-
-def _of_tiff(path: Path) -> pyvips.Image:
-    page, num_pictures = picture_page(path)
-    if page.is_raw:
-        raise refusal(path, "raw")
-    if page.is_double:
-        raise ImageError(
-            f"cannot read {path}: 64-bit floats are not supported; save it with 32-bit floats or"
-            " 16 bit"
-        )
-    if num_pictures > 1:
-        warnings.warn(f"{path}: it holds {num_pictures} pictures; the first is taken", stacklevel=4)
-    if page.is_lab8:
-        return decoded(path, "TIFF")
-    image = _lazy(path, "TIFF", **page.place)
-    count = num_colours(image, path)
-    if image.bands > count and page.extra_samples[:1] == (0,):
-        alpha = next((i for i, kind in enumerate(page.extra_samples) if kind), None)
-        if alpha is not None and count + alpha < image.bands:
-            return image.extract_band(0, n=count).bandjoin(image.extract_band(count + alpha))
-        if page.is_cmyk:  # A spot colour, a varnish: not what the print is laid out by.
-            return image.extract_band(0, n=count)
-        warnings.warn(
-            f"{path}: its further channel is not said to be alpha; taken for it", stacklevel=4
-        )
-    return image
-
-
-def _require_file(path: Path) -> None:
-    problem = _file_problem(path)
-    if problem is not None:
-        raise ImageError(f"cannot read {path}: {problem}")
-
-
-def _file_problem(path: Path) -> str | None:
-    try:
-        if path.is_dir():
-            return "it is a folder; give a picture file"
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            return "it is not a regular file; give a picture file"
-        with path.open("rb") as file:
-            return None if file.read(1) else "the file is empty; choose another file"
-    except FileNotFoundError:
-        return "there is no such file; check the path"
-    except (OSError, ValueError) as error:
-        return f"{error}; check the path and its permissions"
 
 
 def _shrunk(image: pyvips.Image, max_long_side: int | None, path: Path) -> pyvips.Image:

@@ -19,6 +19,7 @@ from PIL import Image
 import hires
 from hires import cli
 from hires.arguments import Stylize
+from hires.authorship import Authorship
 from hires.checkpoints import write_checkpoint
 from hires.config import Config, ConfigError
 from hires.delivery import Delivery
@@ -85,7 +86,7 @@ def test_editors_may_turn_elements_into_attributes() -> None:
         (None, "holds no metadata"),
         (b"", "damaged"),
         (b"\xff\xfe\x00", "damaged"),
-        (b"<a/>", "not from hires"),
+        (b"<a/>", "not from a run of hires, so no record of how it was painted"),
         (to_xmp(MADE)[:-60], "damaged"),
         (to_xmp(MADE).replace(b">3<", b">three<"), "damaged (ValueError"),
         (to_xmp(MADE).replace(b"sha256", b"sha1"), "damaged (TypeError"),
@@ -223,10 +224,21 @@ def test_no_metadata_leaves_nothing(work: Path, capsys: pytest.CaptureFixture[st
     assert read_header(Path("out.tif")).xmp is None
     assert b"tiny.safetensors" not in Path("out.tif").read_bytes()
     assert cli.main(["inspect", "out.tif"]) == 0
-    assert "painted  unknown: it holds no metadata" in capsys.readouterr().out
+    assert "painted  unknown: it holds no metadata, so no record" in capsys.readouterr().out
     line = refusal(["stylize", "--from", "out.tif", "-o", "new.tif"], capsys)
     assert "out.tif does not tell how it was painted" in line
     assert made(work) == {"out.tif"}
+
+
+@pytest.mark.parametrize("author", [Authorship(), Authorship(("Ann",))])
+def test_a_picture_saved_from_python_is_not_blamed(
+    author: Authorship, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hires.save_image(torch.rand(1, 3, 8, 8), "saved.png", author=author)
+    assert cli.main(["inspect", "saved.png"]) == 0
+    told = capsys.readouterr().out
+    assert "no record of how it was painted" in told
+    assert "saved with --no-metadata or from Python without one" in told
 
 
 def test_inspect_prints_it_back(capsys: pytest.CaptureFixture[str]) -> None:
