@@ -21,9 +21,9 @@ from hires.feedforward import Model, prepared
 from hires.forward_config import ApplyConfig
 from hires.grain import grain_over
 from hires.images import resize
-from hires.kernels import column_sums
 from hires.ladder import scale_to
 from hires.memory import keep_freed_memory
+from hires.normalisation import Statistics, Sums
 from hires.precision import Precision, resolve_device, resolve_precision
 from hires.streaming import PICTURE, Course, Walk, bytes_needed, plan_walks, tiled_work, tiles
 from hires.tiling import Region, Span
@@ -33,41 +33,6 @@ Report = Callable[[float], None]
 
 # Positions around a region that its bicubic enlargement looks at.
 _BICUBIC_MARGIN = 3
-# Numbers that are widened at a time while they are summed.
-_BLOCK = 2**20
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Statistics:
-    """Mean and variance of every channel of a feature map, (C,) each, in at least float32."""
-
-    mean: Tensor
-    variance: Tensor
-
-
-class Sums:
-    """n, Σf and Σf² over the tiles of a feature map, by channel."""
-
-    def __init__(self, channels: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.count = 0
-        self.total = torch.zeros(channels, dtype=dtype, device=device)
-        self.square = torch.zeros(channels, dtype=dtype, device=device)
-
-    def add(self, features: Tensor) -> None:
-        """Add the positions of (1, C, h, w)."""
-        rows = features[0].permute(1, 2, 0).reshape(-1, features.shape[1])
-        wide = torch.promote_types(rows.dtype, torch.float32)
-        for block in torch.split(rows, max(_BLOCK // rows.shape[1], 1)):
-            values = block.to(wide)
-            self.total += column_sums(values, self.total.dtype)
-            self.square += column_sums(values.square(), self.total.dtype)
-        self.count += len(rows)
-
-    def finish(self, dtype: torch.dtype) -> Statistics:
-        """The statistics of all positions."""
-        mean = self.total / self.count
-        variance = (self.square / self.count - mean.square()).clamp_min(0)
-        return Statistics(mean.to(dtype), variance.to(dtype))
 
 
 @dataclass(slots=True, eq=False)
@@ -139,26 +104,36 @@ class Press:
         return tiled_work(course, self.plan(course, known=self._has_thumbnail(size)))
 
     @torch.no_grad()
-    def apply(self, image: Tensor, report: Report = lambda _: None) -> Tensor:
+    def apply(
+        self, image: Tensor, report: Report = lambda _: None, *, mask: Tensor | None = None
+    ) -> Tensor:
         """Apply the model.
 
         Args:
             image: (1, 3, H, W) float32 sRGB in [0, 1], on the CPU.
             report: told the share of the work done, 0 to 1, now and then.
+            mask: (1, 1, H, W) float32 in [0, 1], how much each pixel counts in the statistics of
+                a normalisation; None for all alike.
 
         Returns:
             (1, 3, H·factor, W·factor) in [0, 1], float32 (float64 if that is the arithmetic).
 
         Raises:
-            ModelError: if the picture is too small; `ConfigError` if the memory is.
+            ModelError: if the picture is too small, or nothing of it counts; `ConfigError` if the
+                memory is too small.
         """
         size = (image.shape[2], image.shape[3])
         self.check(size)
+        if mask is not None and not bool(mask.any()):
+            raise ModelError("all of the picture is transparent; choose another")
         known: dict[int, Statistics] = {}
         if self._has_thumbnail(size):
-            small = resize(image, scale_to(size, self._thumbnail_side(size)), clamp=True)
-            known = _Passage(self, small, {}).measure()
-        return _Passage(self, image, known).run(report)
+            less = scale_to(size, self._thumbnail_side(size))
+            small = resize(image, less, clamp=True)
+            # Means over pixels: whatever counts at all still does.
+            seen = None if mask is None else F.adaptive_avg_pool2d(mask, less)
+            known = _Passage(self, small, seen, {}).measure()
+        return _Passage(self, image, mask, known).run(report)
 
     def _has_thumbnail(self, size: tuple[int, int]) -> bool:
         return self.config.mode == "thumbnail" and max(size) > self._thumbnail_side(size)
@@ -183,7 +158,7 @@ def _grain(model: Model, config: ApplyConfig) -> float:
     """The noise to add: what is asked for, or what the model knows from its training."""
     if model.design.task != "style":
         if config.grain is not None:
-            raise ConfigError(f"--grain is for style models, {model.name} enlarges: leave it out")
+            raise ConfigError(f"`grain` is for style models, {model.name} enlarges: leave it out")
         return 0.0
     return model.trained_grain if config.grain is None else config.grain
 
@@ -194,11 +169,14 @@ class _Passage:
     Args:
         press: the prepared model.
         image: (1, 3, H, W).
+        mask: (1, 1, H, W), how much each pixel counts; None for all alike.
         known: statistics by stage; what is missing is measured.
     """
 
-    def __init__(self, press: Press, image: Tensor, known: dict[int, Statistics]) -> None:
-        self.press, self.image, self.statistics = press, image, dict(known)
+    def __init__(
+        self, press: Press, image: Tensor, mask: Tensor | None, known: dict[int, Statistics]
+    ) -> None:
+        self.press, self.image, self.mask, self.statistics = press, image, mask, dict(known)
         self.stages, self.weights = press.stages, press.weights
         self.dtype, self.device = press.precision.dtype, press.device
         self.wide = torch.promote_types(self.dtype, torch.float32)
@@ -239,7 +217,7 @@ class _Passage:
             parts: list[_Part] = []
             for region in row:
                 part = self._compute(walk, region)
-                sums.add(part.output)
+                sums.add(part.output, self._seen(walk.stop, region))
                 if waits:
                     parts.append(part)
                 else:
@@ -252,6 +230,19 @@ class _Passage:
         self.statistics[walk.stop] = sums.finish(self.wide)
         if target is not None:
             self.kept = target
+
+    def _seen(self, index: int, region: Region) -> Tensor | None:
+        """How much each position of a region of a stage's output counts: a mean over its pixels."""
+        if self.mask is None:
+            return None
+        stride = self.course.stride(index)
+        rows, columns = (
+            # The last position of a stage may lie beyond the picture, whose border goes on there.
+            torch.arange(span.start * stride, span.stop * stride).clamp_(max=length - 1)
+            for span, length in zip((region.rows, region.columns), self.course.size, strict=True)
+        )
+        mask = self.mask.index_select(2, rows).index_select(3, columns)
+        return F.avg_pool2d(mask.double(), stride).to(self.device, self.wide)
 
     def _target(self, walk: Walk) -> Kept:
         """Where a walk puts what is kept of it: in the place of what it starts from, if it can."""

@@ -43,10 +43,14 @@ def read_authorship(path: StrPath) -> Authorship:
 def exif_of(who: Authorship) -> bytes:
     """A block of EXIF that tells the author and the notice, UTF-8."""
     exif = Image.Exif()
-    for tag, text in ((_ARTIST, who.creator), (_COPYRIGHT, who.rights)):
-        if text:
-            exif[tag] = text.encode()
+    exif.update(tags_of(who))
     return exif.tobytes()
+
+
+def tags_of(who: Authorship) -> dict[int, bytes]:
+    """The author and the notice by their tags in EXIF and TIFF, UTF-8."""
+    told = {_ARTIST: who.creator, _COPYRIGHT: who.rights}
+    return {tag: text.encode() for tag, text in told.items() if text}
 
 
 def _told(image: pyvips.Image, path: Path) -> Iterator[Authorship]:

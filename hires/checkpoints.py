@@ -206,6 +206,6 @@ def _torchvision_state(name: str) -> Mapping[str, Tensor]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FeaturesError(
             f"features '{name}': cannot load {file} ({reason});"
-            f" download {weights.url} to {folder} or use --features compact"
+            f" download {weights.url} to {folder} or use `features=compact`"
         ) from None
     return state

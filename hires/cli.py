@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; the process's own if not given.
 
     Returns:
-        0 done, 1 the doctor found a fault, 2 something that the user can mend, 130 interrupted.
+        0 done, 1 the doctor found a fault, 2 something that the user can mend, 130 interrupted,
+        141 nobody reads what is printed.
     """
     if argv is None:
         argv = sys.argv[1:]

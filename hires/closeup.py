@@ -12,22 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
 from hires.config import Config
-from hires.engine import style_target
+from hires.engine import breakdown
+from hires.images import resize
 from hires.ladder import Rung, Size
 from hires.objective import Evaluation, Objective
-from hires.optim import CanvasOptimizer
+from hires.optim import CanvasOptimizer, NonFiniteError
 from hires.optimizers import optimizer_of
 from hires.originals import Original, PictureLike, original, originals
-from hires.studio import Measuring, Studio, open_studio
-from hires.targets import measure_content
+from hires.studio import Measuring, Studio, open_studio, style_target
+from hires.targets import measure_content, no_features
 from hires.tiling import Region, Span, Tile
-from hires.walk import TilePlan
+from hires.walk import TilePlan, canvas_window
 
 SHOWN = 768  # pixels along each side of the window
 _MARGIN = 64  # around it: the border of a window is painted without its surroundings
@@ -111,22 +113,30 @@ def paint_close_up(
     Yields:
         Steps; ``shown`` of the last one is the window, (1, 3, 768, 768) or smaller, at the
         scale of the last rung.
+
+    Raises:
+        StylizeError: if the optimisation breaks down; its picture is the window.
     """
     studio = open_studio(config)
     photograph, paintings = original(content), originals(styles)
     shares = config.style_shares(len(paintings))
-    spot = busiest(whole, rungs[-1].size)
+    spot = busiest(whole, rungs[-1].size, photograph.mask)
     above = rungs[start.index + 1 :]
     work = sum(rung.num_iterations for rung in above)
     windows = _windows(above[0].size, spot)
     canvas = _collage(windows, above[0].size, whole)
     done = 0
     for rung, following in zip(above, [*above[1:], None], strict=True):
-        objective = _objective(studio, windows, rung, photograph, config.memory_bytes)
-        objective.style = style_target(Measuring(studio, config), studio, rung, paintings, shares)
+        measuring = Measuring(studio, config)
+        objective = _objective(measuring, studio, windows, rung, photograph, config.memory_bytes)
+        objective.style = style_target(measuring, studio, rung, paintings, shares)
         optimizer = optimizer_of(config, canvas.to(studio.device), rung.learning_rate)
         for i in range(rung.num_iterations):
-            terms = _step(optimizer, objective, rung.learning_rate_at(i + 1))
+            try:
+                terms = _step(optimizer, objective, rung.learning_rate_at(i + 1))
+            except NonFiniteError as error:
+                shown = _shown(optimizer, windows[0])
+                raise breakdown(error, rung, i + 1, studio.weights, shown) from None
             done += 1
             yield CloseUpStep(
                 rung, len(rungs), i + 1, done / work, terms, _shown(optimizer, windows[0])
@@ -137,18 +147,21 @@ def paint_close_up(
             windows = larger
 
 
-def busiest(picture: Tensor, final: Size) -> tuple[float, float]:
+def busiest(picture: Tensor, final: Size, mask: Tensor | None = None) -> tuple[float, float]:
     """Centre ``(y, x)`` of the window with most detail, in shares of height and width.
 
     Args:
         picture: (1, 3, H, W).
         final: ``(height, width)`` of the last rung; the window is `SHOWN` pixels of it.
+        mask: (1, 1, h, w) in [0, 1], how much each part of it counts; None for all alike.
     """
     grey = picture.float().mean(1, keepdim=True)
     detail = torch.zeros_like(grey)
     detail[..., 1:, :] += (grey[..., 1:, :] - grey[..., :-1, :]).abs()
     detail[..., 1:] += (grey[..., 1:] - grey[..., :-1]).abs()
-    size = picture.shape[2:]
+    size = picture.shape[2], picture.shape[3]
+    if mask is not None:
+        detail *= resize(mask, size, clamp=True).to(detail)
     window = [
         min(max(round(SHOWN / whole * side), 1), side)
         for side, whole in zip(size, final, strict=True)
@@ -228,7 +241,12 @@ def _resampled(picture: Tensor, covered: Region, wanted: Region) -> Tensor:
 
 
 def _objective(
-    studio: Studio, windows: Sequence[Window], rung: Rung, content: Original, memory: int
+    measuring: Measuring,
+    studio: Studio,
+    windows: Sequence[Window],
+    rung: Rung,
+    content: Original,
+    memory: int,
 ) -> Objective:
     """The loss of a sample; its style is still to be filled in."""
     if content.size[0] > rung.size[0]:
@@ -240,16 +258,30 @@ def _objective(
     num_small = int(spare // studio.tile_bytes(tiles[-1].region.num_pixels))
     num_kept = max(min(num_small + 1, len(tiles)), 1)
     plan = TilePlan(tiles, SHOWN, num_kept, 0, remakes=True)  # As `Studio.tile_bytes` counts.
-    layers = list(studio.weights.content_layers)
     return Objective(
         studio.network,
         studio.weights,
         style={},
-        content=measure_content(studio.network, picture, layers, plan, studio.device),
+        content=_features(measuring, studio, windows, picture),
         plan=plan,
         precision=studio.precision,
         mask=mask,
     )
+
+
+def _features(
+    measuring: Measuring, studio: Studio, windows: Sequence[Window], picture: Tensor
+) -> dict[str, Tensor]:
+    """Features of the content, each window's as those of a picture of its own."""
+    network, layers = studio.network, list(studio.weights.content_layers)
+    size = picture.shape[2], picture.shape[3]
+    found = {name: no_features(network, name, size, studio.device) for name in layers}
+    for window in windows:
+        part = picture[..., *window.place.index]
+        measure = partial(measure_content, network, part, layers, device=studio.device)
+        for name, values in measuring(window.size, measure).items():
+            found[name][..., *canvas_window(network.layers[name], Tile(window.place))] = values
+    return found
 
 
 def _step(optimizer: CanvasOptimizer, objective: Objective, rate: float) -> dict[str, float]:

@@ -19,6 +19,7 @@ from hires.values import (
     BINARY_UNITS,
     LEAST_SIZE,
     ConfigError,
+    counted,
     format_bytes,
     parse_blend,
     parse_bytes,
@@ -31,6 +32,7 @@ __all__ = [
     "LEAST_SIZE",
     "Config",
     "ConfigError",
+    "counted",
     "format_bytes",
     "parse_blend",
     "parse_bytes",
@@ -51,7 +53,7 @@ def _presets_first(kind: type[Made]) -> type[Made]:
     @functools.wraps(initialise)
     def first(self: Made, *, preset: str = "hires", **given: Any) -> None:
         if preset not in PRESETS:
-            raise ConfigError(f"--preset is '{preset}': choose one of {', '.join(PRESETS)}")
+            raise ConfigError(f"`preset` is '{preset}': choose one of {', '.join(PRESETS)}")
         left_out = yielding(preset, given, given.get("optimizer"))
         settings = PRESETS[preset].settings
         inherited = {name: settings[name] for name in settings if name not in left_out}
@@ -209,11 +211,11 @@ class Config:
         for weight in self.style_weights:
             _check_number("style_weights", weight, least=0)
         if self.style_weights and not sum(self.style_weights):
-            raise ConfigError("--style-weights are all 0: give at least one style some weight")
+            raise ConfigError("`style_weights` are all 0: give at least one style some weight")
         _check_number("style_scale", self.style_scale, least=0.01)
         if self.style_scale > _MAX_STYLE_SCALE:
             raise ConfigError(
-                f"--style-scale is {self.style_scale:g}: give a number from 0.01 to"
+                f"`style_scale` is {self.style_scale:g}: give a number from 0.01 to"
                 f" {_MAX_STYLE_SCALE:g}"
             )
         self._check_optimizer()
@@ -228,13 +230,13 @@ class Config:
             _check_whole("sizes", size, LEAST_SIZE)
         if any(small >= large for small, large in pairwise(self.sizes)):
             given = " ".join(map(str, self.sizes))
-            raise ConfigError(f"--sizes is {given}: give sizes that grow, each once")
+            raise ConfigError(f"`sizes` is {given}: give sizes that grow, each once")
         defaults = {field.name: field.default for field in fields(self)}
         for name in ("size", "min_size", "rungs", "cpu_size"):
             if self.sizes and getattr(self, name) != defaults[name]:
-                raise ConfigError(f"--sizes names every size: leave {_flag(name)} out")
+                raise ConfigError(f"`sizes` names every size: leave `{name}` out")
         if self.rungs == 1 and self.min_size != defaults["min_size"]:
-            raise ConfigError("--rungs 1 paints at one size: leave --min-size out")
+            raise ConfigError("`rungs=1` paints at one size: leave `min_size` out")
         if self.rungs is not None:
             _check_whole("rungs", self.rungs, 1)
         if self.cpu_size is not None:
@@ -252,31 +254,30 @@ class Config:
         for count in self.decay_every:
             _check_whole("decay_every", count, 1)
         if self.beta2 is not None and self.beta2 >= 1:
-            raise ConfigError(f"--beta2 is {self.beta2:g}: give a number from 0 up to 0.9999")
+            raise ConfigError(f"`beta2` is {self.beta2:g}: give a number from 0 up to 0.9999")
         if (self.learning_rate_decay is None) != (not self.decay_every):
-            raise ConfigError("--learning-rate-decay and --decay-every need each other: give both")
+            raise ConfigError("`learning_rate_decay` and `decay_every` need each other: give both")
         for name, allowed in _APPLIES.items():
             neutral = {"decay_every": (), "optimizer_state": "carry"}.get(name)
             if self.optimizer not in allowed and getattr(self, name) != neutral:
                 raise ConfigError(
-                    f"{_flag(name)} applies to --optimizer {' or '.join(allowed)} only:"
-                    " leave it out"
+                    f"`{name}` applies to `optimizer={' or '.join(allowed)}` only: leave it out"
                 )
         if self.optimizer == "lbfgs-wolfe" and self.clamp in ("steps", "blind"):
-            raise ConfigError(f"--clamp {self.clamp} would mislead lbfgs-wolfe: leave it out")
+            raise ConfigError(f"`clamp={self.clamp}` would mislead lbfgs-wolfe: leave it out")
         if self.clamp == "blind" and self.optimizer != "lbfgs":
-            raise ConfigError("--clamp blind applies to --optimizer lbfgs only: leave it out")
+            raise ConfigError("`clamp=blind` applies to `optimizer=lbfgs` only: leave it out")
 
     def _check_average(self) -> None:
         if self.average is None:
             return
         _check_number("average", self.average, least=0)
         if self.average >= 1:
-            raise ConfigError(f"--average is {self.average:g}: give a number from 0 up to 0.9999")
+            raise ConfigError(f"`average` is {self.average:g}: give a number from 0 up to 0.9999")
 
     def _check_layers(self) -> None:
         if not (self.style_layers or self.content_layers):
-            raise ConfigError("--style-layers and --content-layers are both empty: name a layer")
+            raise ConfigError("`style_layers` and `content_layers` are both empty: name a layer")
         for layers in (self.style_layers, self.content_layers):
             names = [parse_layer(layer)[0] for layer in layers]
             if len(set(names)) != len(names):
@@ -288,24 +289,24 @@ class Config:
         """Refuse options of a term of the loss that has no weight, and weights of no term."""
         if not (self.style_weight or self.content_weight or self.tv_weight):
             raise ConfigError(
-                "--style-weight, --content-weight and --tv-weight are all 0: give one some weight"
+                "`style_weight`, `content_weight` and `tv_weight` are all 0: give one some weight"
             )
         for term, options in _OF_TERM.items():
             given = [name for name in options if not self.is_default(name)]
             if not getattr(self, f"{term}_weight") and given:
                 raise ConfigError(
-                    f"{_flag(given[0])} does nothing where --{term}-weight is 0: leave it out"
+                    f"`{given[0]}` does nothing where `{term}_weight` is 0: leave it out"
                 )
         for term, layers in (("style", self.style_layers), ("content", self.content_layers)):
             weight = f"{term}_weight"
             if not layers and getattr(self, weight) and not self.is_default(weight):
-                raise ConfigError(f"{_flag(weight)} does nothing without --{term}-layers: name one")
+                raise ConfigError(f"`{weight}` does nothing without `{term}_layers`: name one")
             # Stand-ins for the layers of a preset may count twice.
             alone = len(layers) == 1 and self.preset == "hires" and self.layer_reduction == "mean"
             if alone and parse_layer(layers[0])[1] != 1:
                 raise ConfigError(
                     f"the weight of {layers[0]} does nothing, for it is the only one of"
-                    f" --{term}-layers: give {_flag(weight)}"
+                    f" `{term}_layers`: give `{weight}`"
                 )
 
     @property
@@ -361,19 +362,16 @@ class Config:
         weights = self.style_weights or (1.0,) * num_styles
         if len(weights) != num_styles:
             raise ConfigError(
-                f"--style-weights has {len(weights)} numbers for {num_styles} style pictures:"
+                f"`style_weights` has {counted(len(weights), 'number')} for"
+                f" {counted(num_styles, 'style picture')}:"
                 " give one for each"
             )
         if num_styles == 1 and weights != (1.0,):
             raise ConfigError(
-                "--style-weights does nothing with one style picture: leave it out, or give"
-                " --style-weight"
+                "`style_weights` does nothing with one style picture: leave it out, or give"
+                " `style_weight`"
             )
         return tuple(weight / sum(weights) for weight in weights)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 _CHOICES = {
@@ -413,16 +411,16 @@ def _check_choices(config: Config) -> None:
     for name, allowed in _CHOICES.items():
         value = getattr(config, name)
         if value not in allowed:
-            raise ConfigError(f"{_flag(name)} is '{value}': choose one of {', '.join(allowed)}")
+            raise ConfigError(f"`{name}` is '{value}': choose one of {', '.join(allowed)}")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
-        raise ConfigError(f"--device is '{config.device}': choose auto, cpu, cuda, cuda:N or mps")
+        raise ConfigError(f"`device` is '{config.device}': choose auto, cpu, cuda, cuda:N or mps")
 
 
 def _check_whole(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{_flag(name)} is {value}: give a whole number of at least {least}")
+        raise ConfigError(f"`{name}` is {value}: give a whole number of at least {least}")
 
 
 def _check_number(name: str, value: float, *, least: float) -> None:
     if not math.isfinite(value) or value < least:
-        raise ConfigError(f"{_flag(name)} is {value:g}: give a number of at least {least:g}")
+        raise ConfigError(f"`{name}` is {value:g}: give a number of at least {least:g}")

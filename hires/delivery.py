@@ -50,28 +50,25 @@ class Delivery:
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                flag = "--" + name
                 named = ", ".join(str(choice) for choice in choices if choice is not None)
-                raise ConfigError(f"{flag} is '{value}': choose one of {named}")
+                raise ConfigError(f"`{name}` is '{value}': choose one of {named}")
         least, most = _INK_RANGE
         if not least <= self.ink_limit <= most:  # NaN fails as well
             raise ConfigError(
-                f"--ink-limit is {self.ink_limit:g}: give percent, from {least:g} to {most:g}"
+                f"`ink_limit` is {self.ink_limit:g}: give percent, from {least:g} to {most:g}"
             )
         if self.icc not in MADE_PROFILES:
             return
         if self.pdfx is not None:
             raise ConfigError(
-                f"--pdfx {self.pdfx} says which press the file is for: give its profile, which the"
-                " print shop names, as --icc PROFILE.icc"
+                f"`pdfx={self.pdfx}` says which press the file is for: give its profile, which the"
+                " print shop names, as `icc=PROFILE.icc`"
             )
         defaults = {field.name: field.default for field in fields(self)}
         for name in ("intent", "black_point_compensation", "ink_limit"):
             if getattr(self, name) != defaults[name]:
-                flag = {"black_point_compensation": "--no-black-point-compensation"}.get(
-                    name, "--" + name.replace("_", "-")
-                )
-                raise ConfigError(f"{flag} is for --icc PROFILE.icc: leave it out, or give one")
+                told = f"{name}=False" if name == "black_point_compensation" else name
+                raise ConfigError(f"`{told}` is for `icc=PROFILE.icc`: leave it out, or give one")
 
     def depth(self, asked: int) -> int:
         """Bits per channel of the file, where 8 were asked for by default.
@@ -80,7 +77,7 @@ class Delivery:
             ConfigError: for 16 bit where labs take 8.
         """
         if self.deliver == "lab" and asked != 8:
-            raise ConfigError("--deliver lab is 8 bit: leave --bit-depth out, or deliver a master")
+            raise ConfigError("`deliver=lab` is 8 bit: leave `bit_depth` out, or deliver a master")
         return 16 if self.deliver == "master" else asked
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from statistics import median
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -15,10 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from hires.ladder import Rung
+from hires.values import counted
 
 # Reading losses waits for the device, and eyes read no faster.
 _SECONDS_PER_UPDATE = 0.2
 _SECONDS_PER_LINE = 10.0
+# What the time left is reckoned from: the median of so many rates, each of at least so long.
+_NUM_RATES, _SECONDS_PER_RATE = 15, 0.5
 
 Clock = Callable[[], float]
 
@@ -89,14 +94,14 @@ class Silence(AbstractContextManager["Silence"]):
 
 
 class Stopwatch:
-    """Seconds since the run and the rung began, and an estimate of those left.
+    """Seconds since some work began, and an estimate of those left.
 
     The first step's end is where the estimate counts from: what comes before it is loading.
     """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
-        self._started = self._rung_started = clock()
+        self._started = clock()
         self._first: tuple[float, float] | None = None
         self._finish: float | None = None
 
@@ -109,14 +114,9 @@ class Stopwatch:
             rate = (now - self._first[0]) / (fraction - self._first[1])
             self._finish = now + rate * (1 - fraction)
 
-    def next_rung(self) -> float:
-        """Start the rung's time anew; returns the seconds that the rung took."""
-        before, self._rung_started = self._rung_started, self._clock()
-        return self._rung_started - before
-
     @property
     def elapsed(self) -> float:
-        """Seconds since the run began."""
+        """Seconds since the work began."""
         return self._clock() - self._started
 
     @property
@@ -125,13 +125,52 @@ class Stopwatch:
         return None if self._finish is None else max(self._finish - self._clock(), 0)
 
 
+class RungWatch(Stopwatch):
+    """The same for a run, with the seconds that each rung took.
+
+    A rung's first step also measures the pictures and warms up: it says nothing of the others. They
+    are taken together until some time has passed, for a device may run behind, and their median
+    counts: neither a checkpoint nor another program's burst of work changes it.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        super().__init__(clock)
+        self._rung_started = self._started
+        self._rung: int | None = None
+        self._is_resumed = False
+        self._since = self._started, 0.0
+        self._rates: deque[float] = deque(maxlen=_NUM_RATES)
+
+    def note(self, progress: Step) -> None:
+        """Note a step, or where a resumed run stands. Called after every one."""
+        now, fraction = self._clock(), progress.fraction
+        is_new = progress.rung.index != self._rung
+        if is_new or self._is_resumed:
+            if is_new and self._rung is not None:
+                # Until this rung tells its own: that of the last one, as if it were one step.
+                self._rates = deque([median(self._rates)] if self._rates else [], _NUM_RATES)
+            self._is_resumed = is_new and progress.iteration != 1
+            self._rung, self._since = progress.rung.index, (now, fraction)
+        seconds = now - self._since[0]
+        if seconds >= _SECONDS_PER_RATE and fraction > self._since[1]:
+            self._rates.append(seconds / (fraction - self._since[1]))
+            self._since = now, fraction
+        if self._rates:
+            self._finish = now + median(self._rates) * (1 - fraction)
+
+    def next_rung(self) -> float:
+        """Start the rung's time anew; returns the seconds that the rung took."""
+        before, self._rung_started = self._rung_started, self._clock()
+        return self._rung_started - before
+
+
 class PlainLines(AbstractContextManager["PlainLines"]):
     """Prints a line when a rung begins and ends, and about every ten seconds."""
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._watch = Stopwatch(clock)
+        self._watch = RungWatch(clock)
         self._printed = clock()
 
     def begin(self, rungs: Sequence[Rung], *, first: int = 0) -> None:
@@ -139,11 +178,11 @@ class PlainLines(AbstractContextManager["PlainLines"]):
 
     def update(self, progress: Step) -> None:
         """Print a line if it is time for one."""
-        self._watch.step(progress.fraction)
+        self._watch.note(progress)
         rung = progress.rung
         name = f"rung {rung.index + 1}/{progress.num_rungs}, {rung.size[1]}x{rung.size[0]}"
         if progress.iteration == 1:
-            self._print(f"{name}: {rung.num_iterations} steps")
+            self._print(f"{name}: {counted(rung.num_iterations, 'step')}")
         if progress.ends_rung:
             took = clock_time(self._watch.next_rung())
             self._print(f"{name}: done in {took}; {losses(progress.terms)}")
@@ -166,7 +205,7 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._watch = Stopwatch()
+        self._watch = RungWatch()
         self._rungs: Sequence[Rung] = ()
         self._headline, self._losses, self._fraction = "", "", 0.0
         self._updated = 0.0
@@ -182,11 +221,11 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
 
     def update(self, progress: Step) -> None:
         """Take the step's values if the last ones have been seen."""
+        self._watch.note(progress)
         now = time.monotonic()
         if now - self._updated < _SECONDS_PER_UPDATE and not progress.ends_rung:
             return
         self._updated, self._fraction = now, progress.fraction
-        self._watch.step(progress.fraction)
         self._losses = losses(progress.terms)
         steps = f"step {progress.iteration}/{progress.rung.num_iterations}"
         self._headline = f"{rung_name(progress.rung, self._rungs)}  {steps}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
@@ -31,10 +32,18 @@ _PACKAGES = (
     "numpy",
     "pillow",
     "pyvips",
+    "pikepdf",
     "safetensors",
     "tyro",
     "rich",
 )
+# What an extra brings, and what for.
+_EXTRAS = {
+    "heic": ("pillow-heif", "reads HEIC"),
+    "onnx": ("onnx", "hires export"),
+    "bench": ("matplotlib", "plots of hires bench"),
+}
+_MISSING = "not installed"
 # Depth, strides and halo of VGG-19 up to its fourth block, at widths that take a second.
 _ARCHITECTURE = Architecture(
     blocks=((8, 8), (12, 12), (16, 16, 16, 16), (16, 16)),
@@ -59,9 +68,10 @@ def examine() -> dict[str, Any]:
     """Examine this machine.
 
     Returns:
-        ``versions``, ``device`` and ``tiled_vs_whole``, all of it JSON: relative difference of the
-        loss (``loss_rel``) and relative L2 difference of the gradient (``gradient_rel_l2``), for
-        ``float64`` (also at the top level) and for the precision that ``auto`` picks; ``passed``.
+        ``versions``, ``extras``, ``device`` and ``tiled_vs_whole``, all of it JSON: relative
+        difference of the loss (``loss_rel``) and relative L2 difference of the gradient
+        (``gradient_rel_l2``), for ``float64`` (also at the top level) and for the precision that
+        ``auto`` picks; ``passed``.
     """
     device = resolve_device("auto")
     picked = resolve_precision("auto", device)
@@ -73,6 +83,7 @@ def examine() -> dict[str, Any]:
     }
     return {
         "versions": versions(),
+        "extras": extras(),
         "device": describe(device, picked),
         "tiled_vs_whole": {**differences["float64"], **differences},
         "passed": all(within_tolerance(name, found) for name, found in differences.items()),
@@ -83,6 +94,15 @@ def versions() -> dict[str, str]:
     """Versions of this package, of Python and of everything that it computes with."""
     found = {"hires": __version__, "python": platform.python_version()}
     return found | {package: metadata.version(package) for package in _PACKAGES}
+
+
+def extras() -> dict[str, str]:
+    """Version of the package that each of our extras brings, or ``not installed``."""
+    found = dict.fromkeys(_EXTRAS, _MISSING)
+    for extra, (package, _) in _EXTRAS.items():
+        with suppress(metadata.PackageNotFoundError):
+            found[extra] = metadata.version(package)
+    return found
 
 
 def describe(device: torch.device, precision: Precision) -> dict[str, Any]:
@@ -171,13 +191,19 @@ def tables(report: dict[str, Any]) -> RenderableType:
     facts.add_row("system", f"{device['system']}, {device['cpu_cores']} cores")
     facts.add_row("GPUs", gpus or "none")
     facts.add_row("versions", "  ".join(f"{k} {v}" for k, v in report["versions"].items()))
-    checks = Table(title="Tiled against whole", title_justify="left", box=None, padding=(0, 2))
-    for heading in ("precision", "loss", "gradient", "allowed", ""):
+    for extra, version in report["extras"].items():
+        package, purpose = _EXTRAS[extra]
+        state = f"{_MISSING}: pip install {package}"
+        if version != _MISSING:
+            state = f"{package} {version}"
+        facts.add_row(f"extra {extra}", f"{state} ({purpose})")
+    title = "Painting in tiles against painting at once: relative differences"
+    checks = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+    for heading in ("precision", "loss", "gradient", "allowed: loss", "gradient", ""):
         checks.add_column(heading, justify="left" if heading in ("precision", "") else "right")
     for name, found in report["tiled_vs_whole"].items():
         if isinstance(found, dict):
+            numbers = found["loss_rel"], found["gradient_rel_l2"], *TOLERANCES[name]
             verdict = "ok" if within_tolerance(name, found) else "FAILED"
-            allowed = " / ".join(f"{limit:.0e}" for limit in TOLERANCES[name])
-            numbers = f"{found['loss_rel']:.1e}", f"{found['gradient_rel_l2']:.1e}"
-            checks.add_row(name, *numbers, allowed, verdict)
+            checks.add_row(name, *(f"{number:.0e}" for number in numbers), verdict)
     return Group(facts, "", checks)

@@ -12,21 +12,17 @@ from hires import ladder
 from hires.arguments import NOT_OF_THE_PICTURE, Job, Stylize
 from hires.attribution import read_authorship
 from hires.authorship import NOBODY
-from hires.config import ConfigError, parse_blend
+from hires.config import counted, parse_blend
 from hires.engine import Progress, iter_stylize
 from hires.finish import Finish
 from hires.fitting import fit
 from hires.images import check_output, picture_size, read_picture, resize, save_image
 from hires.inks import TotalInk
 from hires.memory import return_freed_memory
-from hires.originals import Original, original, originals
+from hires.originals import about_hidden, original, originals
 from hires.provenance import Provenance, hashed, to_xmp
 from hires.settings import settings_of
 from hires.snapshots import Snapshot
-from hires.tones import about_tones, tones
-
-# Long side of the copies whose tones are compared, in pixels.
-_TONES_SIDE = 512
 
 
 class Easel:
@@ -47,6 +43,7 @@ class Easel:
         content_size: ``(height, width)`` of what is painted of the content picture.
         style_sizes: ``(height, width)`` of each style.
         num_input_pixels: pixels of all pictures read.
+        author: who made the content picture and whose it is, as far as files shall tell it.
         last: the last step done, None before the first.
 
     Raises:
@@ -61,7 +58,8 @@ class Easel:
         # A paper says how large the painting is, with a GPU or without.
         fitted = fit(replace(job.config, cpu_size=None) if on_paper else job.config)
         self.config = fitted.config
-        self.layout = job.print.layout(picture_size(job.content)) if on_paper else None
+        whole = picture_size(job.content) if on_paper else None
+        self.layout = None if whole is None else job.print.layout(whole)
         window = None if self.layout is None else self.layout.window
         picture = read_picture(job.content, window=window)
         self._alpha = picture.alpha
@@ -80,9 +78,16 @@ class Easel:
             dpi /= self.finish.factor
         self.warnings = (
             *fitted.warnings,
-            *ladder.warnings(self.config, self.rungs, size, style_sizes, dpi=dpi),
+            *ladder.warnings(
+                self.config,
+                self.rungs,
+                size,
+                style_sizes,
+                dpi=dpi,
+                is_part=whole not in (None, size),
+            ),
             *self._idle(),
-            *(note for one in (self.content, *self.styles) for note in _hidden(one)),
+            *about_hidden([self.content, *self.styles]),
         )
         self.content_size, self.style_sizes = size, style_sizes
         self.num_input_pixels = sum(height * width for height, width in [size, *style_sizes])
@@ -90,7 +95,7 @@ class Easel:
         for step in self._saved_steps():
             self._check_output(self.step_path(step))
         self._xmp = self._provenance()
-        self._author = NOBODY if job.delivery.no_metadata else read_authorship(job.content)
+        self.author = NOBODY if job.delivery.no_metadata else read_authorship(job.content)
 
     def _idle(self) -> list[str]:
         """Options that were given and do nothing in this run."""
@@ -100,7 +105,8 @@ class Easel:
             found.append(f"--seed {job.config.seed} does nothing: nothing is random in this run")
         if self.save_every > self.num_steps:
             found.append(
-                f"--save-every {self.save_every} saves nothing: the run has {self.num_steps} steps"
+                f"--save-every {self.save_every} saves nothing: the run has"
+                f" {counted(self.num_steps, 'step')}"
             )
         if self.layout is not None and job.print.gravity != "center":
             centred = replace(job.print, gravity="center").layout(picture_size(job.content))
@@ -231,25 +237,9 @@ class Easel:
             layout=self.layout,
             delivery=job.delivery,
             xmp=self._xmp,
-            author=self._author,
+            author=self.author,
             seed=job.config.seed,
         )
-
-    def about_result(self) -> list[str]:
-        """What the user should know of the painting once it is finished."""
-        if self.last is None or not self.config.style_weight or not self.config.style_layers:
-            return []
-        # As coarse as each other: strokes and grain do not count, light and dark do.
-        painting = _visible(self.content, self.last.thumbnail(_TONES_SIDE))
-        styles = [
-            _visible(one, resize(one.pixels, _small(one.size), clamp=True)) for one in self.styles
-        ]
-        wanted = tones(styles, self.config.style_shares(len(styles)))
-        advice = "give more --iterations or a smaller --content-weight"
-        if self.config.style_loss.startswith("gram"):
-            advice = "--style-loss wasserstein, or more --iterations, brings them nearer"
-        problem = about_tones(tones([painting]), wanted, advice)
-        return [] if problem is None else [problem]
 
     def where(self) -> str:
         """``rung 2/4 (512x341), step 17/165``."""
@@ -259,34 +249,6 @@ class Easel:
             f"rung {rung.index + 1}/{self.last.num_rungs} ({width}x{height}),"
             f" step {self.last.iteration}/{rung.num_iterations}"
         )
-
-
-def _small(size: ladder.Size) -> ladder.Size:
-    """``(height, width)`` of a copy whose tones are compared."""
-    return ladder.scale_to(size, min(_TONES_SIDE, max(size)))
-
-
-def _visible(picture: Original, copy: Tensor) -> Tensor:
-    """The values of a picture's copy (1, 3, H, W) that can be seen."""
-    if picture.mask is None:
-        return copy
-    mask = resize(picture.mask, (copy.shape[2], copy.shape[3]), clamp=True)
-    return copy[..., mask[0, 0] >= mask.max() / 2]
-
-
-def _hidden(picture: Original) -> list[str]:
-    """What to tell of a picture of which not all can be seen.
-
-    Raises:
-        ConfigError: if nothing can be.
-    """
-    share = picture.share_hidden
-    if share == 1:
-        raise ConfigError(f"{picture.name}: all of it is transparent; choose another picture")
-    if not share:
-        return []
-    told = "less than 1%" if share < 0.005 else f"{share:.0%}"
-    return [f"{picture.name}: {told} of it is transparent and does not count"]
 
 
 def partial_path(path: str | Path) -> Path:

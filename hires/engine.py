@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,20 +15,20 @@ from torch import Tensor
 from hires import ladder
 from hires.config import Config, parse_blend
 from hires.fitting import fit
-from hires.images import fill, load_image, resize
+from hires.images import ImageError, fill, load_image, resize
 from hires.interrupts import held_back
 from hires.ladder import Rung
-from hires.losses import Moments, blend
 from hires.memory import keep_freed_memory, return_freed_memory
 from hires.motion import StalledError, blamed, require_motion, sampled
-from hires.objective import Evaluation, Objective
+from hires.objective import Evaluation, Objective, Weights
 from hires.openmp import Waiting
 from hires.optim import CanvasOptimizer, NonFiniteError
 from hires.optimizers import optimizer_of, restored
-from hires.originals import Original, PictureLike, original, originals
+from hires.originals import Original, PictureLike, about_hidden, original, originals
 from hires.snapshots import Snapshot, SnapshotError, mapped
-from hires.studio import Measuring, Studio, check_ladder, open_studio
-from hires.targets import measure_content, measure_style
+from hires.studio import Measuring, Studio, check_ladder, open_studio, style_target
+from hires.targets import measure_content
+from hires.tones import TONES_SIDE, compared
 from hires.walk import TilePlan, replan
 
 
@@ -74,6 +75,7 @@ class Progress:
     fraction: float
     seconds: float
     warnings: tuple[str, ...]
+    _judge: Callable[[Tensor], str | None] = field(repr=False)
     _loss: Tensor = field(repr=False)
     _terms: dict[str, Tensor] = field(repr=False)
     _standing: list[_Standing] = field(repr=False)
@@ -111,6 +113,13 @@ class Progress:
         size = _size(picture)
         return resize(picture, ladder.scale_to(size, min(long_side, max(size))), clamp=True)
 
+    def about_tones(self) -> str | None:
+        """What to say of the painting if its tones are far from those of its styles, else None.
+
+        Meant for the last step: on the way they often are.
+        """
+        return self._judge(self.thumbnail(TONES_SIDE))
+
     def snapshot(self) -> Snapshot:
         """Everything that `iter_stylize` needs to go on from here, bit by bit as this run does.
 
@@ -139,6 +148,9 @@ def stylize(
 ) -> Tensor:
     """Paint a content picture in the style of one or more others.
 
+    What the user should know is a warning (`warnings.warn`): before the run what will disappoint,
+    after it that the tones of the painting are far from the style's.
+
     Args:
         content: a path, what `hires.read_picture` returned, or (1, 3, H, W) float, sRGB in [0, 1].
             What is transparent in a file counts neither for content nor for style.
@@ -155,8 +167,15 @@ def stylize(
         ValueError: for settings or pictures that cannot be painted.
         StylizeError: if the optimisation breaks down.
     """
-    (last,) = deque(iter_stylize(content, styles, config, size=size), maxlen=1)
-    return last.picture()
+    run = iter_stylize(content, styles, config, size=size)
+    progress = next(run)
+    for note in progress.warnings:
+        warnings.warn(note, stacklevel=2)
+    deque(run, maxlen=0)  # To the end: `progress` shows the run wherever it stands.
+    told = progress.about_tones()
+    if told is not None:
+        warnings.warn(told, stacklevel=2)
+    return progress.picture()
 
 
 def iter_stylize(
@@ -189,26 +208,28 @@ def iter_stylize(
     studio = open_studio(config)
     style_sizes = [painting.size for painting in paintings]
     rungs = ladder.plan(config, photograph.size, style_sizes, size=size)
-    warnings = (
+    notes = (
         *fitted.warnings,
         *ladder.warnings(config, rungs, photograph.size, style_sizes),
+        *about_hidden([photograph, *paintings]),
     )
     names = [one.name for one in (photograph, *paintings)]
     check_ladder(studio, config, rungs, photograph.size, style_sizes, names=names)
-    work = [rung.num_pixels * rung.num_iterations for rung in rungs]
+    work = [rung.work for rung in rungs]
     standing: list[_Standing] = []
     waiting = Waiting(torch.get_num_threads() if studio.device.type == "cpu" else 1, _parallel_work)
 
     def progress() -> Progress:
         (now,) = standing
-        done = sum(work[: now.rung.index]) + now.rung.num_pixels * now.optimizer.num_steps
+        done = sum(work[: now.rung.index]) + now.rung.step_work * now.optimizer.num_steps
         return Progress(
             rung=now.rung,
             num_rungs=len(rungs),
             iteration=now.optimizer.num_steps,
             fraction=done / sum(work),
             seconds=time.perf_counter() - started,
-            warnings=warnings,
+            warnings=notes,
+            _judge=partial(compared, content=photograph, styles=paintings, config=config),
             _loss=now.loss,
             _terms=now.terms,
             _standing=standing,
@@ -313,14 +334,19 @@ def _step(now: _Standing, objective: Objective) -> None:
                 after, least = sampled(now.optimizer.canvas), now.optimizer.least_step
                 require_motion(before, after, evaluations[-1].gradient, least=least)
         except (NonFiniteError, StalledError) as error:
-            height, width = now.rung.size
-            raise StylizeError(
-                f"{error} at rung {now.rung.index + 1} ({width}x{height}), iteration {iteration}:"
-                f" {blamed(objective.weights.of_terms, error)}",
-                now.optimizer.result(),
-            ) from None
+            weights, picture = objective.weights, now.optimizer.result()
+            raise breakdown(error, now.rung, iteration, weights, picture) from None
         now.plan = objective.plan
         now.loss, now.terms = evaluations[-1].loss, evaluations[-1].terms
+
+
+def breakdown(
+    error: ArithmeticError, rung: Rung, iteration: int, weights: Weights, picture: Tensor
+) -> StylizeError:
+    """What to raise where a step, counted from 1, fails: where that was and what to do about it."""
+    height, width = rung.size
+    where = f"rung {rung.index + 1} ({width}x{height}), iteration {iteration}"
+    return StylizeError(f"{error} at {where}: {blamed(weights.of_terms, error)}", picture)
 
 
 def _objective(
@@ -354,29 +380,6 @@ def _objective(
     )
 
 
-def style_target(
-    measuring: Measuring,
-    studio: Studio,
-    rung: Rung,
-    styles: Sequence[Original],
-    shares: Sequence[float],
-) -> dict[str, Moments]:
-    """Moments that a rung is to have: those of the styles at its sizes, blended by their shares."""
-    names = list(studio.weights.style_layers)
-    moments = [
-        measuring(size, partial(_moments, studio, style.resized(size), names))
-        for style, size in zip(styles, rung.style_sizes, strict=True)
-    ]
-    return {name: blend([part[name] for part in moments], shares) for name in names}
-
-
-def _moments(
-    studio: Studio, painting: Original, names: Sequence[str], plan: TilePlan
-) -> dict[str, Moments]:
-    network, precision = studio.network, studio.precision
-    return measure_style(network, painting.pixels, names, plan, precision, painting.mask)
-
-
 def _optimizer(
     config: Config,
     rung: Rung,
@@ -408,7 +411,11 @@ def first_canvas(config: Config, size: tuple[int, int], content: Tensor) -> Tens
         return resize(content, size).clamp(0, 1).lerp_(noise, noise_share)
     if config.init == "content":
         return resize(content, size).clamp(0, 1)
-    return fill(load_image(config.init), size).clamp(0, 1)
+    try:
+        start = load_image(config.init)
+    except ImageError as error:
+        raise ImageError(f"--init: {error}") from error
+    return fill(start, size).clamp(0, 1)
 
 
 def _size(image: Tensor) -> tuple[int, int]:

@@ -118,7 +118,7 @@ def read_model(path: Path, *, name: str = "") -> Model:
 def _check_format(name: str, metadata: Mapping[str, str]) -> None:
     if metadata.get("format") == FEATURES_FORMAT:
         raise ModelError(
-            f"model '{name}' is a feature network: it goes to --features; train makes models"
+            f"model '{name}' is a feature network: it goes to `features`; train makes models"
         )
     if metadata.get("format") != FORMAT:
         raise ModelError(f"model '{name}': not a {FORMAT} file; hires train makes them")

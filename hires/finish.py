@@ -53,7 +53,7 @@ class Finish:
     ) -> None:
         if config.sizes:
             raise ConfigError(
-                "--finish enlarges to --size: leave --sizes, or a preset that has its own, out"
+                "`finish` enlarges to `size`: leave `sizes`, or a preset that has its own, out"
             )
         apply_config = ApplyConfig(
             memory=config.memory, precision=config.precision, device=config.device
@@ -65,7 +65,7 @@ class Finish:
         self.painted = -(-self.size[0] // factor), -(-self.size[1] // factor)
         if min(self.painted) < _LEAST_SIDE:
             raise ConfigError(
-                f"--finish would paint {self.painted[1]}x{self.painted[0]}, 1/{factor} of the size:"
+                f"`finish` would paint {self.painted[1]}x{self.painted[0]}, 1/{factor} of the size:"
                 f" give a size of at least {_LEAST_SIDE * factor} px on the short side"
             )
         pictures = self.painted[0] * self.painted[1] * factor**2 * CANVAS_BYTES

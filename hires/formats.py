@@ -145,12 +145,12 @@ def format_for(
 def _as_asked(file_format: Format, path: Path, delivery: Delivery) -> Format:
     """The format with what the options of single formats say of it."""
     if delivery.pdfx is not None and file_format.page_of is None:
-        raise ImageError(f"cannot save {path}: --pdfx is for a PDF; use .pdf, or leave it out")
+        raise ImageError(f"cannot save {path}: `pdfx` is for a PDF; use .pdf, or leave it out")
     method = delivery.compression
     if method == "auto":
         return file_format
     if file_format.saver != "tiffsave":
-        raise ImageError(f"cannot save {path}: --compression is for TIFF; use .tif or leave it out")
+        raise ImageError(f"cannot save {path}: `compression` is for TIFF; use .tif or leave it out")
     predictor = "none" if method == "none" else "horizontal"
     return replace(
         file_format,

@@ -106,7 +106,7 @@ NOT_OF_THE_APPLIED = ("contents", "recursive", "output", "overwrite", "quiet")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """Write a trained model as ONNX, for pictures of any height and width."""
+    """Write a trained model as ONNX, for pictures of any size; tells what grain they need first."""
 
     model: Positional[str]
     """A model's path, or the name of one that comes with hires: impasto."""

@@ -113,35 +113,33 @@ class TrainConfig:
         own = "style_weight" if self.task == "style" else "consistency_weight"
         names = (own, "content_weight", "tv_weight")
         if not any(getattr(self, name) for name in names):
-            flags = ", ".join(map(_flag, names))
-            raise ConfigError(f"{flags} are all 0: give one some weight")
+            told = ", ".join(f"`{name}`" for name in names)
+            raise ConfigError(f"{told} are all 0: give one some weight")
         for name in ("style_loss", "style_layers", "style_size"):
             if not self.style_weight and getattr(self, name) != _default(name):
-                raise ConfigError(
-                    f"{_flag(name)} does nothing where --style-weight is 0: leave it out"
-                )
+                raise ConfigError(f"`{name}` does nothing where `style_weight` is 0: leave it out")
         if not self.content_weight and self.content_layers:
             raise ConfigError(
-                "--content-layers does nothing where --content-weight is 0: leave it out"
+                "`content_layers` does nothing where `content_weight` is 0: leave it out"
             )
 
     def _check_task(self) -> None:
         if self.task == "style":
             if self.factor != 1:
-                raise ConfigError("--factor is for --task super-resolution: leave it out")
+                raise ConfigError("`factor` is for `task=super-resolution`: leave it out")
             self._check_idle(_SUPER_RESOLUTION_ONLY)
             return
         if self.factor not in (4, 8):
-            raise ConfigError("--task super-resolution needs --factor 4 or --factor 8")
+            raise ConfigError("`task=super-resolution` needs `factor=4` or `factor=8`")
         if self.crop % self.factor:
-            raise ConfigError(f"--crop is {self.crop}: give a multiple of --factor {self.factor}")
+            raise ConfigError(f"`crop` is {self.crop}: give a multiple of `factor={self.factor}`")
         self._check_idle(_STYLE_ONLY)
 
     def _check_idle(self, names: tuple[str, ...]) -> None:
         other = "style" if self.task != "style" else "super-resolution"
         for name in names:
             if getattr(self, name) != _default(name):
-                raise ConfigError(f"{_flag(name)} is for --task {other}: leave it out")
+                raise ConfigError(f"`{name}` is for `task={other}`: leave it out")
 
     @property
     def chosen_style_layers(self) -> dict[str, float]:
@@ -204,7 +202,7 @@ class ApplyConfig:
             self.mode == "exact"
             and self.thumbnail != ApplyConfig.__dataclass_fields__["thumbnail"].default
         ):
-            raise ConfigError("--thumbnail is for --mode thumbnail: leave it out")
+            raise ConfigError("`thumbnail` is for `mode=thumbnail`: leave it out")
         parse_bytes(self.memory)
 
     @property
@@ -213,34 +211,30 @@ class ApplyConfig:
         return parse_bytes(self.memory)
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 def _default(name: str) -> object:
     return TrainConfig.__dataclass_fields__[name].default
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ConfigError(f"{_flag(name)} is '{value}': choose one of {', '.join(allowed)}")
+        raise ConfigError(f"`{name}` is '{value}': choose one of {', '.join(allowed)}")
 
 
 def _check_device(device: str) -> None:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise ConfigError(f"--device is '{device}': choose auto, cpu, cuda, cuda:N or mps")
+        raise ConfigError(f"`device` is '{device}': choose auto, cpu, cuda, cuda:N or mps")
 
 
 def _check_whole(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{_flag(name)} is {value}: give a whole number of at least {least}")
+        raise ConfigError(f"`{name}` is {value}: give a whole number of at least {least}")
 
 
 def _check_grain(grain: float) -> None:
     if not 0 <= grain <= _MAX_GRAIN:  # NaN fails as well
-        raise ConfigError(f"--grain is {grain:g}: give a number from 0 to {_MAX_GRAIN:g}")
+        raise ConfigError(f"`grain` is {grain:g}: give a number from 0 to {_MAX_GRAIN:g}")
 
 
 def _check_number(name: str, value: float, least: float) -> None:
     if not math.isfinite(value) or value < least:
-        raise ConfigError(f"{_flag(name)} is {value:g}: give a number of at least {least:g}")
+        raise ConfigError(f"`{name}` is {value:g}: give a number of at least {least:g}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from hires.checkpoints import load_features
-from hires.config import ConfigError
+from hires.config import ConfigError, counted
 from hires.forward_config import TrainConfig
 from hires.grain import with_grain
 from hires.images import resize
@@ -31,12 +31,12 @@ from hires.losses import (
     total_variation,
 )
 from hires.motion import blamed
-from hires.originals import Original, PictureLike, original
+from hires.originals import Original, PictureLike, about_hidden, original
 from hires.photographs import Photographs
 from hires.precision import Precision, resolve_device, resolve_precision
 from hires.targets import measure_style
 from hires.transformer import Design, Transformer
-from hires.walk import plan_tiles
+from hires.walk import TilePlan, plan_tiles, within_memory
 
 # Share of the training in which the step size rises, and what it falls to at the end.
 _WARM_UP = 0.02
@@ -84,6 +84,9 @@ class Judge:
         style: as `hires.stylize` takes it; None for super-resolution.
         device: where to compute.
 
+    Attributes:
+        warnings: what the user should know before the training.
+
     Raises:
         ValueError: for an unknown network or layer, or a crop or style too small for it.
     """
@@ -101,8 +104,10 @@ class Judge:
         self.network.check_layers(self.names)
         least = self.network.least_side(self.names)
         if config.crop < least:
-            raise ConfigError(f"--crop is {config.crop}: these layers need at least {least}")
-        self.targets = {} if style is None else self._targets(original(style))
+            raise ConfigError(f"`crop` is {config.crop}: these layers need at least {least}")
+        styles = [] if style is None else [original(style)]
+        self.warnings = tuple(about_hidden(styles))
+        self.targets = self._targets(styles[0]) if styles else {}
 
     def _targets(self, style: Original) -> dict[str, Moments]:
         """Moments of the style picture at the size at which it is looked at."""
@@ -110,21 +115,19 @@ class Judge:
         least = self.network.least_side(list(self.style_layers))
         if min(size) < least:
             raise ConfigError(
-                f"the style is {size[1]}x{size[0]} at this --style-size, but the network needs"
-                f" {least} px on the short side: give a larger --style-size, or crop it"
+                f"the style is {size[1]}x{size[0]} at this `style_size`, but the network needs"
+                f" {least} px on the short side: give a larger `style_size`, or crop it"
             )
         image = style.resized(size)
         names, precision = list(self.style_layers), self.precision
-        plan = plan_tiles(
-            self.network,
-            names,
-            size,
-            dtype=precision.dtype,
-            memory=_STYLE_MEMORY,
-        )
-        return measure_style(
-            self.network, image.pixels.clamp(0, 1), names, plan, precision, image.mask
-        )
+        network, dtype, pixels = self.network, precision.dtype, image.pixels.clamp(0, 1)
+        plan = plan_tiles(network, names, size, dtype=dtype, memory=_STYLE_MEMORY)
+        plan = replace(plan, num_kept=1)  # No graphs are kept: only tiles can be made smaller.
+
+        def measured(tiles: TilePlan) -> dict[str, Moments]:
+            return measure_style(network, pixels, names, tiles, precision, image.mask)
+
+        return within_memory(measured, network, names, size, plan, dtype)[0]
 
     def __call__(self, pictures: Tensor, photographs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and terms of (B, 3, H, W) pictures made of, or like, as many photographs."""
@@ -163,7 +166,7 @@ def training_precision(config: TrainConfig, device: torch.device) -> Precision:
     if precision.dtype != torch.float16:
         return precision
     if config.precision == "fp16":
-        raise ConfigError("--precision fp16 cannot train: choose auto, bf16 or fp32")
+        raise ConfigError("`precision=fp16` cannot train: choose auto, bf16 or fp32")
     return resolve_precision("fp32", device)
 
 
@@ -237,19 +240,19 @@ class ForwardTrainer:
         for name, value in state["settings"].items():
             # More steps may be asked for than were planned at first.
             if name != "steps" and mine.get(name) != value:
-                flag = "--" + name.replace("_", "-")
                 raise TrainingError(
-                    f"the training to resume had {flag} {value}, not {mine.get(name)}:"
-                    " give the same settings, or leave --resume out"
+                    f"the training to resume had `{name}={value}`, not {mine.get(name)}:"
+                    " give the same settings, or leave `resume` out"
                 )
         if state["pictures"] != [path.name for path in self.photographs.paths]:
             raise TrainingError(
                 "the training to resume had other photographs: give the same folders,"
-                " or leave --resume out"
+                " or leave `resume` out"
             )
         if state["done"] >= self.config.steps:
             raise TrainingError(
-                f"the training to resume has done {state['done']} steps: give more --steps"
+                f"the training to resume has done {counted(state['done'], 'step')}:"
+                " give more `steps`"
             )
         self.done = state["done"]
         self.model.load_state_dict(state["model"])

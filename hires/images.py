@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hires.attribution import exif_of
+from hires.attribution import exif_of, tags_of
 from hires.authorship import NOBODY, Authorship
 from hires.delivery import Delivery
 from hires.encoding import encode, is_writable, replacing, scratch
@@ -26,6 +26,7 @@ from hires.pdf import Page, write_pdf
 from hires.profiles import PLAIN_SRGB, Profile, output_profile
 from hires.raster import Source
 from hires.reading import Picture, StrPath, load_image, picture_size, read_picture
+from hires.tiff_directories import add_texts
 from hires.xmp import CREATOR, RIGHTS, described
 
 __all__ = [
@@ -74,11 +75,13 @@ def save_image(
         layout: the sheet that the image is for; it has a dpi of its own.
         delivery: what the file is for, and its colour profile.
         xmp: a packet of metadata to embed; a JPEG holds it in several pieces from 64 KB on.
-        author: who made the photograph and whose it is: told as XMP, and as EXIF or to PDF readers.
+        author: who made the photograph and whose it is: told as XMP, and as EXIF, as tags of a
+            TIFF or to PDF readers.
         seed: of the dither.
 
     Returns:
-        The total ink of a file in CMYK, which is warned of where it is too much; else None.
+        The total ink of a file in CMYK, which is warned of where it is too much; else None. A
+        profile without a table for the intent is warned of, too.
 
     Raises:
         ImageError: a path, depth or size that the format cannot hold, a colour profile that cannot
@@ -99,6 +102,8 @@ def save_image(
     file_format = format_for(path, bit_depth, size, delivery)
     _require_page(path, file_format, dpi)
     profile = _profile(path, delivery, file_format)
+    if profile.problem is not None:
+        warnings.warn(f"{path}: {profile.problem}", stacklevel=2)
     has_inks = profile.space == "CMYK"
     flatten = alpha is not None and (has_inks or not file_format.has_alpha)
     if flatten and alpha is not None and bool((alpha < 1).any()):
@@ -125,6 +130,8 @@ def save_image(
             )
         else:
             _write(source, temporary, file_format, dpi, xmp, exif_of(author) if author else None)
+            if author and file_format.saver == "tiffsave":
+                add_texts(temporary, tags_of(author))
         num_bytes = temporary.stat().st_size
     if source.ink is not None and source.ink.box is not None:
         warnings.warn(f"{path}: {source.ink.problem()}", stacklevel=2)
@@ -180,7 +187,7 @@ def _page(
     )
     if delivery.pdfx is not None and page.unit > 1:
         raise ImageError(
-            f"cannot save {source.path}: PDF/X-4 has no pages above 5080 mm; leave --pdfx out"
+            f"cannot save {source.path}: PDF/X-4 has no pages above 5080 mm; leave `pdfx` out"
         )
     return page
 
@@ -200,8 +207,8 @@ def _profile(path: Path, delivery: Delivery, file_format: Format) -> Profile:
         )
     if delivery.pdfx is not None and not profile.is_press:
         raise ImageError(
-            f"cannot save {path}: {delivery.icc} is no profile of a press, which --pdfx"
-            f" {delivery.pdfx} needs; give the one that the print shop names"
+            f"cannot save {path}: {delivery.icc} is no profile of a press, which"
+            f" `pdfx={delivery.pdfx}` needs; give the one that the print shop names"
         )
     return profile
 
@@ -321,8 +328,8 @@ def _require_dpi(dpi: float | None, layout: Layout | None) -> None:
 def _require_page(path: Path, file_format: Format, dpi: float | None) -> None:
     if file_format.page_of is not None and dpi is None:
         raise ImageError(
-            f"cannot save {path}: a PDF must know how large its page is; give --print, such as"
-            " --print A2, or --dpi 300"
+            f"cannot save {path}: a PDF must know how large its page is; give `paper`, such as"
+            " `paper=A2`, or `dpi=300`"
         )
 
 

@@ -72,5 +72,5 @@ class TotalInk:
         return (
             f"total ink is {self.highest:.0f}% at x={column}, y={row}, above {self.limit:g}% in"
             f" {share:.2g}% of the picture (x {left} to {right}, y {top} to {bottom}); ask for a"
-            f" profile with less ink, or give --ink-limit {self.highest:.0f} if the paper takes it"
+            f" profile with less ink, or give `ink_limit={self.highest:.0f}` if the paper takes it"
         )

@@ -6,12 +6,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hires.config import LEAST_SIZE, Config, ConfigError, size_share
+from hires.config import LEAST_SIZE, Config, ConfigError, counted, size_share
 
 Size = tuple[int, int]
 
 # A picture longer than this many times its width is a banner that no rung can start from.
 MAX_ASPECT = 20.0
+# Longest side of a painting in pixels: 7 times that of A0 at 300 dpi, and hundreds of GB of memory.
+MAX_SIZE = 100_000
+# Pixels that the parts of a step that do not grow with the canvas are worth: between the measured
+# 170 thousand (compact, two cores) and the 20 thousand of VGG-19.
+_FIXED_WORK = 2**16
 # A picture is told to be small where it is to be larger than this many times its own size.
 _FEW_PIXELS = 2
 
@@ -42,6 +47,16 @@ class Rung:
     def num_pixels(self) -> int:
         """Height times width."""
         return self.size[0] * self.size[1]
+
+    @property
+    def step_work(self) -> int:
+        """What a step takes beside those of other rungs, in pixels."""
+        return self.num_pixels + _FIXED_WORK
+
+    @property
+    def work(self) -> int:
+        """What all its steps take, in pixels."""
+        return self.step_work * self.num_iterations
 
     def learning_rate_at(self, iteration: int) -> float:
         """Step size of a step, counted from 1."""
@@ -83,8 +98,8 @@ def long_sides(final: int, smallest: int, num_rungs: int | None = None) -> tuple
         return (final,)
     if num_rungs is not None and final - smallest < num_rungs:
         raise ConfigError(
-            f"--rungs {num_rungs} do not fit between {smallest} and {final} px:"
-            " give fewer or a smaller --min-size"
+            f"`rungs={num_rungs}` do not fit between {smallest} and {final} px:"
+            " give fewer or a smaller `min_size`"
         )
     num_steps = (num_rungs or 0) - 1
     if num_rungs is None:
@@ -109,8 +124,9 @@ def _per_rung(config: Config, name: str, num_rungs: int) -> tuple[int, ...]:
     given: tuple[int, ...] = getattr(config, name)
     if len(given) > num_rungs and not config.is_default(name):
         raise ConfigError(
-            f"--{name.replace('_', '-')} has {len(given)} numbers for a ladder of {num_rungs}"
-            f" rungs: give at most {num_rungs}, from small to large (the last one repeats)"
+            f"`{name}` has {counted(len(given), 'number')} for a ladder of"
+            f" {counted(num_rungs, 'rung')}: give at most {num_rungs}, from small to large (the"
+            " last one repeats)"
         )
     return tuple(given[min(i, len(given) - 1)] for i in range(num_rungs)) if given else ()
 
@@ -128,8 +144,8 @@ def plan(
             before it have its shape.
 
     Raises:
-        ConfigError: for an absurd aspect ratio, an exact size of another shape than the content or
-            beside ``config.sizes``, or iterations that do not fit the ladder.
+        ConfigError: for an absurd aspect ratio or size, an exact size of another shape than the
+            content or beside ``config.sizes``, or iterations that do not fit the ladder.
     """
     if size is not None:
         _check_shape(config, content, size)
@@ -144,12 +160,19 @@ def plan(
     least = _least_first(config, content)
     final = final_side(config, content) if size is None else measured(config, size)
     if config.min_size > final and not config.is_default("min_size") and config.rungs != 1:
-        raise ConfigError(f"--min-size is {config.min_size}: give at most the last size, {final}")
+        raise ConfigError(f"`min_size` is {config.min_size}: give at most the last size, {final}")
     smallest = min(max(config.min_size, least), final)
     sides = config.sizes or long_sides(final, smallest, config.rungs)
     steps = iterations(config, len(sides))
     every = _per_rung(config, "decay_every", len(sides))
     canvases = [scale_side(shape, side, config.measured_side) for side in sides]
+    height, width = canvases[-1]
+    if max(height, width) > MAX_SIZE:
+        option = "--dpi" if size is not None else "--sizes" if config.sizes else "--size"
+        raise ConfigError(
+            f"a painting of {width}x{height} px is beyond any machine: give a smaller {option},"
+            f" for at most {MAX_SIZE} px on the long side"
+        )
     return tuple(
         Rung(
             index=i,
@@ -180,7 +203,7 @@ def final_side(config: Config, content: Size) -> int:
     side = round(size_share(config.size) * measured(config, content))
     if side < LEAST_SIZE:
         raise ConfigError(
-            f"--size {config.size} of a content of {content[1]}x{content[0]} is {side} px:"
+            f"`size={config.size}` of a content of {content[1]}x{content[0]} is {side} px:"
             f" give at least {LEAST_SIZE}"
         )
     return side
@@ -193,7 +216,7 @@ def measured(config: Config, size: Size) -> int:
 
 def _check_shape(config: Config, content: Size, size: Size) -> None:
     if config.sizes:
-        raise ConfigError("the size of the print is exact: leave --sizes out")
+        raise ConfigError("the size of the print is exact: leave `sizes` out")
     if min(size) < 32:
         raise ConfigError(f"a painting of {size[1]}x{size[0]} px is too small: give more dpi")
     # Cropping to whole pixels of a small photograph may miss the shape by a little.
@@ -225,6 +248,7 @@ def warnings(
     styles: Sequence[Size],
     *,
     dpi: float | None = None,
+    is_part: bool = False,
 ) -> tuple[str, ...]:
     """What the user should know before the run starts.
 
@@ -234,13 +258,15 @@ def warnings(
         content: ``(height, width)`` of the content picture.
         styles: ``(height, width)`` of each style.
         dpi: pixels per inch of the print, if it is one.
+        is_part: whether the content is what lies on a paper of a larger picture.
     """
     found = idle(config, rungs)
     height, width = rungs[-1].size
     if max(content) * _FEW_PIXELS < max(height, width):
         times = max(height, width) / max(content)
+        what = "the part of the content that lies on the paper" if is_part else "the content"
         found.append(
-            f"the content is {content[1]}x{content[0]} and is painted at {width}x{height}: its"
+            f"{what} is {content[1]}x{content[0]} and is painted at {width}x{height}: its"
             f" scene will be {times:.1f} times coarser than the painting; a larger photograph helps"
         )
     for i, style in enumerate(styles, start=1):
@@ -256,25 +282,30 @@ def idle(config: Config, rungs: Sequence[Rung]) -> list[str]:
     def is_given(name: str) -> bool:
         return not config.is_default(name)
 
-    if is_given("min_size") and config.min_size < _least_first(config, last):
+    least = min(_least_first(config, last), measured(config, last))
+    if is_given("min_size") and config.min_size < least:
         found.append(
-            f"--min-size {config.min_size} is too small for the shape of the content:"
+            f"`min_size={config.min_size}` is too small for the shape of the content:"
             f" the ladder begins at {measured(config, rungs[0].size)} px"
         )
     elif is_given("min_size") and config.min_size < measured(config, last) and len(rungs) == 1:
         found.append(
-            f"--min-size {config.min_size} does nothing: the last size is so close to it that"
+            f"`min_size={config.min_size}` does nothing: the last size is so close to it that"
             " it is painted at once"
         )
     late = [every for every in config.decay_every if every >= steps]
     if is_given("decay_every") and late and len(late) == len(config.decay_every):
-        found.append(f"--decay-every {late[0]} does nothing: no size takes more than {steps} steps")
+        found.append(
+            f"`decay_every={late[0]}` does nothing: no size takes more than"
+            f" {counted(steps, 'step')}"
+        )
     if config.restart is not None and is_given("restart") and config.restart >= steps:
         found.append(
-            f"--restart {config.restart} does nothing: no size takes more than {steps} evaluations"
+            f"`restart={config.restart}` does nothing: no size takes more than"
+            f" {counted(steps, 'evaluation')}"
         )
     if is_given("optimizer_state") and config.optimizer_state == "fresh" and len(rungs) == 1:
-        found.append("--optimizer-state fresh does nothing where there is one size only")
+        found.append("`optimizer_state=fresh` does nothing where there is one size only")
     return found
 
 

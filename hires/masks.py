@@ -44,7 +44,7 @@ class LayerMasks:
             height, width = mask.shape[2:]
             raise ConfigError(
                 f"nothing of a picture can be seen at {width}x{height}: crop it to what is not"
-                " transparent, or give a larger --size"
+                " transparent, or choose another"
             )
 
     def whole(self, name: str) -> Tensor | None:

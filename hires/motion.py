@@ -46,8 +46,8 @@ def blamed(weights: Mapping[str, float], error: Exception | None = None) -> str:
     """
     name, weight = max(weights.items(), key=lambda item: item[1])
     if weight >= _HUGE:
-        return f"--{name}-weight {weight:g} is too much: only the weights' ratios count, give less"
+        return f"`{name}_weight={weight:g}` is too much: only the weights' ratios count, give less"
     if isinstance(error, StalledError):
-        told = ", ".join(f"--{name}-weight {weight:g}" for name, weight in weights.items())
-        return f"{told} pull too little: give larger ones, a smaller --epsilon or another --init"
-    return "try --precision fp32 or a smaller --learning-rate"
+        told = ", ".join(f"`{name}_weight={weight:g}`" for name, weight in weights.items())
+        return f"{told} pull too little: give larger ones, a smaller `epsilon` or another `init`"
+    return "try `precision=fp32` or a smaller `learning_rate`"

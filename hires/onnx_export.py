@@ -29,7 +29,8 @@ _CUBIC = -0.75
 def export(model: Model, path: Path) -> None:
     """Write a model as ONNX: ``picture`` (B, 3, H, W) float32 sRGB in [0, 1] in, ``result`` out.
 
-    The graph adds no grain; the settings in its metadata tell how much the model was trained with.
+    The graph adds no grain, for runtimes would draw different noise: whoever runs it does, see
+    `grain_to_add`. The metadata tells how much, as ``grain``.
 
     Raises:
         ConfigError: if the package ``onnx`` is missing.
@@ -45,6 +46,17 @@ def export(model: Model, path: Path) -> None:
     onnx.checker.check_model(found, full_check=True)
     with replacing(path) as temporary:
         temporary.write_bytes(found.SerializeToString())
+
+
+def grain_to_add(model: Model) -> str | None:
+    """What must be added to a picture before an exported model sees it; None if nothing."""
+    if not model.trained_grain:
+        return None
+    return (
+        "the graph adds no grain, which the model needs for strokes in flat areas: add Gaussian"
+        f" noise of mean 0 and standard deviation {model.trained_grain:g} to the picture (sRGB in"
+        " [0, 1]), drawn anew for every pixel and channel, and do not clamp the sum"
+    )
 
 
 class _Graph:
@@ -79,7 +91,10 @@ class _Graph:
         helper = self._helper
         sides = [(name, ["batch", 3, f"{name}_height", f"{name}_width"]) for name in _PORTS]
         ports = [helper.make_tensor_value_info(name, 1, shape) for name, shape in sides]
-        graph = helper.make_graph(self._nodes, "hires", ports[:1], ports[1:], self._tensors)
+        note = grain_to_add(model) or ""
+        graph = helper.make_graph(
+            self._nodes, "hires", ports[:1], ports[1:], self._tensors, doc_string=note
+        )
         found = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", _OPSET)],
@@ -88,9 +103,8 @@ class _Graph:
             ir_version=_IR_VERSION,
         )
         keys = ("task", "design", "style", "sha256", "settings")
-        helper.set_model_props(
-            found, {key: model.metadata[key] for key in keys if key in model.metadata}
-        )
+        told = {key: model.metadata[key] for key in keys if key in model.metadata}
+        helper.set_model_props(found, {**told, "grain": f"{model.trained_grain:g}"})
         return found
 
     def _stage(self, stage: Stage, weights: dict[str, Tensor], x: str) -> str:

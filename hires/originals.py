@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,3 +80,19 @@ def originals(styles: PictureLike | Sequence[PictureLike]) -> list[Original]:
     if not styles:
         raise ConfigError("no style picture: give at least one")
     return [original(style) for style in styles]
+
+
+def about_hidden(pictures: Iterable[Original]) -> list[str]:
+    """What to tell of pictures of which not all can be seen."""
+    return [
+        f"{one.name}: {_in_words(one.share_hidden)} of it is transparent and does not count"
+        for one in pictures
+        if one.share_hidden
+    ]
+
+
+def _in_words(share: float) -> str:
+    """A share as a percentage that is neither 0 nor 100."""
+    if share <= 0.005:
+        return "less than 1%"
+    return "more than 99%" if share >= 0.995 else f"{share:.0%}"

@@ -128,7 +128,7 @@ def check_dpi(dpi: float | None) -> None:
     """Refuse pixels per inch that no printer has."""
     least, most = DPI_RANGE
     if dpi is not None and not least <= dpi <= most:  # NaN fails as well
-        raise ConfigError(f"--dpi is {dpi:g}: give a number from {least:g} to {most:g}")
+        raise ConfigError(f"`dpi` is {dpi:g}: give a number from {least:g} to {most:g}")
 
 
 def to_pixels(length: float, dpi: float) -> int:
@@ -234,27 +234,27 @@ class Print:
         _check_choices(self)
         check_dpi(self.dpi)
         if self.landscape and self.portrait:
-            raise ConfigError("--landscape and --portrait exclude each other: give one of them")
+            raise ConfigError("`landscape` and `portrait` exclude each other: give one of them")
         if self.paper is None:
             self._check_nothing_idle()
             return
         parse_paper(self.paper)
         if self.bleed_mm > MAX_BLEED:
             raise ConfigError(
-                f"--bleed is {self.bleed}: give at most {MAX_BLEED:g}mm (labs ask for about 3mm)"
+                f"`bleed` is {self.bleed}: give at most {MAX_BLEED:g}mm (labs ask for about 3mm)"
             )
 
     def _check_nothing_idle(self) -> None:
         for option in fields(self):
             if option.name != "dpi" and getattr(self, option.name) != option.default:
                 raise ConfigError(
-                    f"--{option.name} applies to --print only: give a paper or leave it out"
+                    f"`{option.name}` applies to `paper` only: give a paper or leave it out"
                 )
 
     @property
     def bleed_mm(self) -> float:
         """The bleed in mm."""
-        return parse_length(self.bleed, "--bleed")
+        return parse_length(self.bleed, "`bleed`")
 
     @property
     def dpi_of_file(self) -> float | None:
@@ -268,7 +268,7 @@ class Print:
             ConfigError: if no paper is given.
         """
         if self.paper is None:
-            raise ConfigError("there is no paper to lay the picture on: give --print")
+            raise ConfigError("there is no paper to lay the picture on: give `paper`")
         landscape = self.landscape or (not self.portrait and content[1] > content[0])
         paper = parse_paper(self.paper)
         if landscape or self.portrait or content[0] > content[1]:
@@ -335,4 +335,4 @@ def _check_choices(options: Print) -> None:
     for name, allowed in _CHOICES.items():
         value = getattr(options, name)
         if value not in allowed:
-            raise ConfigError(f"--{name} is '{value}': choose one of {', '.join(allowed)}")
+            raise ConfigError(f"`{name}` is '{value}': choose one of {', '.join(allowed)}")

@@ -57,7 +57,7 @@ def resolve_device(name: str) -> torch.device:
         "mps": torch.backends.mps.is_available(),
     }
     if not available[kind]:
-        raise ValueError(f"device '{name}' is not available on this machine: try --device auto")
+        raise ValueError(f"device '{name}' is not available on this machine: try `device=auto`")
     return torch.device(name)
 
 

@@ -37,7 +37,7 @@ _VGG = {"features": "vgg19", "precision": "fp32"}
 
 PRESETS: dict[str, Preset] = {
     "hires": Preset(
-        title="the house's own: a ladder of sizes, relative losses, Adam with a running average",
+        title="the default: a ladder of sizes, relative losses, Adam with a running average",
         source="this project",
         loss="W2/tr G + 0.025 Σ Δ² / Σ F² + 1 · squared total variation per pixel",
     ),

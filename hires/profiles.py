@@ -53,6 +53,7 @@ class Profile:
         is_press: whether it describes what prints, not what shows.
         intent: how the tables treat colours that are not in the space.
         black_point_compensation: whether the picture's black becomes that of the space.
+        problem: what to tell of it before a picture is converted to it, if anything.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Profile:
     is_press: bool = False
     intent: Intent = "relative"
     black_point_compensation: bool = True
+    problem: str | None = None
 
     def converted(self, band: Tensor) -> Tensor:
         """Bring colours from sRGB into this space.
@@ -131,6 +133,21 @@ def _from_file(path: Path, intent: Intent) -> Profile:
         "tables",
         space=space,
         is_press=opened.profile.device_class == "prtr",
+        problem=_about_intent(path.name, data, intent),
+    )
+
+
+def _about_intent(name: str, data: bytes, intent: Intent) -> str | None:
+    """What to tell of a profile of tables that has none for the intent that is asked for."""
+    tags, number = _tags(data), int(_INTENTS[intent])
+    made_for = int.from_bytes(data[66:68])  # by its header; where there is one table, by that
+    # Absolute colours are relative ones, moved by the white.
+    own = b"B2A%d" % (1 if intent == "absolute" else number)
+    if b"B2A0" not in tags or own in tags or number == made_for:
+        return None
+    return (
+        f"{name} has no table for the intent {intent}: colours are converted by its only or first"
+        " one, whatever that was made for"
     )
 
 
@@ -182,10 +199,8 @@ def _for_every_intent(profile: bytes) -> bytes:
 
     libvips would convert by the intent that the profile names in its header instead.
     """
-    (count,) = struct.unpack(">I", profile[128:132])
-    table = profile[132 : 132 + 12 * count]
-    tags = [struct.unpack(">4s2I", table[start : start + 12]) for start in range(0, 12 * count, 12)]
-    places = {name: (offset, length) for name, offset, length in tags}
+    places = _tags(profile)
+    end = 132 + 12 * len(places)
     missing = [name for name in (b"B2A1", b"B2A2") if name not in places]
     if b"B2A0" not in places or not missing:
         return profile
@@ -196,7 +211,15 @@ def _for_every_intent(profile: bytes) -> bytes:
         for name, (offset, length) in places.items()
     )
     size, total = struct.pack(">I", len(profile) + moved), struct.pack(">I", len(places))
-    return size + profile[4:128] + total + table + profile[132 + 12 * count :]
+    return size + profile[4:128] + total + table + profile[end:]
+
+
+def _tags(profile: bytes) -> dict[bytes, tuple[int, int]]:
+    """Offset and length of each of a profile's tags, by its name."""
+    (count,) = struct.unpack(">I", profile[128:132])
+    table = profile[132 : 132 + 12 * count]
+    tags = [struct.unpack(">4s2I", table[start : start + 12]) for start in range(0, 12 * count, 12)]
+    return {name: (offset, length) for name, offset, length in tags}
 
 
 def matrix_profile(

@@ -97,7 +97,7 @@ def read_picture(
 
     Raises:
         ImageError: missing, empty, truncated, damaged or no picture, an unsupported compression,
-            pixel type or colour space, or too large for the memory.
+            pixel type or colour space, too large for the memory, or wholly transparent.
         ValueError: for a window beyond the picture, or together with a max_long_side.
     """
     path = Path(path)
@@ -134,6 +134,8 @@ def _read(
     colour, alpha = _separated(image, path)
     pixels, alpha_plane = _decoded(to_srgb(colour, path), alpha, path)
     if alpha_plane is not None:
+        if not bool(alpha_plane.any()):
+            raise ImageError(f"{path}: all of it is transparent; choose another picture")
         fill_hidden(pixels, alpha_plane)
     return Picture(pixels, alpha_plane, bit_depth, path)
 

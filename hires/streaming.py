@@ -9,6 +9,7 @@ choice. `plan_walks` finds the cheapest walks that fit. Arithmetic only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -66,6 +67,11 @@ class Course:
         if index == self.last:
             return self.size[0] * self.factor, self.size[1] * self.factor
         return self.sizes[index]
+
+    def stride(self, index: int) -> int:
+        """Pixels of the picture from a position of a stage's output to the next."""
+        stages = self.stages[: index + 1]
+        return math.prod(one.stride for one in stages) // math.prod(one.enlarge for one in stages)
 
     def opener(self, index: int) -> int | None:
         """The stage that opened the residual connection in which a stage lies, if any."""
@@ -158,8 +164,8 @@ def plan_walks(
     while _walks(course, itemsize, enough, tile, known) is None:
         enough = int(enough * 1.2) + 2**20
     raise ConfigError(
-        f"--memory {format_bytes(memory)} is too small for a tile of this picture:"
-        f" give at least {-(-enough // 2**20)}MiB" + (" or a smaller --tile" if tile else "")
+        f"`memory={format_bytes(memory)}` is too small for a tile of this picture:"
+        f" give at least {-(-enough // 2**20)}MiB" + (" or a smaller `tile`" if tile else "")
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -13,10 +14,12 @@ from hires.checkpoints import load_features
 from hires.config import Config, ConfigError, parse_layer
 from hires.features import Network
 from hires.ladder import Rung, Size, measured
-from hires.losses import STYLE_LOSSES
+from hires.losses import STYLE_LOSSES, Moments, blend
 from hires.objective import Weights
+from hires.originals import Original
 from hires.pixels import PIXEL_SCALES
 from hires.precision import Precision, resolve_device, resolve_precision
+from hires.targets import measure_style
 from hires.walk import TileMemoryError, TilePlan, plan_tiles, replan, tile_bytes, within_memory
 
 Result = TypeVar("Result")
@@ -127,6 +130,29 @@ def weights_of(config: Config) -> Weights:
     )
 
 
+def style_target(
+    measuring: Measuring,
+    studio: Studio,
+    rung: Rung,
+    styles: Sequence[Original],
+    shares: Sequence[float],
+) -> dict[str, Moments]:
+    """Moments that a rung is to have: those of the styles at its sizes, blended by their shares."""
+    names = list(studio.weights.style_layers)
+    moments = [
+        measuring(size, partial(_moments, studio, style.resized(size), names))
+        for style, size in zip(styles, rung.style_sizes, strict=True)
+    ]
+    return {name: blend([part[name] for part in moments], shares) for name in names}
+
+
+def _moments(
+    studio: Studio, painting: Original, names: Sequence[str], plan: TilePlan
+) -> dict[str, Moments]:
+    network, precision = studio.network, studio.precision
+    return measure_style(network, painting.pixels, names, plan, precision, painting.mask)
+
+
 def check_ladder(
     studio: Studio,
     config: Config,
@@ -180,8 +206,8 @@ def _check_canvas(
     height, width = narrow[-1].size
     # The narrower side may be a pixel less than its shape says.
     side = math.ceil(measured(config, content) * (least + 1) / min(content))
-    option = "--min-size" if len(narrow) < len(rungs) else "--size"
-    advice = f"give sizes from {side} on" if config.sizes else f"give {option} {side} or more"
+    option = "min_size" if len(narrow) < len(rungs) else "size"
+    advice = f"give sizes from {side} on" if config.sizes else f"give `{option}={side}` or more"
     raise ConfigError(
         f"{name} is {content[1]}x{content[0]} and would be painted at {width}x{height}, but the"
         f" network needs {least} px on the short side: {advice}, or crop it"
@@ -207,10 +233,10 @@ def _check_style(
     if shape is style and needed * config.style_scale > max(style):
         needed = least * max(shape) / min(shape) / config.style_scale
     scale = math.ceil(100 * config.style_scale * needed / max(first.size)) / 100
-    choices = [f"--style-scale {scale:g}"]
+    choices = [f"`style_scale={scale:g}`"]
     if needed <= max(last.size):
         side = math.ceil(needed * measured(config, last.size) / max(last.size))
-        choices = [f"sizes from {side} on" if config.sizes else f"--min-size {side}", *choices]
+        choices = [f"sizes from {side} on" if config.sizes else f"`min_size={side}`", *choices]
     raise ConfigError(
         f"{told} and would be looked at at {width}x{height} beside the canvas of"
         f" {first.size[1]}x{first.size[0]}, but the network needs {least} px on the short side:"

@@ -79,14 +79,19 @@ def measure_content(
     found: dict[str, Tensor] = {}
     if not names:
         return found
-    height, width = image.shape[2:]
+    size = image.shape[2], image.shape[3]
     for tile, features in _walk(network, image, names, plan):
         for name, part in features.items():
-            layer = network.layers[name]
             if name not in found:
-                shape = (1, layer.channels, height // layer.stride, width // layer.stride)
-                found[name] = torch.empty(
-                    shape, dtype=network.dtype, device=device, memory_format=torch.channels_last
-                ).zero_()  # A plan may cover a part of the canvas only.
-            found[name][..., *canvas_window(layer, tile)] = part
+                found[name] = no_features(network, name, size, device)
+            found[name][..., *canvas_window(network.layers[name], tile)] = part
     return found
+
+
+def no_features(network: Network, name: str, size: tuple[int, int], device: torch.device) -> Tensor:
+    """Zeros (1, C, h, w) for what a layer has of a picture of ``(height, width)``."""
+    layer = network.layers[name]
+    shape = (1, layer.channels, size[0] // layer.stride, size[1] // layer.stride)
+    return torch.empty(
+        shape, dtype=network.dtype, device=device, memory_format=torch.channels_last
+    ).zero_()

@@ -1,4 +1,4 @@
-"""Which of a TIFF file's pictures is the picture, and what its channels mean.
+"""Which of a TIFF file's pictures is the picture, and what its channels mean; tags of text.
 
 A file may begin with a thumbnail and keep the picture itself on a later page or in a subdirectory
 (TIFF 6.0 with supplement 1; the DNG specification builds on both).
@@ -6,8 +6,9 @@ A file may begin with a thumbnail and keep the picture itself on a later page or
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +27,7 @@ _TAGS = frozenset(
     {_BITS, _SAMPLE_FORMAT, _PHOTOMETRIC, _OLD_SUBFILE_TYPE, _SUBFILE_TYPE, _SUBDIRECTORIES}
     | {_NUM_SAMPLES, _EXTRA_SAMPLES, _DNG_VERSION}
 )
+_ASCII = 2  # a type
 # Types of whole numbers: BYTE, SHORT, LONG, IFD, and BigTIFF's LONG8 and IFD8.
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
@@ -82,13 +84,54 @@ def picture_page(path: Path) -> Page:
     )
 
 
-def _pages(file: BinaryIO) -> Iterator[Page]:
+def add_texts(path: Path, texts: Mapping[int, bytes]) -> None:
+    """Give the first picture of a TIFF file tags of text, which libvips does not write.
+
+    Its directory is written anew behind all that is in the file, and the header leads there:
+    nothing else is moved or changed.
+
+    Args:
+        path: the file.
+        texts: what they say by tag, without the zero at their ends.
+    """
+    with path.open("rb+") as file:
+        order, is_big, start = _header(file)
+        number, word, size = ("Q", "Q", 20) if is_big else ("H", "I", 12)
+        room = struct.calcsize(word)
+        file.seek(start)
+        (count,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
+        old = [file.read(size) for _ in range(count)]
+        following = file.read(room)
+        entries = {struct.unpack(f"{order}H", entry[:2])[0]: entry for entry in old}
+        end = file.seek(0, os.SEEK_END)
+        added = bytes(-end % 8)
+        for tag, text in texts.items():
+            value = text + b"\0"
+            place = value.ljust(room, b"\0")
+            if len(value) > room:
+                place = struct.pack(order + word, end + len(added))
+                added += value + bytes(-len(value) % 8)
+            entries[tag] = struct.pack(f"{order}HH{word}", tag, _ASCII, len(value)) + place
+        directory = struct.pack(order + number, len(entries))
+        directory += b"".join(entries[tag] for tag in sorted(entries)) + following
+        file.write(added + directory)
+        file.seek(8 if is_big else 4)
+        file.write(struct.pack(order + word, end + len(added)))
+
+
+def _header(file: BinaryIO) -> tuple[str, bool, int]:
+    """The order of bytes, whether it is a BigTIFF, and where the first directory begins."""
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}[head[:2]]
     is_big = struct.unpack(f"{order}H", head[2:4])[0] == 43
     (start,) = (
         struct.unpack(f"{order}Q", head[8:]) if is_big else struct.unpack(f"{order}I", head[4:8])
     )
+    return order, is_big, start
+
+
+def _pages(file: BinaryIO) -> Iterator[Page]:
+    order, is_big, start = _header(file)
     seen: set[int] = set()
     for number in range(_MOST_PAGES):
         if not start or start in seen:

@@ -7,10 +7,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hires.config import Config
+from hires.images import resize
+from hires.ladder import Size, scale_to
+from hires.originals import Original
+
 Tones = tuple[float, float, float]
 
 _SHARES = (0.05, 0.5, 0.95)
 _NUM_BINS = 256
+# Long side of the copies whose tones are compared, in pixels: as coarse as each other, so that
+# strokes and grain do not count, light and dark do.
+TONES_SIDE = 512
 # Of the range from black to white. Paintings of the samples are off by 0.1 at most, a dark style
 # under Gram matrices by 0.4.
 _FAR = 0.15
@@ -47,3 +55,37 @@ def about_tones(painting: Tones, style: Tones, advice: str) -> str | None:
         f"the tones of the painting are not the style's: most lie at {found}, around"
         f" {painting[1]:.2f}, those of the style at {wanted}, around {style[1]:.2f}; {advice}"
     )
+
+
+def compared(
+    painting: Tensor, content: Original, styles: Sequence[Original], config: Config
+) -> str | None:
+    """What to say of a finished painting whose tones are far from its styles'; else None.
+
+    Args:
+        painting: a copy of it (1, 3, H, W) in [0, 1], its long side `TONES_SIDE` at most.
+        content: the picture that was painted.
+        styles: what it should look like.
+        config: how it was painted.
+    """
+    if not config.style_weight or not config.style_layers:
+        return None
+    advice = "give more --iterations or a smaller --content-weight"
+    if config.style_loss.startswith("gram"):
+        advice = "--style-loss wasserstein, or more --iterations, brings them nearer"
+    copies = [_visible(one, resize(one.pixels, _small(one.size), clamp=True)) for one in styles]
+    wanted = tones(copies, config.style_shares(len(styles)))
+    return about_tones(tones([_visible(content, painting)]), wanted, advice)
+
+
+def _small(size: Size) -> Size:
+    """``(height, width)`` of a copy whose tones are compared."""
+    return scale_to(size, min(TONES_SIDE, max(size)))
+
+
+def _visible(picture: Original, copy: Tensor) -> Tensor:
+    """The values of a picture's copy (1, 3, H, W) that can be seen."""
+    if picture.mask is None:
+        return copy
+    mask = resize(picture.mask, (copy.shape[2], copy.shape[3]), clamp=True)
+    return copy[..., mask[0, 0] >= mask.max() / 2]

@@ -11,7 +11,16 @@ BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class ConfigError(ValueError):
-    """A setting that the user can mend; the message names it and what is allowed."""
+    """A setting that the user can mend; the message names it and what is allowed.
+
+    Fields stand in backticks, alone or with a value, as `size` or `size=64`: the command line tells
+    them as the flags that are typed (`hires.exits.tell`).
+    """
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def parse_bytes(text: str) -> int:
@@ -63,7 +72,7 @@ def size_share(text: str) -> float:
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)%", text)
     if match is None:
         raise ConfigError(
-            f"--size is '{text}': give a whole number of pixels, content, or a share of it like 50%"
+            f"`size` is '{text}': give a whole number of pixels, content, or a share of it like 50%"
         )
     return float(match[1]) / 100
 
@@ -82,5 +91,5 @@ def parse_blend(init: str) -> float | None:
     except ValueError:
         share = math.nan
     if not 0 <= share <= 1:
-        raise ConfigError(f"--init is '{init}': write blend:0.3 for 0.3 of noise, from 0 to 1")
+        raise ConfigError(f"`init` is '{init}': write blend:0.3 for 0.3 of noise, from 0 to 1")
     return share

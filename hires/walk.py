@@ -227,7 +227,7 @@ def plan_tiles(
     if min(size) < network.least_side(names):
         raise ConfigError(
             f"a picture is too small for the layers at {size[1]}x{size[0]}: its short side needs"
-            f" {network.least_side(names)} px, so crop it or give a larger --size"
+            f" {network.least_side(names)} px, so crop it or give a larger `size`"
         )
     halo, alignment = network.reach(names)
     largest = round_up(max(size), alignment)
@@ -254,9 +254,9 @@ def plan_tiles(
         side = max(_smaller(side, alignment), smallest)
     if not found:
         raise TileMemoryError(
-            f"--memory {format_bytes(memory)} is too small for tiles of {leanest} px:"
+            f"`memory={format_bytes(memory)}` is too small for tiles of {leanest} px:"
             f" give at least {least_needed // 2**20 + 1}MiB"
-            + (" or leave out --tile" if tile else ""),
+            + (" or leave out `tile`" if tile else ""),
             least_needed,
         )
     good = (plan for work, plan in found if work <= _NEARLY * least_work)
@@ -391,7 +391,7 @@ def within_memory(
                 plan = smaller_plan(network, names, size, plan, dtype)
             except TileMemoryError:
                 raise ConfigError(
-                    f"out of memory with tiles of {plan.side} px: give a smaller --size"
+                    f"out of memory with tiles of {plan.side} px: give a smaller `size`"
                 ) from None
 
 

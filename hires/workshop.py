@@ -89,19 +89,19 @@ class Workshop:
 
     def train(self, save_every: int) -> Iterator[StepReport]:
         """Train to the end, saving everything now and then, at the end, and when interrupted."""
-        self._cut_log()
         self._started = time.monotonic()
-        with self.log_path.open("a", encoding="utf-8") as log:
-            try:
-                for report in self.trainer.steps():
-                    line = {**asdict(report), "seconds": round(self.seconds, 2)}
-                    print(json.dumps(line), file=log, flush=True)
-                    yield report
-                    if report.step % save_every == 0 and report.step < report.num_steps:
-                        self.save()
-            finally:
-                if self.trainer.done:
+        done = self.trainer.done
+        try:
+            for report in self.trainer.steps():
+                if report.step == done + 1:
+                    self._cut_log(done)
+                self._log(report)
+                yield report
+                if report.step % save_every == 0 and report.step < report.num_steps:
                     self.save()
+        finally:
+            if self.trainer.done:
+                self.save()
 
     @property
     def seconds(self) -> float:
@@ -188,12 +188,17 @@ class Workshop:
         self.trainer.load_state(state)
         self._seconds = float(state["seconds"])
 
-    def _cut_log(self) -> None:
-        """Keep the lines of the steps that are done: those after the last save come again."""
+    def _cut_log(self, done: int) -> None:
+        """Keep the lines of so many steps: those after the last save come again."""
         lines: list[str] = []
-        if self.trainer.done and self.log_path.is_file():
-            lines = self.log_path.read_text(encoding="utf-8").splitlines()[: self.trainer.done]
+        if done and self.log_path.is_file():
+            lines = self.log_path.read_text(encoding="utf-8").splitlines()[:done]
         self.log_path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    def _log(self, report: StepReport) -> None:
+        line = {**asdict(report), "seconds": round(self.seconds, 2)}
+        with self.log_path.open("a", encoding="utf-8") as log:
+            print(json.dumps(line), file=log)
 
 
 def _centre(picture: Tensor, side: int) -> Tensor:

@@ -41,29 +41,46 @@ def write_random_model(path: Path, task: Task = "style", **metadata: str) -> Pat
     return path
 
 
-def plain(design: Design, tensors: Mapping[str, Tensor], image: Tensor) -> Tensor:
-    """The document's network, layer for layer, over a whole picture in float64, clamped."""
-    weights = {name: value.double() for name, value in tensors.items()}
+def plain(
+    design: Design, tensors: Mapping[str, Tensor], image: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """The document's network, layer for layer, over a whole picture in float64, clamped.
 
-    def convolved(name: str, x: Tensor, stride: int = 1) -> Tensor:
+    Under a mask its statistics count each position as far as the pixels do that it stands for.
+    """
+    weights = {name: value.double() for name, value in tensors.items()}
+    seen = torch.ones_like(image[:, :1]) if mask is None else mask
+
+    def normalised(name: str, x: Tensor, step: int) -> Tensor:
+        beyond = [x.shape[i] * step - seen.shape[i] for i in (3, 2)]
+        counts = F.pad(seen.double(), (0, beyond[0], 0, beyond[1]), mode="replicate")
+        counts = F.avg_pool2d(counts, step)
+        mean = (counts * x).sum((2, 3), keepdim=True) / counts.sum()
+        variance = (counts * (x - mean).square()).sum((2, 3), keepdim=True) / counts.sum()
+        scale, shift = (weights[f"{name}.{part}"][:, None, None] for part in ("scale", "shift"))
+        y: Tensor = (x - mean) / (variance + 1e-5).sqrt() * scale + shift
+        return y
+
+    def convolved(name: str, x: Tensor, stride: int = 1, step: int = 1) -> Tensor:
         weight = weights[f"{name}.weight"]
         margin = weight.shape[-1] // 2
         x = F.pad(x, (margin, margin, margin, margin), mode="reflect")
         x = F.conv2d(x, weight, weights.get(f"{name}.bias"), stride=stride)
         if design.task == "super-resolution" or name == "last":
             return x
-        return F.instance_norm(
-            x, weight=weights[f"{name}.scale"], bias=weights[f"{name}.shift"], eps=1e-5
-        )
+        return normalised(name, x, step)
 
     x = torch.relu(convolved("first", image.double() - 0.5))
     for i in range(1, len(design.widths)):
-        x = torch.relu(convolved(f"down{i}", x, 2))
+        x = torch.relu(convolved(f"down{i}", x, 2, 2**i))
+    deep = 2 ** (len(design.widths) - 1)
     for i in range(1, design.num_blocks + 1):
-        x = x + convolved(f"block{i}_2", torch.relu(convolved(f"block{i}_1", x)))
+        inner = torch.relu(convolved(f"block{i}_1", x, step=deep))
+        x = x + convolved(f"block{i}_2", inner, step=deep)
     ups = len([name for name in weights if name.startswith("up") and name.endswith(".weight")])
     for i in range(1, ups + 1):
-        x = torch.relu(convolved(f"up{i}", F.interpolate(x, scale_factor=2, mode="nearest")))
+        x = F.interpolate(x, scale_factor=2, mode="nearest")
+        x = torch.relu(convolved(f"up{i}", x, step=deep // 2**i or 1))
     x = convolved("last", x)
     height, width = (side * design.factor for side in image.shape[2:])
     base = torch.full_like(image, 0.5, dtype=torch.float64)

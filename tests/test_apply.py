@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import random_image
 from forward_models import ENLARGE, STYLE, plain, random_model, write_random_model
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from hires import streaming
 from hires.apply import Press
@@ -38,6 +40,51 @@ def test_tiled_equals_whole_in_float64(design: Design, tile: int | None) -> None
     press = Press(model, ApplyConfig(tile=tile), precision=FP64)
     expected = plain(design, model.weights, image)
     torch.testing.assert_close(press.apply(image), expected, rtol=0, atol=1e-12)
+
+
+def spots(height: int, width: int) -> Tensor:
+    """A mask of clouds: all of some of it counts, nothing or a part of the rest."""
+    small = torch.rand(1, 1, 6, 7, generator=torch.Generator().manual_seed(4))
+    mask = F.interpolate(small, size=(height, width), mode="bilinear") * 3 - 1
+    return mask.clamp_(0, 1)
+
+
+# Sides that leave the last position of a stage half beyond the picture, and that do not.
+@pytest.mark.parametrize("size", [(93, 118), (96, 81)])
+@pytest.mark.parametrize("tile", [None, 40, 33])
+def test_tiled_equals_whole_under_a_mask(size: tuple[int, int], tile: int | None) -> None:
+    model, image, mask = random_model(STYLE), random_image(*size), spots(*size)
+    expected = plain(STYLE, model.weights, image, mask)
+    assert float((expected - plain(STYLE, model.weights, image)).abs().mean()) > 0.01
+    press = Press(model, ApplyConfig(tile=tile), precision=FP64)
+    torch.testing.assert_close(press.apply(image, mask=mask), expected, rtol=0, atol=1e-12)
+
+
+def test_a_mask_of_ones_is_no_mask() -> None:
+    model, image = random_model(STYLE), random_image(93, 118)
+    press = Press(model, ApplyConfig(), precision=FP64)
+    found = press.apply(image, mask=torch.ones(1, 1, 93, 118))
+    torch.testing.assert_close(found, press.apply(image), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("has_thumbnail", [False, True])
+def test_a_picture_is_painted_as_what_can_be_seen_of_it(has_thumbnail: bool) -> None:
+    model, image = random_model(STYLE), random_image(256, 560)
+    image[..., 280:] = image.mean()  # as hidden pixels are filled in
+    mask = torch.zeros(1, 1, 256, 560)
+    mask[..., :280] = 1
+    config = ApplyConfig(mode="thumbnail", thumbnail=140) if has_thumbnail else ApplyConfig()
+    alone = Press(model, config, precision=FP64).apply(image[..., :280])
+    config = replace(config, thumbnail=280) if has_thumbnail else config
+    press = Press(model, config, precision=FP64)
+    far = [(press.apply(image, mask=one)[..., :280] - alone).abs().mean() for one in (mask, None)]
+    assert float(far[0]) < 0.03 < 0.1 < float(far[1])
+
+
+def test_a_mask_in_which_nothing_counts_is_refused() -> None:
+    press = Press(random_model(STYLE), ApplyConfig(), precision=FP32)
+    with pytest.raises(ModelError, match="all of the picture is transparent"):
+        press.apply(random_image(90, 70).float(), mask=torch.zeros(1, 1, 90, 70))
 
 
 @pytest.mark.parametrize("tile", [None, 40])
@@ -80,7 +127,7 @@ def test_grain_is_that_of_the_training_and_may_be_changed() -> None:
     assert torch.equal(plain_image, without)
     tiled = Press(model, ApplyConfig(precision="fp32", tile=40)).apply(image)
     torch.testing.assert_close(tiled, trained, rtol=0, atol=1e-4)
-    with pytest.raises(ConfigError, match="--grain is for style models"):
+    with pytest.raises(ConfigError, match="`grain` is for style models"):
         Press(random_model(ENLARGE), ApplyConfig(grain=0.1))
 
 

@@ -56,6 +56,25 @@ def imports(file: str) -> Iterator[tuple[str, ast.stmt]]:
                 yield str(node.module), node
 
 
+# They know what is typed, or are read by people who type.
+TYPED = {"arguments", "parsing", "settings", "forward_arguments", "presets", "provenance"}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if HOMES[FILES[file]].layer < 4])
+def test_messages_speak_of_fields_not_of_flags(file: str) -> None:
+    """Docstrings may speak of flags: help is made of them."""
+    if FILES[file] in TYPED:
+        return
+    nodes = [*ast.walk(ast.parse((PACKAGE / file).read_text(encoding="utf-8")))]
+    notes = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        if isinstance(node, ast.Constant) and id(node) not in notes:
+            assert not re.search(r"(^|\s)--[a-z]", str(node.value)), (
+                f"{file}:{node.lineno}: name the field, as `size` or `size=64`: exits.tell makes a"
+                " flag of it"
+            )
+
+
 def test_the_table_lists_every_module_once() -> None:
     listed = Counter(module for row in TABLE for module in row.modules)
     assert set(listed) == set(FILES.values())

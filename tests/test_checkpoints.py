@@ -286,7 +286,7 @@ def test_offline_says_which_file_goes_where(
         load_features("vgg19")
     message = str(caught.value)
     assert "cannot load vgg19-dcbb9e9d.pth" in message
-    assert f"to {tmp_path / 'hub' / 'checkpoints'} or use --features compact" in message
+    assert f"to {tmp_path / 'hub' / 'checkpoints'} or use `features=compact`" in message
     assert "\n" not in message
 
 

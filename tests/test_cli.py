@@ -22,12 +22,15 @@ from conftest import COMPACT_SHAPE, random_image, random_weights, refusal
 from rich.console import Console
 
 from hires import cli, closeup, display, engine, forecast, probe
+from hires.attribution import read_authorship
+from hires.authorship import authorship
 from hires.checkpoints import write_checkpoint
 from hires.commands import plan as plan_command
 from hires.config import Config
 from hires.engine import StylizeError
 from hires.images import read_picture, save_image
 from hires.ladder import Rung, plan
+from hires.optim import NonFiniteError
 from hires.parsing import one_line
 from hires.studio import open_studio
 from hires.version import __version__
@@ -173,11 +176,11 @@ BAD = {
     "NaN weight": (typed("--style-weight", "nan"), "--style-weight is nan: give a number"),
     "more steps than rungs": (
         typed("--iterations", "300", "200", "100"),
-        "--iterations has 3 numbers for a ladder of 1 rungs: give at most 1",
+        "--iterations has 3 numbers for a ladder of 1 rung: give at most 1",
     ),
     "weights without styles": (
         typed("--style-weights", "1", "2"),
-        "--style-weights has 2 numbers for 1 style pictures",
+        "--style-weights has 2 numbers for 1 style picture",
     ),
     "unknown layer": (
         typed("--content-layers", "relu4_1:0.5", "relu9_1"),
@@ -260,6 +263,16 @@ class TestBreakdown:
         assert f"{message}; the last good picture is saved as out-partial.png" in line
         assert made(work) == {"out-partial.png"}
         assert read_picture("out-partial.png").pixels.shape == (1, 3, 36, 48)
+
+    def test_without_a_step_there_is_no_picture_to_save(
+        self, work: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = [word for word in typed("--quiet") if word != "--no-run-dir"]
+        line = refusal([*words, "--style-weight", "1e30"], capsys)
+        assert line.endswith(
+            "--style-weight 1e+30 is too much: only the weights' ratios count, give less\n"
+        )
+        assert made(work) == set()
 
     def test_the_partial_picture_never_replaces_an_input(
         self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -467,6 +480,20 @@ class TestPlan:
         assert "it is the input" in refusal([*argv, "-o", "content.png"], capsys)
         assert "give at least" in refusal([*argv, "--memory", "1KiB"], capsys)
 
+    @pytest.mark.parametrize(
+        ("fit", "told"),
+        [
+            ("crop", "the part of the content that lies on the paper is 51x72 and is painted at"),
+            ("pad", "warning: the content is 96x72 and is painted at"),
+        ],
+    )
+    def test_a_small_content_is_told_as_it_lies_on_the_paper(
+        self, fit: str, told: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        paper = ("--print", "A6", "--dpi", "60", "--portrait", "--fit", fit)
+        assert cli.main([*self.argv, "--no-probe", *paper]) == 0
+        assert told in capsys.readouterr().err
+
     def test_quiet_only_checks(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(typed("--quiet", command="plan")) == 0
         assert capsys.readouterr() == ("", "")
@@ -524,9 +551,35 @@ class TestPreview:
         assert cli.main(self.words()) == 0
         # The last rung, 256x192, is not painted now.
         assert pixels == [85 * 64] * 2 + [148 * 111] * 2
-        done = [sum(pixels[: i + 1]) / sum(pixels) for i in range(4)]
+        work = [number + 2**16 for number in pixels]
+        done = [sum(work[: i + 1]) / sum(work) for i in range(4)]
         assert fractions == pytest.approx(done)
         assert fractions[-1] == 1
+
+    def test_both_pictures_tell_the_author(self) -> None:
+        who = authorship(["Ann"], "© Ann")
+        save_image(random_image(72, 96, seed=1), "signed.jpg", author=who)
+        words = ["signed.jpg" if word == "content.png" else word for word in self.words()]
+        assert cli.main(words) == 0
+        made = (Path("out-preview.png"), Path("out-closeup.png"))
+        assert [read_authorship(path) for path in made] == [who, who]
+        assert cli.main([*words, "--no-metadata", "--no-run-dir"]) == 0
+        assert not any(read_authorship(path) for path in made)
+
+    def test_a_close_up_that_breaks_down_gets_one_line(
+        self, work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object) -> None:
+            raise NonFiniteError("the loss is nan")
+
+        monkeypatch.setattr(closeup, "_step", broken)
+        assert cli.main([*self.words(), "--quiet"]) == 2
+        assert capsys.readouterr().err.endswith(
+            "hires: the loss is nan at rung 3 (256x192), iteration 1: try --precision fp32 or a"
+            " smaller --learning-rate; out-preview.png is saved, the close-up is not;"
+            " hires resume out.run goes on\n"
+        )
+        assert made(work) == {"out-preview.png", "out.run"}
 
     def test_a_previewed_run_ends_as_any_other(self) -> None:
         assert cli.main(self.words()) == 0
@@ -602,6 +655,43 @@ class TestDisplay:
         watch.step(0.25)  # a quarter in ten seconds
         assert watch.left == pytest.approx(30)
         assert watch.left == pytest.approx(28)
+
+    def test_time_left_of_a_run_goes_by_the_usual_step(self) -> None:
+        rungs, now = rungs_of(10, 10), [0.0]
+        watch = display.RungWatch(clock=lambda: now[0])
+
+        def steps(rung: int, *seconds: float, first: int = 1) -> None:
+            for iteration, taken in enumerate(seconds, start=first):
+                now[0] += taken
+                watch.note(FakeProgress(rungs, rung, iteration))
+
+        steps(0, 90.0)  # Loading, measuring and the first step.
+        assert watch.left is None
+        steps(0, 8.0, 2.0, 2.0, first=2)  # The machine was busy at the second step.
+        assert watch.left == pytest.approx(16 * 2)
+        now[0] += 1
+        assert watch.left == pytest.approx(16 * 2 - 1)
+        steps(0, *[2.0] * 6, first=5)
+        steps(1, 50.0)  # Measuring again: what the rung below took holds.
+        assert watch.left == pytest.approx(9 * 2)
+        steps(1, 3.0, 3.0, 30.0, 3.0, first=2)  # A checkpoint after the fourth.
+        assert watch.left == pytest.approx(5 * 3)
+
+    def test_time_left_of_a_resumed_run_leaves_out_its_first_step(self) -> None:
+        rungs, now = rungs_of(10), [5.0]
+        watch = display.RungWatch(clock=lambda: now[0])
+        for iteration, taken in ((4, 1.0), (5, 60.0), (6, 2.0), (7, 2.0)):
+            now[0] += taken
+            watch.note(FakeProgress(rungs, 0, iteration))
+        assert watch.left == pytest.approx(3 * 2)
+
+    def test_quick_steps_are_taken_together(self) -> None:
+        rungs, now = rungs_of(100), [0.0]
+        watch = display.RungWatch(clock=lambda: now[0])
+        for iteration in range(1, 41):  # A device that runs behind: every fourth step waits for it.
+            now[0] += 0.397 if iteration % 4 == 0 else 0.001
+            watch.note(FakeProgress(rungs, 0, iteration))
+        assert watch.left == pytest.approx(60 * 0.1, rel=0.25)
 
     def test_clock_time(self) -> None:
         assert [display.clock_time(s) for s in (7.4, 65, 3723)] == ["0:07", "1:05", "1:02:03"]

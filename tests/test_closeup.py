@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +16,12 @@ from hires import closeup
 from hires.checkpoints import write_checkpoint
 from hires.closeup import SHOWN, busiest, paint_close_up, preview_rung
 from hires.config import Config
+from hires.engine import StylizeError
+from hires.features import Network
 from hires.images import Picture, resize
 from hires.ladder import plan
+from hires.objective import Evaluation, Objective
+from hires.studio import Measuring, open_studio
 
 
 @pytest.fixture
@@ -65,6 +71,14 @@ def test_the_window_shows_where_most_happens() -> None:
     assert column == pytest.approx(170 / 200, abs=0.06)
 
 
+def test_the_window_shows_what_can_be_seen() -> None:
+    picture, mask = torch.rand(1, 3, 120, 200), torch.zeros(1, 1, 60, 100)
+    mask[..., 40:55, 70:95] = 1
+    row, column = busiest(picture, (SHOWN * 4, SHOWN * 5), mask)
+    assert row == pytest.approx(95 / 120, abs=0.06)
+    assert column == pytest.approx(165 / 200, abs=0.06)
+
+
 def test_windows_stay_in_place_as_the_picture_grows(image: Callable[..., Tensor]) -> None:
     """Taken from the rung below or from the whole picture, a window shows the same."""
     picture = resize(image(60, 80).float(), (600, 800), clamp=True)  # smooth at all sizes here
@@ -102,6 +116,56 @@ def test_paints_up_to_the_last_rung(
     assert bool(torch.isfinite(steps[-1].shown).all())
     assert 0 <= float(steps[-1].shown.min()) <= float(steps[-1].shown.max()) <= 1
     assert steps[-1].terms["style"] < steps[-3].terms["style"]
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("fail", [{1}, {1, 2}, {1, 4}])
+def test_measuring_survives_a_lack_of_memory(
+    fail: set[int],
+    features: str,
+    image: Callable[..., Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Windows stay pictures of their own: the features are those of one pass over each."""
+    config = Config(features=features, size=512, min_size=128, precision="fp32", device="cpu")
+    content, studio = image(300, 400).float(), open_studio(config)
+    windows = closeup._windows((300, 400), (0.5, 0.5))
+    picture = closeup._collage(windows, (300, 400), content)
+
+    def measured() -> dict[str, Tensor]:
+        return closeup._features(Measuring(studio, config), studio, windows, picture)
+
+    undisturbed = measured()
+    forward, calls = Network.forward, itertools.count(1)
+
+    def failing(*args: Any, **options: Any) -> dict[str, Tensor]:
+        if next(calls) in fail:
+            raise torch.OutOfMemoryError("injected")
+        return forward(*args, **options)
+
+    monkeypatch.setattr(Network, "forward", failing)
+    for name, values in measured().items():
+        assert values.shape[2:] == (256 // 8, 448 // 8)
+        torch.testing.assert_close(values, undisturbed[name], rtol=0, atol=1e-4)
+    assert next(calls) > max(fail)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_breakdown_is_told_with_its_place(
+    features: str, image: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(features=features, size=512, min_size=128, iterations=(3,))
+    content, style = image(96, 128).float(), image(64, 64, seed=1).float()
+    rungs = plan(config, (96, 128), [(64, 64)])
+    evaluate = Objective.__call__
+
+    def broken(self: Objective, canvas: Tensor) -> Evaluation:
+        found = evaluate(self, canvas)
+        return Evaluation(found.loss * torch.nan, found.terms, found.gradient)
+
+    monkeypatch.setattr(Objective, "__call__", broken)
+    with pytest.raises(StylizeError, match=r"the loss is nan at rung 2 \(256x192\), iteration 1: "):
+        list(paint_close_up(content, content, [style], config, rungs, rungs[0]))
 
 
 @pytest.mark.usefixtures("small")

@@ -215,7 +215,7 @@ def test_tiff_is_compressed_as_asked(tmp_path: Path, method: Any, deliver: Any) 
 def test_compression_is_for_tiff(tmp_path: Path) -> None:
     delivery = Delivery(compression="lzw")
     for name in ("out.jpg", "out.png", "out.pdf"):
-        with pytest.raises(ImageError, match="--compression is for TIFF; use"):
+        with pytest.raises(ImageError, match="`compression` is for TIFF; use"):
             check_output(tmp_path / name, dpi=100, delivery=delivery)
 
 
@@ -479,7 +479,7 @@ def test_what_a_format_cannot_hold_is_refused(
 
 
 def test_contradictions_are_refused() -> None:
-    with pytest.raises(ConfigError, match="--deliver lab is 8 bit"):
+    with pytest.raises(ConfigError, match="`deliver=lab` is 8 bit"):
         LAB.depth(16)
     with pytest.raises(ConfigError, match="choose one of plain, master, lab"):
         Delivery(deliver="friend")  # type: ignore[arg-type]

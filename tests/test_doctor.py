@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 import pytest
@@ -45,6 +46,25 @@ def test_the_table_says_everything(report: dict[str, Any]) -> None:
     assert "ok" in text
     assert "FAILED" not in text
     assert "torch" in text
+    assert "Painting in tiles against painting at once" in text
+
+
+def test_extras_are_told_with_what_they_are_for(
+    report: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(package: str) -> str:
+        if package == "pillow-heif":
+            raise metadata.PackageNotFoundError
+        return "1.2"
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert doctor.extras() == {"heic": "not installed", "onnx": "1.2", "bench": "1.2"}
+    console = Console(width=90)
+    with console.capture() as captured:
+        console.print(doctor.tables({**report, "extras": doctor.extras()}))
+    lines = [" ".join(line.split()) for line in captured.get().splitlines()]
+    assert "extra heic not installed: pip install pillow-heif (reads HEIC)" in lines
+    assert "extra onnx onnx 1.2 (hires export)" in lines
 
 
 def test_a_machine_on_which_tiles_come_out_differently_fails(

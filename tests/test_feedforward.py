@@ -89,7 +89,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"format": "other"}, "not a hires-model file"),
-        ({"format": "hires-features"}, "a feature network: it goes to --features"),
+        ({"format": "hires-features"}, "a feature network: it goes to `features`"),
         ({"version": "2"}, "has version 2, this program reads 1: update hires"),
         ({"task": "colouring"}, "for the task 'colouring', this program knows style and super"),
         ({"design": "{"}, "its architecture is unknown"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from press import press_profile, problems_of_pdfx4
 from hires import cli, forward_training, streaming
 from hires.apply import Press
 from hires.checkpoints import write_checkpoint
-from hires.feedforward import read_model
+from hires.feedforward import read_model, write_model
 from hires.forward_config import ApplyConfig, TrainConfig
+from hires.grain import grain_over
 from hires.images import load_image, read_picture, save_image
+from hires.tiling import Region, Span
 from hires.transformer import Design
 
 FP32 = ("--precision", "fp32")
@@ -99,13 +102,13 @@ class TestApply:
         assert cli.main([*argv, "-o", "made"]) == 0
         others = "4 files of other kinds skipped (1 .txt, 2 .xcf, 1 without an ending)"
         hint = ", 1 subfolder not searched; --recursive searches them"
-        assert capsys.readouterr().err.endswith(f"hires: {others}{hint}\n")
+        assert capsys.readouterr().err.endswith(f"hires: warning: {others}{hint}\n")
         assert sorted(path.name for path in Path("made").iterdir()) == ["one.png", "two.jpg"]
         # What is made within the folder is not taken for more photographs of it.
         inner = [*argv, "-o", "photos/made", "--recursive"]
         for _ in range(2):
             assert cli.main(inner) == 0
-            assert capsys.readouterr().err.endswith(f"hires: {others}\n")
+            assert capsys.readouterr().err.endswith(f"hires: warning: {others}\n")
         made = Path("photos/made")
         assert sorted(str(path.relative_to(made)) for path in made.rglob("*.*")) == [
             "deep/er/one.png",
@@ -113,7 +116,8 @@ class TestApply:
             "two.jpg",
         ]
         assert cli.main([*argv, "-o", "made", "--overwrite", "--quiet"]) == 0
-        assert capsys.readouterr().err == ""
+        hint = hint.replace("1 subfolder", "2 subfolders")
+        assert capsys.readouterr() == ("", f"hires: warning: {others}{hint}\n")
         pattern = ["apply", "style.safetensors", "photos/*", "-o", "made", *FP32]
         assert cli.main(pattern) == 0
         assert f"{others}, 2 subfolders not searched; --rec" in capsys.readouterr().err
@@ -264,6 +268,22 @@ class TestTrain:
         assert read_model(work / "my.safetensors").metadata["steps"] == "3"
         assert len((work / "my.jsonl").read_text().splitlines()) == 3
 
+    def test_what_is_hidden_of_the_style_is_told(self, capsys: pytest.CaptureFixture[str]) -> None:
+        alpha = torch.zeros(1, 1, 80, 80)
+        Path("photos/notes.txt").write_bytes(b"no picture")
+        argv = ["train", "cut.png", "--images", "photos", "-o", "my.safetensors", *TRAIN, "--quiet"]
+        save_image(random_image(80, 80), "cut.png", alpha=alpha)
+        assert refusal(argv, capsys) == (
+            "hires: cut.png: all of it is transparent; choose another picture\n"
+        )
+        alpha[..., :20] = 1
+        save_image(random_image(80, 80), "cut.png", alpha=alpha)
+        assert cli.main(argv) == 0
+        assert capsys.readouterr().err.splitlines() == [
+            "hires: warning: cut.png: 75% of it is transparent and does not count",
+            "hires: warning: 1 file of other kinds skipped (1 .txt)",
+        ]
+
     def test_unreadable_files_are_counted(self, capsys: pytest.CaptureFixture[str]) -> None:
         Path("photos/bad.jpg").write_bytes(b"no picture")
         argv = ["train", "style.png", "--images", "photos", "-o", "my.safetensors", *TRAIN]
@@ -348,6 +368,32 @@ class TestExport:
             torch.testing.assert_close(
                 torch.from_numpy(found), press.apply(image), rtol=0, atol=1e-4
             )
+
+    def test_grain_is_told_and_makes_what_apply_makes(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        onnx = pytest.importorskip("onnx")
+        runtime = pytest.importorskip("onnxruntime")
+        model = replace(random_model(STYLE), metadata={"settings": '{"grain": 0.06}'})
+        write_model(Path("grainy.safetensors"), model.design, model.weights, model.metadata)
+        assert cli.main(["export", "grainy.safetensors", "model.onnx"]) == 0
+        assert "mean 0 and standard deviation 0.06" in capsys.readouterr().out
+        graph = onnx.load("model.onnx")
+        assert {one.key: one.value for one in graph.metadata_props}["grain"] == "0.06"
+        assert "standard deviation 0.06" in graph.graph.doc_string
+        session = runtime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+        image = random_image(64, 65).float()
+        grainy = image + 0.06 * grain_over(Region(Span(0, 64), Span(0, 65)))
+        (found,) = session.run(None, {"picture": grainy.numpy()})
+        wanted = Press(model, ApplyConfig(precision="fp32")).apply(image)
+        torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=0, atol=1e-4)
+
+    def test_a_model_without_grain_needs_none(self, capsys: pytest.CaptureFixture[str]) -> None:
+        onnx = pytest.importorskip("onnx")
+        assert cli.main(["export", "enlarge.safetensors", "model.onnx"]) == 0
+        assert "grain" not in capsys.readouterr().out
+        props = {one.key: one.value for one in onnx.load("model.onnx").metadata_props}
+        assert props["grain"] == "0"
 
     def test_mistakes(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

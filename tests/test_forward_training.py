@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
+from torch import Tensor
 
 from hires import forward_training
 from hires.checkpoints import write_checkpoint
 from hires.config import ConfigError
+from hires.features import Network
 from hires.feedforward import read_model
 from hires.forward_config import TrainConfig
-from hires.forward_training import TrainingError, open_trainer, reduced, schedule
-from hires.images import ImageError, save_image
+from hires.forward_training import Judge, TrainingError, open_trainer, reduced, schedule
+from hires.images import ImageError, load_image, save_image
 from hires.photographs import Photographs
 from hires.transformer import Design
 from hires.workshop import Workshop
@@ -70,7 +72,7 @@ def workshop(studio: Path, output: Path, *, resume: bool = False, **options: Any
 def test_a_narrow_style_is_told_by_options_of_train(studio: Path) -> None:
     style = random_image(100, 9, seed=9).float()
     with pytest.raises(
-        ConfigError, match=r"the style is 9x100 at this --style-size, .*: give a larger --style"
+        ConfigError, match=r"the style is 9x100 at this `style_size`, .*: give a larger `style_size"
     ):
         open_trainer(config_of(studio), Photographs([studio / "photos"], seed=0), style)
 
@@ -145,9 +147,9 @@ def test_an_interrupted_training_is_saved(studio: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"content_weight": 3.0}, r"had --content-weight 0\.1, not 3\.0"),
-        ({"seed": 1}, "had --seed 0, not 1"),
-        ({"steps": 2}, "has done 2 steps: give more --steps"),
+        ({"content_weight": 3.0}, r"had `content_weight=0\.1`, not 3\.0"),
+        ({"seed": 1}, "had `seed=0`, not 1"),
+        ({"steps": 2}, "has done 2 steps: give more `steps`"),
     ],
 )
 def test_another_training_is_not_resumed(
@@ -185,8 +187,52 @@ def test_a_weight_that_no_gradient_can_hold_is_named(studio: Path) -> None:
         Photographs([studio / "photos"], seed=0),
         random_image(99, 90).float(),
     )
-    with pytest.raises(TrainingError, match=r"at step 1: --style-weight 1e\+30 is too much"):
+    with pytest.raises(TrainingError, match=r"at step 1: `style_weight=1e\+30` is too much"):
         next(trainer.steps())
+
+
+def test_a_training_without_a_step_leaves_nothing(studio: Path, tmp_path: Path) -> None:
+    begun = workshop(studio, tmp_path / "a.safetensors", style_weight=1e30)
+    with pytest.raises(TrainingError, match="at step 1"):
+        next(begun.train(10))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_is_hidden_of_a_style_is_not_learnt(studio: Path, tmp_path: Path) -> None:
+    picture, alpha = random_image(120, 100, seed=9), torch.ones(1, 1, 120, 100)
+    alpha[..., 60:] = 0
+    judges = []
+    for i, hidden in enumerate((0.0, 1.0)):
+        picture[..., 60:] = hidden
+        save_image(picture, tmp_path / f"{i}.png", alpha=alpha)
+        judges.append(Judge(config_of(studio), tmp_path / f"{i}.png", torch.device("cpu")))
+        told = f"{tmp_path / f'{i}.png'}: 40% of it is transparent and does not count"
+        assert judges[-1].warnings == (told,)
+    filled = Judge(config_of(studio), load_image(tmp_path / "0.png"), torch.device("cpu"))
+    assert filled.warnings == ()
+    for name, moments in judges[0].targets.items():
+        assert torch.equal(moments.product, judges[1].targets[name].product)
+        assert moments.count < filled.targets[name].count
+
+
+def test_measuring_the_style_survives_a_lack_of_memory(
+    studio: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    style, device = random_image(250, 300).float(), torch.device("cpu")
+    undisturbed = Judge(config_of(studio, style_size=300), style, device)
+    forward, sizes = Network.forward, []
+
+    def failing(self: Network, pixels: Tensor, *args: Any, **options: Any) -> dict[str, Tensor]:
+        sizes.append(pixels.shape[3])
+        if len(sizes) in (1, 3):
+            raise torch.OutOfMemoryError("injected")
+        return forward(self, pixels, *args, **options)
+
+    monkeypatch.setattr(Network, "forward", failing)
+    found = Judge(config_of(studio, style_size=300), style, device)
+    assert sizes[0] == 300 > sizes[-1]
+    for name, moments in undisturbed.targets.items():
+        torch.testing.assert_close(found.targets[name].product, moments.product, rtol=1e-4, atol=1)
 
 
 class TestPhotographs:
@@ -202,15 +248,17 @@ class TestPhotographs:
         save_image(random_image(80, 70), tmp_path / "good.png")
         (tmp_path / "bad.jpg").write_bytes(b"no picture")
         (tmp_path / "cut.png").write_bytes((tmp_path / "good.png").read_bytes()[:300])
+        nothing = torch.zeros(1, 1, 80, 70)
+        save_image(random_image(80, 70), tmp_path / "nothing.png", alpha=nothing)
         (tmp_path / "notes.txt").write_bytes(b"no picture")
         (tmp_path / ".deep").mkdir()
         for name in ("._good.png", ".deep/good.png"):  # as macOS and trash cans leave them
             (tmp_path / name).write_bytes(b"no picture")
         supply = Photographs([tmp_path], seed=0)
         supply.batch(5, 64)
-        assert len(supply.paths) == 3
+        assert len(supply.paths) == 4
         assert supply.passed_over == "1 file of other kinds skipped (1 .txt)"
-        assert {path.name for path in supply.skipped} == {"bad.jpg", "cut.png"}
+        assert {path.name for path in supply.skipped} == {"bad.jpg", "cut.png", "nothing.png"}
 
     def test_nothing_readable_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "bad.jpg").write_bytes(b"no picture")
@@ -227,30 +275,30 @@ class TestPhotographs:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "super-resolution"}, "needs --factor 4 or --factor 8"),
-        ({"factor": 4}, "--factor is for --task super-resolution"),
+        ({"task": "super-resolution"}, "needs `factor=4` or `factor=8`"),
+        ({"factor": 4}, "`factor` is for `task=super-resolution`"),
         (
             {"style_weight": 0.0, "content_weight": 0.0, "tv_weight": 0.0},
-            "--style-weight, --content-weight, --tv-weight are all 0: give one some weight",
+            "`style_weight`, `content_weight`, `tv_weight` are all 0: give one some weight",
         ),
         (
             {"style_weight": 0.0, "style_size": 256},
-            "--style-size does nothing where --style",
+            "`style_size` does nothing where `style",
         ),
         (
             {"content_weight": 0.0, "content_layers": ("relu2_1",)},
-            "--content-layers does nothing where",
+            "`content_layers` does nothing where",
         ),
-        ({"task": "super-resolution", "factor": 8, "crop": 100}, "multiple of --factor 8"),
-        ({"task": "super-resolution", "factor": 4, "style_weight": 2.0}, "--style-weight is for"),
-        ({"consistency_weight": 2.0}, "--consistency-weight is for --task super-resolution"),
-        ({"grain": 0.7}, "--grain is 0.7: give a number from 0 to 0.5"),
-        ({"task": "super-resolution", "factor": 4, "grain": 0.1}, "--grain is for --task style"),
-        ({"crop": 32}, "--crop is 32: give a whole number of at least 64"),
-        ({"steps": 0}, "--steps is 0"),
-        ({"learning_rate": 0.0}, "--learning-rate is 0"),
+        ({"task": "super-resolution", "factor": 8, "crop": 100}, "multiple of `factor=8`"),
+        ({"task": "super-resolution", "factor": 4, "style_weight": 2.0}, "`style_weight` is for"),
+        ({"consistency_weight": 2.0}, "`consistency_weight` is for `task=super-resolution`"),
+        ({"grain": 0.7}, "`grain` is 0.7: give a number from 0 to 0.5"),
+        ({"task": "super-resolution", "factor": 4, "grain": 0.1}, "`grain` is for `task=style`"),
+        ({"crop": 32}, "`crop` is 32: give a whole number of at least 64"),
+        ({"steps": 0}, "`steps` is 0"),
+        ({"learning_rate": 0.0}, "`learning_rate` is 0"),
         ({"style_layers": ("relu1_1:x",)}, "NAME or NAME:WEIGHT"),
-        ({"device": "tpu"}, "--device is 'tpu'"),
+        ({"device": "tpu"}, "`device` is 'tpu'"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(options: dict[str, Any], message: str) -> None:

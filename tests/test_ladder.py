@@ -76,7 +76,7 @@ def test_iterations_fall_as_rungs_grow(optimizer: str) -> None:
 
 
 def test_more_iterations_than_rungs_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"--iterations has 4 numbers for a ladder of 3 rungs"):
+    with pytest.raises(ConfigError, match=r"`iterations` has 4 numbers for a ladder of 3 rungs"):
         plan(Config(iterations=(4, 3, 2, 1)), CONTENT, [])
 
 
@@ -161,13 +161,21 @@ def test_the_warning_tells_at_which_size_a_style_is_really_measured(
     assert all(word in found[0] for word in words)
 
 
+def test_a_first_size_that_is_the_only_one_is_as_given() -> None:
+    config = Config(size=64, min_size=64)
+    assert ladder.idle(config, plan(config, (600, 900), [])) == []
+
+
 def test_a_small_photograph_is_warned_about() -> None:
     config, content = Config(), (32, 32)
     layout = Print(paper="A2").layout(content)
     window = (layout.window.height, layout.window.width)
     rungs = plan(config, window, [], size=layout.painted)
     (warning,) = ladder.warnings(config, rungs, window, [], dpi=300)
-    assert warning.startswith("the content is 23x32 and is painted at 4961x7016: its scene")
+    told = " is 23x32 and is painted at 4961x7016: its scene"
+    assert warning.startswith(f"the content{told}")
+    (part,) = ladder.warnings(config, rungs, window, [], dpi=300, is_part=True)
+    assert part.startswith(f"the part of the content that lies on the paper{told}")
     assert "219.2 times coarser" in warning
     rungs = plan(Config(size=1600), CONTENT, [])
     assert not ladder.warnings(Config(size=1600), rungs, CONTENT, [])
@@ -193,12 +201,12 @@ def test_a_size_that_follows_from_the_photograph(
 
 
 def test_a_share_of_the_photograph_that_is_too_small() -> None:
-    with pytest.raises(ConfigError, match=r"--size 3% of a content of 800x600 is 24 px: give at l"):
+    with pytest.raises(ConfigError, match=r"`size=3%` of a content of 800x600 is 24 px: give at l"):
         plan(Config(size="3%"), CONTENT, [])
 
 
 def test_a_first_size_beyond_the_last_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--min-size is 2000: give at most the last size, 1024"):
+    with pytest.raises(ConfigError, match=r"`min_size` is 2000: give at most the last size, 1024"):
         plan(Config(min_size=2000), CONTENT, [])
     # That of a preset gives way.
     assert plan(Config(preset="d2l", size=200), CONTENT, [])[0].size == (150, 200)
@@ -207,14 +215,14 @@ def test_a_first_size_beyond_the_last_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "content", "words"),
     [
-        ({"min_size": 128}, (100, 1600), "--min-size 128 is too small for the shape .* at 1024 px"),
-        ({"min_size": 128, "size": 2048}, (100, 1600), "--min-size 128 is .* at 1024 px"),
-        ({"min_size": 800}, (900, 1600), "--min-size 800 does nothing: the last size is so close"),
+        ({"min_size": 128}, (100, 1600), "`min_size=128` is too small for the shape .* at 1024 px"),
+        ({"min_size": 128, "size": 2048}, (100, 1600), "`min_size=128` is .* at 1024 px"),
+        ({"min_size": 800}, (900, 1600), "`min_size=800` does nothing: the last size is so close"),
         ({"min_size": 128}, (900, 1600), ""),
         (
             {"learning_rate_decay": 0.5, "decay_every": (300,), "iterations": (300, 100)},
             (900, 1600),
-            "--decay-every 300 does nothing: no size takes more than 300 steps",
+            "`decay_every=300` does nothing: no size takes more than 300 steps",
         ),
         (
             {"learning_rate_decay": 0.5, "decay_every": (299,), "iterations": (300, 100)},
@@ -224,10 +232,10 @@ def test_a_first_size_beyond_the_last_is_refused() -> None:
         (
             {"optimizer": "lbfgs-wolfe", "restart": 200},
             (900, 1600),
-            "--restart 200 does nothing: no size takes more than 200 evaluations",
+            "`restart=200` does nothing: no size takes more than 200 evaluations",
         ),
         ({"optimizer": "lbfgs-wolfe", "restart": 199}, (900, 1600), ""),
-        ({"optimizer_state": "fresh", "rungs": 1}, (900, 1600), "--optimizer-state fresh does"),
+        ({"optimizer_state": "fresh", "rungs": 1}, (900, 1600), "`optimizer_state=fresh` does"),
         ({"optimizer_state": "fresh"}, (900, 1600), ""),
         ({"preset": "d2l", "iterations": (50,)}, (900, 1600), ""),
     ],
@@ -239,3 +247,20 @@ def test_options_that_do_nothing_on_a_ladder_are_told(
     found = ladder.idle(config, plan(config, content, []))
     assert len(found) == bool(words)
     assert not words or re.match(words, found[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "words"),
+    [
+        ({"size": "100000%"}, None, r"4000000x3000000 px .* a smaller --size, for at most 100000 "),
+        ({"size": 100_001}, None, "100001x75001 px .* --size"),
+        ({"sizes": (512, 10**9)}, None, "--sizes"),
+        ({}, (75_000, 100_001), "--dpi"),
+    ],
+)
+def test_a_size_beyond_any_machine_is_refused(
+    settings: dict[str, Any], size: tuple[int, int] | None, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        plan(Config(**settings), (3000, 4000), [], size=size)
+    assert plan(Config(size=100_000), (3000, 4000), [])[-1].size == (75_000, 100_000)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pikepdf
 import pytest
 import tifffile
@@ -21,9 +22,10 @@ from hires.attribution import read_authorship
 from hires.authorship import Authorship, authorship
 from hires.delivery import Delivery
 from hires.headers import read_header
-from hires.images import save_image
+from hires.images import read_picture, save_image
 from hires.jpeg import read_xmp
 from hires.provenance import Input, Provenance, from_xmp, to_xmp
+from hires.tiff_directories import add_texts
 
 WHO = Authorship(("Jörg (Studio)", "Ann"), "© 2024 Jörg; all rights reserved")
 LAB = Delivery(deliver="lab")
@@ -254,9 +256,11 @@ def told_in(path: Path) -> dict[str, Any]:
             }
     if path.suffix == ".tif":
         with tifffile.TiffFile(path) as file:
-            packet = file.pages.first.tags["XMP"].value
+            tags = {tag.code: tag for tag in file.pages.first.tags}
+            assert [tags[code].dtype for code in (315, 33432)] == [2, 2]  # ASCII
+            told, packet = [tags[code].value for code in (315, 33432)], tags[700].value
         creators, rights = (xmp.values(packet, name) for name in (xmp.CREATOR, xmp.RIGHTS))
-        return {"creator": [*creators], "rights": rights[0]}
+        return {"creator": [*creators], "rights": rights[0], "exif": told}
     with Image.open(path) as image:
         exif, held = image.getexif(), image.info.get("xmp") or image.info["XML:com.adobe.xmp"]
         packet = held if isinstance(held, bytes) else held.encode()
@@ -283,6 +287,32 @@ def test_every_format_tells_whose_photograph_it_is(
         assert read_authorship(path) == WHO  # so a painting of a painting keeps it
     if packet is not None:
         assert from_xmp(read_header(path).xmp) == record(2)
+
+
+@pytest.mark.parametrize("is_big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tags_of_a_tiff_change_nothing_else(tmp_path: Path, order: str, is_big: bool) -> None:
+    path = tmp_path / "some.tif"
+    pages = [np.full((33, 21, 3), value, np.uint8) for value in (1, 200)]
+    with tifffile.TiffWriter(path, bigtiff=is_big, byteorder=order) as writer:  # type: ignore[arg-type]
+        for page in pages:
+            writer.write(page, rowsperstrip=4, description="as it was", metadata=None)
+    before = path.read_bytes()
+    texts = {315: b"A", 33432: "© someone".encode(), 270: b"new"}
+    add_texts(path, texts)
+    data, header = path.read_bytes(), 16 if is_big else 8
+    assert data[header : len(before)] == before[header:]
+    with tifffile.TiffFile(path) as file:
+        assert (file.is_bigtiff, file.byteorder) == (is_big, order)
+        tags = file.pages.first.tags
+        assert [tag.code for tag in tags] == sorted(tag.code for tag in tags)
+        assert {code: tags[code].value for code in texts} == {
+            code: text.decode() for code, text in texts.items()
+        }
+        for found, wanted in zip(file.pages, pages, strict=True):
+            assert np.array_equal(found.asarray(), wanted)
+    with pytest.warns(UserWarning, match="it holds 2 pictures; the first is taken"):
+        assert read_picture(path).pixels.shape == (1, 3, 33, 21)
 
 
 def test_a_painting_carries_the_photographs_author(tmp_path: Path) -> None:

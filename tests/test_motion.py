@@ -36,10 +36,10 @@ def painted(features: str, **settings: Any) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"style_weight": 1e30}, "--style-weight 1e+30 is too much: only the weights' ratios"),
-        ({"style_weight": 1e38}, "--style-weight 1e+38 is too much"),
-        ({"content_weight": 1e32, "init": "noise"}, "--content-weight 1e+32 is too much"),
-        ({"tv_weight": 1e30}, "--tv-weight 1e+30 is too much"),
+        ({"style_weight": 1e30}, "`style_weight=1e+30` is too much: only the weights' ratios"),
+        ({"style_weight": 1e38}, "`style_weight=1e+38` is too much"),
+        ({"content_weight": 1e32, "init": "noise"}, "`content_weight=1e+32` is too much"),
+        ({"tv_weight": 1e30}, "`tv_weight=1e+30` is too much"),
         ({"style_weight": 1e-30, "content_weight": 0.0, "tv_weight": 1e-30}, TOO_LITTLE),
     ],
 )
@@ -65,7 +65,7 @@ def test_weights_of_any_sensible_size_move_it(weight: float, pixels: str, featur
 
 
 def test_an_epsilon_that_drowns_every_gradient(features: str) -> None:
-    with pytest.raises(StylizeError, match="a smaller --epsilon"):
+    with pytest.raises(StylizeError, match="a smaller `epsilon`"):
         painted(features, epsilon=1e3)
 
 
@@ -106,4 +106,4 @@ def test_a_gradient_whose_squares_are_no_numbers(gradient: float, words: str) ->
 
 def test_weights_are_not_blamed_for_what_arithmetic_did() -> None:
     weights = {"style": 1e6, "content": 1.0, "tv": 0.0}
-    assert blamed(weights, NonFiniteError("")).startswith("try --precision fp32")
+    assert blamed(weights, NonFiniteError("")).startswith("try `precision=fp32`")

@@ -53,18 +53,18 @@ def test_iso_papers_halve_and_stand_upright() -> None:
         ({"paper": "0x0cm"}, "out of reach"),
         ({"paper": "1x50m"}, "unknown paper"),
         ({"paper": "20x30000mm"}, "its sides may be 2 to 1000 cm"),
-        ({"paper": "A4", "bleed": "3"}, "--bleed '3' is not a length: write for example 3mm"),
+        ({"paper": "A4", "bleed": "3"}, "`bleed` '3' is not a length: write for example 3mm"),
         ({"paper": "A4", "bleed": "-3mm"}, "is not a length"),
-        ({"paper": "A4", "bleed": "9cm"}, "--bleed is 9cm: give at most 50mm"),
-        ({"dpi": 0.0}, "--dpi is 0: give a number from 20 to 2400"),
-        ({"dpi": math.nan}, "--dpi is nan"),
-        ({"dpi": 1e9}, "--dpi is 1e+09"),
-        ({"bleed": "3mm"}, "--bleed applies to --print only"),
-        ({"landscape": True, "dpi": 300.0}, "--landscape applies to --print only"),
-        ({"fit": "pad"}, "--fit applies to --print only"),
-        ({"gravity": "north"}, "--gravity applies to --print only"),
-        ({"paper": "A4", "fit": "stretch"}, "--fit is 'stretch': choose one of crop, pad"),
-        ({"paper": "A4", "gravity": "up"}, "--gravity is 'up': choose one of center, north"),
+        ({"paper": "A4", "bleed": "9cm"}, "`bleed` is 9cm: give at most 50mm"),
+        ({"dpi": 0.0}, "`dpi` is 0: give a number from 20 to 2400"),
+        ({"dpi": math.nan}, "`dpi` is nan"),
+        ({"dpi": 1e9}, "`dpi` is 1e+09"),
+        ({"bleed": "3mm"}, "`bleed` applies to `paper` only"),
+        ({"landscape": True, "dpi": 300.0}, "`landscape` applies to `paper` only"),
+        ({"fit": "pad"}, "`fit` applies to `paper` only"),
+        ({"gravity": "north"}, "`gravity` applies to `paper` only"),
+        ({"paper": "A4", "fit": "stretch"}, "`fit` is 'stretch': choose one of crop, pad"),
+        ({"paper": "A4", "gravity": "up"}, "`gravity` is 'up': choose one of center, north"),
         ({"paper": "A4", "landscape": True, "portrait": True}, "exclude each other"),
     ],
 )
@@ -185,7 +185,7 @@ def test_there_is_no_layout_without_paper() -> None:
     assert Print().dpi_of_file is None
     assert Print(dpi=200).dpi_of_file == 200
     assert Print(paper="A4").dpi_of_file == 300
-    with pytest.raises(ConfigError, match="give --print"):
+    with pytest.raises(ConfigError, match="give `paper`"):
         Print(dpi=200).layout((10, 10))
 
 
@@ -207,7 +207,7 @@ def test_the_last_rung_is_the_paper_to_the_pixel(paper: str) -> None:
 @pytest.mark.parametrize(
     ("config", "content", "size", "message"),
     [
-        (Config(sizes=(64, 128)), (200, 300), (200, 300), "leave --sizes out"),
+        (Config(sizes=(64, 128)), (200, 300), (200, 300), "leave `sizes` out"),
         (Config(), (200, 300), (300, 200), "crop the content to the same shape"),
         (Config(), (200, 300), (200, 320), "crop the content to the same shape"),
         (Config(), (200, 300), (20, 30), "too small"),

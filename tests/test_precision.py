@@ -48,7 +48,7 @@ def test_a_device_that_is_not_here(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_cuda_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch)
-    with pytest.raises(ValueError, match="not available on this machine: try --device auto"):
+    with pytest.raises(ValueError, match="not available on this machine: try `device=auto`"):
         resolve_device("cuda")
 
 

@@ -200,27 +200,27 @@ def test_replacing_keeps_what_was_given() -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"preset": "neural"}, "--preset is 'neural': choose one of hires, tutorial, d2l, keras"),
-    ({"rungs": 0}, "--rungs is 0"),
-    ({"rungs": 2, "sizes": (64, 128)}, "--sizes names every size: leave --rungs out"),
-    ({"rungs": 1, "min_size": 64}, "--rungs 1 paints at one size: leave --min-size out"),
-    ({"cpu_size": 8}, "--cpu-size is 8"),
-    ({"beta2": 1.0}, "--beta2 is 1: give"),
-    ({"beta2": 0.9, "optimizer": "lbfgs"}, "--beta2 applies to --optimizer adam only"),
-    ({"epsilon": -1.0}, "--epsilon is -1"),
-    ({"history": 5}, "--history applies to --optimizer lbfgs or lbfgs-wolfe only"),
-    ({"history": 0, "optimizer": "lbfgs"}, "--history is 0"),
-    ({"restart": 20, "optimizer": "lbfgs"}, "--restart applies to --optimizer lbfgs-wolfe only"),
-    ({"learning_rate": 1.0, "optimizer": "lbfgs-wolfe"}, "--learning-rate applies to"),
-    ({"optimizer_state": "fresh", "optimizer": "lbfgs"}, "--optimizer-state applies to"),
+    ({"preset": "neural"}, "`preset` is 'neural': choose one of hires, tutorial, d2l, keras"),
+    ({"rungs": 0}, "`rungs` is 0"),
+    ({"rungs": 2, "sizes": (64, 128)}, "`sizes` names every size: leave `rungs` out"),
+    ({"rungs": 1, "min_size": 64}, "`rungs=1` paints at one size: leave `min_size` out"),
+    ({"cpu_size": 8}, "`cpu_size` is 8"),
+    ({"beta2": 1.0}, "`beta2` is 1: give"),
+    ({"beta2": 0.9, "optimizer": "lbfgs"}, "`beta2` applies to `optimizer=adam` only"),
+    ({"epsilon": -1.0}, "`epsilon` is -1"),
+    ({"history": 5}, "`history` applies to `optimizer=lbfgs or lbfgs-wolfe` only"),
+    ({"history": 0, "optimizer": "lbfgs"}, "`history` is 0"),
+    ({"restart": 20, "optimizer": "lbfgs"}, "`restart` applies to `optimizer=lbfgs-wolfe` only"),
+    ({"learning_rate": 1.0, "optimizer": "lbfgs-wolfe"}, "`learning_rate` applies to"),
+    ({"optimizer_state": "fresh", "optimizer": "lbfgs"}, "`optimizer_state` applies to"),
     ({"decay_every": (5,)}, "need each other: give both"),
     ({"learning_rate_decay": 0.1}, "need each other: give both"),
-    ({"decay_every": (0,), "learning_rate_decay": 0.1}, "--decay-every is 0"),
-    ({"clamp": "steps", "optimizer": "lbfgs-wolfe"}, "--clamp steps would mislead"),
-    ({"clamp": "blind"}, "--clamp blind applies to --optimizer lbfgs only"),
-    ({"measured_side": "width"}, "--measured-side is 'width': choose one of long, short, height"),
-    ({"content_loss": "l1"}, "--content-loss is 'l1'"),
-    ({"pixels": "bgr"}, "--pixels is 'bgr': choose one of unit, imagenet, caffe"),
+    ({"decay_every": (0,), "learning_rate_decay": 0.1}, "`decay_every` is 0"),
+    ({"clamp": "steps", "optimizer": "lbfgs-wolfe"}, "`clamp=steps` would mislead"),
+    ({"clamp": "blind"}, "`clamp=blind` applies to `optimizer=lbfgs` only"),
+    ({"measured_side": "width"}, "`measured_side` is 'width': choose one of long, short, height"),
+    ({"content_loss": "l1"}, "`content_loss` is 'l1'"),
+    ({"pixels": "bgr"}, "`pixels` is 'bgr': choose one of unit, imagenet, caffe"),
 ]
 
 
@@ -231,7 +231,7 @@ def test_what_is_refused(settings: dict[str, Any], message: str) -> None:
 
 
 def test_a_ladder_that_does_not_fit() -> None:
-    with pytest.raises(ConfigError, match=r"--rungs 5 do not fit between 256 and 258 px"):
+    with pytest.raises(ConfigError, match=r"`rungs=5` do not fit between 256 and 258 px"):
         plan(Config(size=258, rungs=5), (100, 100), [])
     rungs = plan(Config(size=900, min_size=100, rungs=3), (100, 100), [])
     assert [rung.size[0] for rung in rungs] == [100, 300, 900]
@@ -239,7 +239,7 @@ def test_a_ladder_that_does_not_fit() -> None:
 
 def test_too_many_decays_are_refused() -> None:
     config = Config(size=64, min_size=64, decay_every=(1, 2), learning_rate_decay=0.5)
-    with pytest.raises(ConfigError, match="--decay-every has 2 numbers for a ladder of 1 rungs"):
+    with pytest.raises(ConfigError, match="`decay_every` has 2 numbers for a ladder of 1 rung:"):
         plan(config, (64, 64), [])
 
 

@@ -91,8 +91,8 @@ def test_one_line_leaves_nothing_behind_for_the_next() -> None:
         (("--preset", "nope"), "--preset is 'nope': choose one of hires, tutorial, d2l, keras"),
         (("--preset",), "--preset needs a value"),
         (("--preset", "d2l", "--optimizer", "sgd"), "--optimizer is 'sgd': choose one of adam"),
-        (("--preset", "keras", "--learning-rate", "1"), "--learning-rate applies to --optimizer"),
-        (("--preset", "keras", "--optimizer", "adam", "--restart", "9"), "--restart applies to"),
+        (("--preset", "keras", "--learning-rate", "1"), "`learning_rate` applies to `optimizer="),
+        (("--preset", "keras", "--optimizer", "adam", "--restart", "9"), "`restart` applies to"),
         (("--save-every", "0"), "--save-every is 0"),
     ],
 )
@@ -112,9 +112,12 @@ def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(f"{name}: " in told for name in PRESETS)
     assert "--tv-loss" in told
     assert "--seed" not in told  # It is the same in all of them.
+    assert "hires: the default: a ladder of sizes, relative losses, Adam" in told
+    assert "hires stylize --preset NAME starts from one" in told
     assert cli.main(["presets", "keras"]) == 0
     told = capsys.readouterr().out
     assert "SciPy" in told
+    assert "Δ: canvas less target" in told
     assert "--restart" in told
     assert cli.main(["presets", "hires"]) == 0
     assert "wasserstein" in capsys.readouterr().out

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import struct
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -154,14 +156,40 @@ def test_a_profile_with_one_table_serves_all_intents(tmp_path: Path, press: str)
     single.write_bytes(press_profile(num_intents=1))
     for intent, compensated in itertools.product(["perceptual", "relative"], [False, True]):
         options: dict[str, Any] = {"intent": intent, "black_point_compensation": compensated}
-        for name, icc in (("a", str(single)), ("b", press)):
-            path = tmp_path / f"{name}-master.tif"
-            save(soft_colours(8, 8) - 0.4, path, deliver="master", icc=icc, **options)
+        told = "single.icc has no table for the intent relative: colours are converted by"
+        with pytest.warns(match=told) if intent == "relative" else nullcontext():
+            image, path = soft_colours(8, 8) - 0.4, tmp_path / "a-master.tif"
+            save(image, path, deliver="master", icc=str(single), **options)
+        save(image, tmp_path / "b-master.tif", deliver="master", icc=press, **options)
         np.testing.assert_array_equal(
             inks_in(tmp_path / "a-master.tif"), inks_in(tmp_path / "b-master.tif")
         )
     with tifffile.TiffFile(tmp_path / "a-master.tif") as file:
         assert file.pages.first.iccprofile == single.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("num_intents", "made_for", "intent", "is_told"),
+    [
+        (1, 0, "perceptual", False),
+        (1, 0, "relative", True),
+        (1, 0, "absolute", True),
+        (1, 1, "relative", False),
+        (1, 2, "saturation", False),
+        (2, 0, "saturation", True),
+        (2, 0, "absolute", False),
+        (3, 0, "saturation", False),
+    ],
+)
+def test_an_intent_without_a_table_is_told(
+    tmp_path: Path, num_intents: int, made_for: int, intent: Any, is_told: bool
+) -> None:
+    data = press_profile(num_intents=num_intents)
+    path = tmp_path / "press.icc"
+    path.write_bytes(data[:64] + struct.pack(">I", made_for) + data[68:])
+    problem = output_profile(str(path), intent=intent).problem
+    assert (problem is not None) == is_told
+    assert problem is None or f"press.icc has no table for the intent {intent}" in problem
 
 
 def test_total_ink_is_told_with_its_place(tmp_path: Path, press: str) -> None:
@@ -323,7 +351,7 @@ def test_presses_and_formats_that_do_not_go_together(tmp_path: Path, press: str)
     cases: list[tuple[str, dict[str, Any], str]] = [
         ("out.png", {"icc": press}, "PNG holds no CMYK; use .tif, .jpg or .pdf"),
         ("out.webp", {"icc": press}, "WebP holds no CMYK"),
-        ("out.tif", {"icc": press, "pdfx": 4}, "--pdfx is for a PDF; use .pdf"),
+        ("out.tif", {"icc": press, "pdfx": 4}, "`pdfx` is for a PDF; use .pdf"),
         ("out.pdf", {"icc": str(display), "pdfx": 4}, "is no profile of a press"),
     ]
     for name, options, message in cases:
@@ -341,14 +369,14 @@ def test_presses_and_formats_that_do_not_go_together(tmp_path: Path, press: str)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pdfx": 4}, "--pdfx 4 says which press the file is for"),
-        ({"pdfx": 3, "icc": "a.icc"}, "--pdfx is '3': choose one of 4"),
-        ({"intent": "perceptual"}, "--intent is for --icc PROFILE.icc"),
-        ({"black_point_compensation": False}, "--no-black-point-compensation is for --icc"),
-        ({"ink_limit": 280}, "--ink-limit is for --icc PROFILE.icc"),
-        ({"ink_limit": 40, "icc": "a.icc"}, "--ink-limit is 40: give percent, from 100 to 400"),
+        ({"pdfx": 4}, "`pdfx=4` says which press the file is for"),
+        ({"pdfx": 3, "icc": "a.icc"}, "`pdfx` is '3': choose one of 4"),
+        ({"intent": "perceptual"}, "`intent` is for `icc=PROFILE.icc`"),
+        ({"black_point_compensation": False}, "`black_point_compensation=False` is for `icc=P"),
+        ({"ink_limit": 280}, "`ink_limit` is for `icc=PROFILE.icc`"),
+        ({"ink_limit": 40, "icc": "a.icc"}, "`ink_limit` is 40: give percent, from 100 to 400"),
         ({"intent": "nice", "icc": "a.icc"}, "choose one of relative, perceptual, saturation"),
-        ({"compression": "zip"}, "--compression is 'zip': choose one of auto, none, lzw"),
+        ({"compression": "zip"}, "`compression` is 'zip': choose one of auto, none, lzw"),
     ],
 )
 def test_options_that_contradict_each_other(options: dict[str, Any], message: str) -> None:

@@ -302,6 +302,8 @@ def test_another_version_is_told(
 def test_papers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["papers"]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["paper", "mm", "inches"]
+    assert lines[0].endswith("px at 150 dpi  px at 200 dpi  px at 300 dpi")
     assert lines[1].split() == [
         "A0",
         "841x1189",
@@ -391,6 +393,7 @@ def test_size_beside_paper_is_refused_from_python_as_well() -> None:
         )
 
 
+@pytest.mark.filterwarnings("ignore:--min-size 64 is too small")
 def test_a_print_from_python_is_the_same_as_from_the_command_line() -> None:
     assert cli.main(typed(*PRINT, "--no-metadata")) == 0
     layout = hires.Print(paper="A6", dpi=20, bleed="3mm").layout(hires.picture_size("content.png"))

@@ -34,7 +34,7 @@ def test_every_option_is_written_down() -> None:
     [
         ({"colour": 1}, "unknown setting 'colour'"),
         ({"config": {"sise": 9}}, "unknown setting 'sise'"),
-        ({"config": {"size": "big"}}, "--size is 'big'"),
+        ({"config": {"size": "big"}}, "`size` is 'big'"),
         ({"config": {"iterations": 5}}, "settings cannot be used"),
         ({"styles": {"a": 1}}, "setting 'styles' is not a group"),
         ({"styles": []}, "missing STYLE"),

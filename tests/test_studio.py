@@ -31,13 +31,10 @@ def refusal(config: Config, content: Size, style: Size, exact: Size | None = Non
 def advised(config: Config, advice: str) -> list[Config]:
     """The configurations that a message proposes."""
     found = []
-    for option, value in re.findall(r"(--[a-z-]+|sizes from) ([0-9.]+)", advice):
-        if option == "sizes from":
-            found.append(replace(config, sizes=(int(value),)))
-        else:
-            name = option[2:].replace("-", "_")
-            better: dict[str, Any] = {name: float(value) if name == "style_scale" else int(value)}
-            found.append(replace(config, **better))
+    for name, value in re.findall(r"`?([a-z_]+)(?:=| from )([0-9.]+)", advice):
+        number = float(value) if name == "style_scale" else int(value)
+        better: dict[str, Any] = {name: (number,) if name == "sizes" else number}
+        found.append(replace(config, **better))
     return found
 
 
@@ -47,8 +44,8 @@ def test_a_narrow_style_is_named_with_sizes_that_work(size: int) -> None:
     message = refusal(config, content, style)
     assert message == (
         "style 1 (s.png) is 1024x40 and would be looked at at 256x10 beside the canvas of 256x192,"
-        " but the network needs 16 px on the short side: give --min-size 436 or --style-scale"
-        " 1.7, or crop it"
+        " but the network needs 16 px on the short side: give `min_size=436` or"
+        " `style_scale=1.7`, or crop it"
     )
     assert [refusal(one, content, style) for one in advised(config, message)] == [None, None]
 
@@ -66,7 +63,7 @@ def test_a_style_too_narrow_for_any_size() -> None:
 @pytest.mark.parametrize(
     ("settings", "advice"),
     [
-        ({"size": 200}, "give --size 298 or more, or crop it"),
+        ({"size": 200}, "give `size=298` or more, or crop it"),
         ({"sizes": (200, 300)}, "give sizes from 298 on, or crop it"),
     ],
 )

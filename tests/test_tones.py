@@ -9,6 +9,8 @@ import torch
 from conftest import random_image
 
 from hires import cli
+from hires.config import Config
+from hires.engine import stylize
 from hires.images import load_image, resize, save_image
 from hires.tones import about_tones, tones
 
@@ -88,3 +90,10 @@ def test_nothing_is_told_where_no_style_is_asked_for(
     words = ["stylize", "content.png", "style.png", "-o", "out.png", "--size", "64", "--quiet"]
     assert cli.main([*words, "--no-run-dir", "--iterations", "2", "--style-weight", "0"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_python_is_warned() -> None:
+    content = resize(load_image(SAMPLES / "harbour.jpg"), (48, 64), clamp=True)
+    style = resize(load_image(SAMPLES / "impasto.jpg"), (51, 64), clamp=True) / 4
+    with pytest.warns(UserWarning, match="the tones of the painting are not the style's"):
+        stylize(content, style, Config(size=64, style_loss="gram", device="cpu"))

@@ -16,8 +16,10 @@ from hires.cli import main
 from hires.config import Config
 from hires.engine import stylize
 from hires.images import read_picture
-from hires.originals import original
+from hires.originals import Original, about_hidden, original
 from hires.transparency import fill_hidden, mask_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* of it is transparent")
 
 HIDDEN = [(0, 0, 0), (255, 0, 255), (255, 255, 255)]
 
@@ -129,19 +131,57 @@ def test_what_is_transparent_is_told(
 ) -> None:
     content, style = (cut_out(i, HIDDEN[0], tmp_path / f"{i}.png") for i in (1, 2))
     assert original(style).share_hidden == pytest.approx(0.47, abs=0.01)
+    with pytest.warns(UserWarning, match=f"{style}: 47% of it is transparent"):
+        stylize(random_image(96, 128).float(), style, config)
     output = tmp_path / "painted.png"
     common = ["-o", str(output), "--features", config.features, "--size", "64", "--iterations", "1"]
     assert main(["stylize", str(content), str(style), *common, "--no-run-dir"]) == 0
     assert f"{style}: 47% of it is transparent and does not count" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("hidden", "words"),
+    [
+        (1e-9, "less than 1%"),
+        (0.0049, "less than 1%"),
+        (0.0051, "1%"),
+        (0.471, "47%"),
+        (0.9949, "99%"),
+        (0.9951, "more than 99%"),
+        (0.999999, "more than 99%"),
+    ],
+)
+def test_a_share_is_never_rounded_to_all_or_nothing(hidden: float, words: str) -> None:
+    mask = torch.full((1, 1, 8, 8), 1 - hidden, dtype=torch.float64)
+    told = f"a.png: {words} of it is transparent and does not count"
+    assert about_hidden([Original(torch.zeros(1, 3, 8, 8), mask, "a.png")]) == [told]
+    assert about_hidden([Original(torch.zeros(1, 3, 8, 8), None, "a.png")]) == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        ("stylize content.png nothing.png", "nothing.png"),
+        ("stylize nothing.png content.png", "nothing.png"),
+        ("stylize content.png content.png --init nothing.png", "--init: nothing.png"),
+        ("plan content.png nothing.png", "nothing.png"),
+        ("apply impasto nothing.png", "nothing.png"),
+    ],
+)
 def test_a_picture_of_nothing_is_refused(
-    config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    argv: str,
+    told: str,
+    config: Config,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    content, nothing = cut_out(1, HIDDEN[0], tmp_path / "content.png"), tmp_path / "nothing.png"
-    Image.new("RGBA", (128, 96), (9, 9, 9, 0)).save(nothing)
-    output = tmp_path / "painted.png"
-    common = ["-o", str(output), "--features", config.features]
-    assert main(["stylize", str(content), str(nothing), *common]) == 2
-    assert f"{nothing}: all of it is transparent" in capsys.readouterr().err
-    assert not output.exists()
+    monkeypatch.chdir(tmp_path)
+    cut_out(1, HIDDEN[0], Path("content.png"))
+    Image.new("RGBA", (128, 96), (9, 9, 9, 0)).save("nothing.png")
+    words = [*argv.split(), "-o", "painted.png", "--quiet"]
+    words += [] if argv.startswith("apply") else ["--features", config.features, "--size", "96"]
+    assert main(words) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"hires: {told}: all of it is transparent; choose another picture"
+    assert {path.name for path in tmp_path.iterdir()} == {"content.png", "nothing.png"}

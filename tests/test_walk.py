@@ -129,7 +129,7 @@ def test_all_graphs_are_kept_where_the_memory_allows_it() -> None:
 
 
 def test_a_budget_too_small_for_a_tile_is_refused_with_one_that_is_enough() -> None:
-    with pytest.raises(TileMemoryError, match="--memory 1 B is too small") as error:
+    with pytest.raises(TileMemoryError, match="`memory=1 B` is too small") as error:
         planned((511, 769), 1)
     needed = error.value.needed
     assert planned((511, 769), needed).bytes_needed == needed

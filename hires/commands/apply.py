@@ -18,6 +18,7 @@ from hires.memory import return_freed_memory
 from hires.provenance import Provenance, hashed, to_xmp
 from hires.settings import settings_of
 from hires.tally import Tally, open_tally
+from hires.transparency import mask_of
 
 
 def run(job: Apply) -> int:
@@ -38,8 +39,8 @@ def run(job: Apply) -> int:
         failures, lines = _work(job, press, errands, tally)
     if not job.quiet:
         print("".join(f"{line}\n" for line in lines), end="")
-        if errands.passed_over:
-            tell("hires", errands.passed_over)
+    if errands.passed_over:
+        tell("hires", f"warning: {errands.passed_over}")
     if len(errands.todo) == 1 and failures:
         raise failures[0]
     if failures:
@@ -79,7 +80,7 @@ def _one(job: Apply, press: Press, errand: Errand, report: Callable[[float], Non
     xmp = _provenance(job, errand)
     author = NOBODY if job.delivery.no_metadata else read_authorship(errand.source)
     try:
-        result = press.apply(picture.pixels, report)
+        result = press.apply(picture.pixels, report, mask=mask_of(picture.alpha))
     except ValueError as error:
         raise ValueError(f"{errand.source}: {error}") from error
     return_freed_memory()  # The feature maps' memory is the encoder's now.

@@ -19,8 +19,11 @@ def run(command: Doctor) -> int:
     else:
         Console(highlight=False).print(doctor.tables(report))
     if report["passed"]:
+        if not command.json:
+            print("\nTiled painting is exact on this machine, to rounding.")
         return 0
     tell(
-        "hires", "tiled painting is not exact on this machine: try another --device or --precision"
+        "hires",
+        "tiled painting is not exact on this machine: give stylize another --device or --precision",
     )
     return EXIT_FAULT

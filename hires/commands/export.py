@@ -6,13 +6,17 @@ from pathlib import Path
 
 from hires.feedforward import check_model_output, load_model
 from hires.forward_arguments import Export
-from hires.onnx_export import ENDING, export
+from hires.onnx_export import ENDING, export, grain_to_add
 
 
 def run(job: Export) -> int:
     """Write the graph."""
     path = Path(job.output)
     check_model_output(path, ENDING)
-    export(load_model(job.model), path)
+    model = load_model(job.model)
+    export(model, path)
     print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+    note = grain_to_add(model)
+    if note is not None:
+        print(note)
     return 0

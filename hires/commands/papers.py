@@ -21,7 +21,7 @@ def run(command: Papers) -> int:
         return 0
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("paper", no_wrap=True)
-    for heading in ("mm", "inches", *(f"{dpi} dpi" for dpi in _DPI)):
+    for heading in ("mm", "inches", *(f"px at {dpi} dpi" for dpi in _DPI)):
         table.add_column(heading, justify="right", no_wrap=True)
     for paper in PAPERS.values():
         record = _record(paper)
@@ -29,7 +29,12 @@ def run(command: Papers) -> int:
         table.add_row(paper.name, *(f"{width:g}x{height:g}" for width, height in sides))
     console = Console(highlight=False)
     console.print(table)
-    console.print("Any other size works as well, such as --print 50x70cm or 24x36in.")
+    console.print(
+        "All as width x height, upright; a wide photograph turns them (--portrait or --landscape"
+        " decides).\nGive a name to hires stylize or plan, as --print A2, or any other"
+        " size, as --print 50x70cm.",
+        soft_wrap=True,
+    )
     return 0
 
 

@@ -18,8 +18,9 @@ from rich.table import Table
 from hires import ladder
 from hires.arguments import Plan
 from hires.commands.stylize import set_up
-from hires.config import format_bytes
+from hires.config import counted, format_bytes
 from hires.easel import Easel
+from hires.exits import as_typed
 from hires.forecast import Forecast, finish_bytes, forecast, largest_size
 from hires.images import resize
 from hires.memory import available_bytes
@@ -112,7 +113,7 @@ class _Estimate:
             "available_bytes": free,
             "largest_size": None if largest is None else largest[::-1],
             "proposal": None if proposal is None else {proposal[0]: proposal[1]},
-            "warnings": self.easel.warnings,
+            "warnings": [as_typed(warning) for warning in self.easel.warnings],
         }
 
     def show(self, free: int | None) -> None:
@@ -126,7 +127,7 @@ class _Estimate:
         """What is to be said below the table."""
         steps = sum(line.rung.num_iterations for line in self.rungs)
         peak, studio = self.peak_bytes, self.studio
-        text = f"{steps} steps on {studio.device} in {studio.precision.name}"
+        text = f"{counted(steps, 'step')} on {studio.device} in {studio.precision.name}"
         if self.seconds is not None:
             text += f": about {duration(self.seconds)}, going by a few tiles measured just now"
         if self.finish is not None:

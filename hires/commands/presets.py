@@ -13,6 +13,16 @@ from hires.arguments import Presets
 from hires.config import Config
 from hires.presets import PRESETS, Preset
 
+_SYMBOLS = (
+    "F: features, C channels at N = H W positions; G: their Gram matrix; Δ: canvas less target;"
+    " W2: Wasserstein distance"
+)
+_FOOT = (
+    "Settings that are the same in all of them are left out; auto: hires stylize --help tells the"
+    " rule.\nhires stylize --preset NAME starts from one; other options override it.\n"
+    "hires presets NAME tells its source, its loss and where it departs from its document."
+)
+
 
 def run(command: Presets) -> int:
     """Print one preset or all of them."""
@@ -43,9 +53,9 @@ def described(name: str) -> dict[str, Any]:
 
 
 def _print_one(console: Console, name: str, preset: Preset) -> None:
-    console.print(f"{name}: {preset.title}", markup=False)
-    console.print(f"source: {preset.source}", markup=False)
-    console.print(f"loss:   {preset.loss}", markup=False)
+    lines = (f"{name}: {preset.title}", f"source: {preset.source}", f"loss:   {preset.loss}")
+    for line in (*lines, f"        ({_SYMBOLS})"):
+        console.print(line, markup=False, soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     settings = asdict(Config(preset=name))  # type: ignore[arg-type]
     changed = preset.settings or {field.name: None for field in fields(Config)}
@@ -54,12 +64,12 @@ def _print_one(console: Console, name: str, preset: Preset) -> None:
             table.add_row(_flag(option), _text(value))
     console.print(table, markup=False)
     for note in preset.notes:
-        console.print(f"- {note}", markup=False)
+        console.print(f"- {note}", markup=False, soft_wrap=True)
 
 
 def _print_all(console: Console) -> None:
     for name, preset in PRESETS.items():
-        console.print(f"{name}: {preset.title}", markup=False)
+        console.print(f"{name}: {preset.title}", markup=False, soft_wrap=True)
     console.print()
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("setting", *PRESETS):
@@ -70,7 +80,7 @@ def _print_all(console: Console) -> None:
         if len(set(values)) > 1 and field.name != "preset":
             table.add_row(_flag(field.name), *values)
     console.print(table, markup=False)
-    console.print("\nhires presets NAME tells the loss and where it departs from its document")
+    console.print(f"\n{_FOOT}", soft_wrap=True)
 
 
 def _flag(name: str) -> str:

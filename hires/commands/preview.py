@@ -12,7 +12,7 @@ from hires.config import ConfigError
 from hires.display import open_display
 from hires.easel import Easel
 from hires.engine import Progress
-from hires.exits import EXIT_INTERRUPTED, tell
+from hires.exits import EXIT_INTERRUPTED, mendable, tell
 from hires.images import check_output, save_image
 from hires.paper import MM_PER_INCH
 
@@ -50,7 +50,7 @@ def until_stop(easel: Easel, progress: Progress) -> Progress:
     """A step with its share of what is painted before the preview is taken, for a display."""
     stop = preview_rung(easel.rungs)
     assert stop is not None
-    work = [rung.num_pixels * rung.num_iterations for rung in easel.rungs]
+    work = [rung.work for rung in easel.rungs]
     share = sum(work[: stop.index + 1]) / sum(work)
     return replace(progress, fraction=min(progress.fraction / share, 1.0))
 
@@ -77,13 +77,19 @@ def show(easel: Easel, output: str, advice: str, *, quiet: bool) -> int:
     if rung.index == len(easel.rungs) - 1:
         raise ConfigError("the run is beyond its preview already: leave --preview out")
     picture = easel.last.picture()
-    save_image(picture, whole)
+    save_image(picture, whole, author=easel.author)
+    saved = f"{whole} is saved, the close-up is not{advice}"
     try:
         shown = _close_up(easel, picture, quiet=quiet)
     except KeyboardInterrupt:
-        tell("hires", f"interrupted: {whole} is saved, the close-up is not{advice}")
+        tell("hires", f"interrupted: {saved}")
         return EXIT_INTERRUPTED
-    save_image(shown, part, dpi=dpi)
+    except Exception as error:
+        problem = mendable(error, "stylize")
+        if problem is None:
+            raise
+        raise ValueError(f"{problem}; {saved}") from error
+    save_image(shown, part, dpi=dpi, author=easel.author)
     if not quiet:
         print(f"{whole}: {rung.size[1]}x{rung.size[0]}, the painting so far{advice}")
         print(f"{part}: {_told(shown, easel, dpi)}")

@@ -59,8 +59,9 @@ def paint(
             advice = _stopped(easel, recorder)
             return preview.show(easel, job.output, advice, quiet=job.quiet)
         ink = _save(easel, recorder, job.output)
-        for warning in easel.about_result():
-            tell("hires", f"warning: {warning}")
+        told = None if easel.last is None else easel.last.about_tones()
+        if told is not None:
+            tell("hires", f"warning: {told}")
     except KeyboardInterrupt:
         return _save_interrupted(easel, recorder, job.output)
     finally:
@@ -89,10 +90,10 @@ def _paint(
             if job.preview and preview.is_reached(easel, progress):
                 break
     except Exception as error:
-        picture = error.picture if isinstance(error, StylizeError) else None
         problem = mendable(error, command)
-        if problem is None or (picture is None and easel.last is None):
-            raise
+        if problem is None or easel.last is None:
+            raise  # A bug, or nothing is painted yet.
+        picture = error.picture if isinstance(error, StylizeError) else None
         hint = "" if picture is not None else _stopped(easel, recorder)
         path = partial_path(job.output)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hires.config import counted
 from hires.exits import EXIT_INTERRUPTED, tell
 from hires.forward_arguments import Train
 from hires.tally import open_tally
@@ -20,6 +21,8 @@ def run(job: Train) -> int:
         samples=[Path(sample) for sample in job.samples],
         resume=job.resume,
     )
+    for warning in workshop.trainer.judge.warnings:
+        tell("hires", f"warning: {warning}")
     try:
         with open_tally(quiet=job.quiet) as tally:
             for report in workshop.train(job.save_every):
@@ -33,15 +36,15 @@ def run(job: Train) -> int:
         tell("hires", f"interrupted: {job.output} holds the model so far; --resume goes on")
         return EXIT_INTERRUPTED
     finally:
-        _tell_skipped(workshop, quiet=job.quiet)
+        _tell_skipped(workshop)
     if not job.quiet:
-        print(f"{job.output}: {workshop.trainer.done} steps in {workshop.seconds:.0f} s")
+        print(f"{job.output}: {counted(workshop.trainer.done, 'step')} in {workshop.seconds:.0f} s")
     return 0
 
 
-def _tell_skipped(workshop: Workshop, *, quiet: bool) -> None:
-    if workshop.photographs.passed_over and not quiet:
-        tell("hires", workshop.photographs.passed_over)
+def _tell_skipped(workshop: Workshop) -> None:
+    if workshop.photographs.passed_over:
+        tell("hires", f"warning: {workshop.photographs.passed_over}")
     skipped = workshop.photographs.skipped
     if skipped:
         path, reason = next(iter(skipped.items()))
