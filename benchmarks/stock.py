@@ -30,7 +30,8 @@ from hires.bench.exercises import (
 )
 from hires.bench.stopwatch import Gauge
 from hires.bench.worker import serve
-from hires.config.run import Config, parse_layer
+from hires.config.run import Config
+from hires.config.values import parse_layer
 from hires.kernels.precision import resolve_device, synchronize
 
 # Where torchvision's ``features`` has the ReLU of each layer.

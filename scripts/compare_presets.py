@@ -29,10 +29,11 @@ from hires.cli.display import clock_time, open_display
 from hires.cli.exits import EXIT_INTERRUPTED, guarded, tell
 from hires.cli.parsing import parse
 from hires.config.presets import PRESETS
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
 from hires.engine.ladder import plan, scale_to
 from hires.engine.resolve import fit
 from hires.engine.stylize import iter_stylize
+from hires.errors import ConfigError
 from hires.image.decode.read import load_image
 from hires.image.encode.save import check_output, save_image
 from hires.image.resample import resize

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from hires.cli.exits import guarded
 from hires.config.feedforward import ApplyConfig
+from hires.errors import ImageError
 from hires.feedforward.apply import Press
 from hires.feedforward.model import load_model
 from hires.feedforward.network import enlarged
@@ -33,7 +34,6 @@ from hires.feedforward.training import reduced
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
 from hires.image.folders import search
-from hires.image.formats.kinds import ImageError
 
 _LUMA = (0.299, 0.587, 0.114)
 # Window of SSIM (Wang et al. 2004) and side of the crops that are shown.

@@ -16,8 +16,8 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
+from hires.errors import ImageError
 from hires.image.decode.read import load_image
-from hires.image.formats.kinds import ImageError
 from hires.tiling.geometry import tile_spans
 
 Floats = NDArray[np.float64]

@@ -23,14 +23,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tyro.conf import arg
 
-from hires.cli.arguments import Job
+from hires.cli.arguments import TypedJob
 from hires.cli.display import clock_time, open_display
 from hires.cli.exits import EXIT_INTERRUPTED, guarded, tell
 from hires.cli.parsing import parse
-from hires.config.run import ConfigError, format_bytes
+from hires.config.values import format_bytes
 from hires.engine.run import Progress
+from hires.errors import ConfigError, ImageError
 from hires.image.encode.save import check_output, save_image
-from hires.image.formats.kinds import ImageError
 from hires.image.resample import resize
 from hires.kernels.precision import resolve_device
 from hires.runs.painting import Easel
@@ -43,7 +43,7 @@ PANELS_PER_ROW = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Study(Job):
+class Study(TypedJob):
     """Paint a ladder of --sizes, each from the one before, and save all of them side by side."""
 
     output: Annotated[str, arg(aliases=["-o"], metavar="DIR")] = "ladder"

@@ -15,7 +15,7 @@ from objectives import objective_of, setup_of, terms_of
 from torch import Tensor
 
 import hires
-from hires.config.values import ConfigError
+from hires.errors import ConfigError
 from hires.features.network import Network
 from hires.losses import PIXELS, References, Statistics, Term, Verdict, View
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hires.config.feedforward import ApplyConfig
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
+from hires.errors import ConfigError
 from hires.feedforward import streaming
 from hires.feedforward.apply import Press
 from hires.feedforward.finish import Finish

@@ -118,7 +118,7 @@ def test_nobody_imports_through_the_front_door(module: str) -> None:
 
 
 # They know what is typed, or are read by people who type.
-TYPED = {"runs.settings", "config.presets", "image.metadata.provenance"}
+TYPED = {"config.settings", "config.presets", "image.metadata.provenance"}
 
 
 @pytest.mark.parametrize(

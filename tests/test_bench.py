@@ -19,7 +19,7 @@ from hires.bench.roofline import best_seconds
 from hires.bench.work import forward_flops, largest_megapixels, work_of
 from hires.bench.worker import OUT_OF_MEMORY, Worker, WorkerError
 from hires.cli.main import main
-from hires.config.run import ConfigError
+from hires.errors import ConfigError
 from hires.features.checkpoints import write_checkpoint
 from hires.features.costs import costs_of
 from hires.features.network import Network

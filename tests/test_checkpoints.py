@@ -18,7 +18,8 @@ from conftest import COMPACT_SHAPE, REFLECT_SHAPE, random_image, random_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hires.config.run import Config, parse_layer
+from hires.config.run import Config
+from hires.config.values import parse_layer
 from hires.features import checkpoints
 from hires.features.architecture import VGG16, VGG19, Architecture, FeaturesError
 from hires.features.checkpoints import (

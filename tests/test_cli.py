@@ -310,7 +310,8 @@ class TestBreakdown:
     ) -> None:
         cut_short(error, monkeypatch, 0)
         line = refusal(typed("--quiet"), capsys)
-        assert line == "hires: out of memory: give a smaller --memory or a smaller --size\n"
+        advice = "give a smaller --memory or a smaller --size (of a print: --dpi)"
+        assert line == f"hires: out of memory: {advice}\n"
         assert made(work) == set()
         monkeypatch.undo()
         monkeypatch.chdir(work)

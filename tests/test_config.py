@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hires.config.run import Config, ConfigError, format_bytes, parse_bytes, parse_layer
+from hires.config.run import Config
+from hires.config.values import format_bytes, parse_bytes, parse_layer
+from hires.errors import ConfigError
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"size": 0}, r"`size` is 0: give a whole number of at least 32"),

@@ -21,14 +21,13 @@ from torch import Tensor
 
 from hires.config.output import Delivery
 from hires.config.paper import Print, Window
-from hires.config.run import ConfigError
+from hires.errors import ConfigError, ImageError, SaveError
 from hires.image.colour.profiles import output_profile
 from hires.image.decode.headers import read_header
 from hires.image.decode.read import _as_stored, load_image, picture_size, read_picture
 from hires.image.encode import encoder as encoding
 from hires.image.encode.raster import dithered
 from hires.image.encode.save import check_output, save_image
-from hires.image.formats.kinds import ImageError, SaveError
 
 LAB, MASTER = Delivery(deliver="lab"), Delivery(deliver="master")
 PAGE = Print(paper="A6", dpi=40, bleed="3mm")

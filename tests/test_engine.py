@@ -17,19 +17,19 @@ from conftest import COMPACT_SHAPE, REFLECT_SHAPE, random_image, random_weights
 from torch import Tensor
 
 import hires
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
 from hires.engine import ladder
 from hires.engine.canvas import first_canvas
 from hires.engine.objective import Evaluation, Objective
 from hires.engine.run import Progress, Run, StylizeError
 from hires.engine.setup import open_setup
 from hires.engine.stylize import iter_stylize, stylize
+from hires.errors import ConfigError, ImageError
 from hires.features.architecture import FeaturesError
 from hires.features.checkpoints import write_checkpoint
 from hires.features.network import Network
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
-from hires.image.formats.kinds import ImageError
 from hires.image.originals import original, originals
 from hires.image.resample import fill, resize
 

@@ -15,8 +15,8 @@ from test_cli import ENVIRONMENT
 from hires.cli import exits
 from hires.cli import main as cli
 from hires.config.run import Config
-from hires.config.values import ConfigError
 from hires.engine.ladder import plan
+from hires.errors import ConfigError
 from hires.features.checkpoints import write_checkpoint
 from hires.image.decode.read import read_picture
 from hires.image.encode.save import save_image

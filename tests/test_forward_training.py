@@ -13,7 +13,7 @@ from conftest import COMPACT_SHAPE, random_image, random_weights
 from torch import Tensor
 
 from hires.config.feedforward import TrainConfig
-from hires.config.run import ConfigError
+from hires.errors import ConfigError, ImageError
 from hires.features.checkpoints import write_checkpoint
 from hires.features.network import Network
 from hires.feedforward import training as forward_training
@@ -24,7 +24,6 @@ from hires.feedforward.training import Judge, TrainingError, open_trainer, reduc
 from hires.feedforward.training_job import Workshop
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
-from hires.image.formats.kinds import ImageError
 
 SMALL = Design(widths=(4, 6, 8), num_blocks=1, kernel=3)
 
@@ -69,6 +68,14 @@ def workshop(studio: Path, output: Path, *, resume: bool = False, **options: Any
     style = studio / "style.png" if config.task == "style" else None
     folders = [studio / "photos"]
     return Workshop(config, style=style, folders=folders, output=output, samples=[], resume=resume)
+
+
+def test_a_narrow_style_is_told_by_options_of_train(studio: Path) -> None:
+    style = random_image(100, 9, seed=9).float()
+    with pytest.raises(
+        ConfigError, match=r"the style is 9x100 at this `style_size`, .*: give a larger `style_size"
+    ):
+        open_trainer(config_of(studio), Photographs([studio / "photos"], seed=0), style)
 
 
 def test_training_lowers_the_loss(studio: Path) -> None:

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
+from hires.errors import ImageError, SaveError
 from hires.image.decode.read import load_image, read_picture
 from hires.image.encode import encoder as encoding
-from hires.image.encode import raster
 from hires.image.encode.save import check_output, save_image
-from hires.image.formats.kinds import ImageError, SaveError
+from hires.image.libvips import BAND_ROWS
 from hires.image.resample import fill, resize
 
 LOSSLESS = [(".png", 8), (".png", 16), (".tif", 8), (".TIFF", 16)]
@@ -939,4 +939,4 @@ def test_quantising_makes_no_float_copy(
 
     monkeypatch.setattr(torch, "cat", watched)
     save_image(noise(1000, 50), tmp_path / "out.tif", bit_depth=bit_depth)
-    assert 0 < largest <= raster.BAND_ROWS * 50 * 3
+    assert 0 < largest <= BAND_ROWS * 50 * 3

@@ -10,8 +10,8 @@ from conftest import COMPACT_SHAPE, random_image, random_weights
 from objectives import objective_of, setup_of, terms_of
 from torch import Tensor
 
-from hires.config.run import ConfigError
 from hires.engine.objective import Objective
+from hires.errors import ConfigError
 from hires.features.network import Network
 from hires.kernels.operations import squared_error
 from hires.losses.moments import Moments, measure

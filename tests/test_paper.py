@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hires.config.paper import PAPERS, Layout, Print, parse_length, parse_paper, to_pixels
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
 from hires.engine.ladder import plan
+from hires.errors import ConfigError
 
 
 @pytest.mark.parametrize(

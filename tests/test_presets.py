@@ -17,7 +17,8 @@ from torch import Tensor
 
 from hires.cli.arguments import Stylize
 from hires.config.presets import PRESETS
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
+from hires.config.settings import job_of, settings_of
 from hires.engine import ladder
 from hires.engine.estimate import state_bytes
 from hires.engine.ladder import plan
@@ -26,12 +27,12 @@ from hires.engine.resolve import fit, stand_in
 from hires.engine.run import Progress
 from hires.engine.setup import open_setup, terms_of
 from hires.engine.stylize import iter_stylize
+from hires.errors import ConfigError
 from hires.features.architecture import VGG19, FeaturesError, full_range
 from hires.features.checkpoints import load_features, write_checkpoint
 from hires.optim.choice import optimizer_of
 from hires.optim.first_order import LBFGS, Adam
 from hires.optim.wolfe import ScaledOptimizer, WolfeLBFGS
-from hires.runs.settings import job_of, settings_of
 
 CPU = torch.device("cpu")
 DOCUMENTS: dict[str, Callable[..., Tensor]] = {

@@ -14,11 +14,12 @@ from hires.cli import main as cli
 from hires.cli.arguments import COMMANDS, Stylize
 from hires.cli.parsing import UsageError, parse
 from hires.config.presets import PRESETS
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
+from hires.config.settings import settings_of
+from hires.errors import ConfigError
 from hires.features.checkpoints import write_checkpoint
 from hires.image.decode.read import read_picture
 from hires.image.encode.save import save_image
-from hires.runs.settings import settings_of
 
 
 @pytest.fixture(autouse=True)

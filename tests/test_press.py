@@ -26,12 +26,12 @@ from hires.cli.arguments import Plan
 from hires.cli.commands.plan import _saving_seconds
 from hires.config.output import Delivery
 from hires.config.paper import Print
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
+from hires.errors import ConfigError, ImageError
 from hires.image.colour.profiles import output_profile
 from hires.image.decode.headers import read_header
 from hires.image.decode.read import load_image
 from hires.image.encode.save import check_output, save_image
-from hires.image.formats.kinds import ImageError
 from hires.runs.painting import Easel
 
 PAGE = Print(paper="A6", dpi=40, bleed="3mm").layout((300, 200))

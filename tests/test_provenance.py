@@ -21,11 +21,14 @@ from hires.cli import main as cli
 from hires.cli.arguments import Stylize
 from hires.config.output import Delivery
 from hires.config.paper import Print
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
+from hires.config.settings import job_of, settings_of
+from hires.errors import ConfigError
 from hires.features.checkpoints import write_checkpoint
 from hires.image.decode.headers import read_header
 from hires.image.decode.read import read_picture
 from hires.image.encode.save import save_image
+from hires.image.metadata.authorship import Authorship
 from hires.image.metadata.provenance import (
     Input,
     Provenance,
@@ -35,7 +38,6 @@ from hires.image.metadata.provenance import (
     hashed,
     to_xmp,
 )
-from hires.runs.settings import job_of, settings_of
 
 MADE = Provenance(
     seed=3, settings={"config": {"size": 64}}, inputs=(Input("content", "a.png", "0" * 64),)
@@ -86,7 +88,7 @@ def test_editors_may_turn_elements_into_attributes() -> None:
         (None, "holds no metadata"),
         (b"", "damaged"),
         (b"\xff\xfe\x00", "damaged"),
-        (b"<a/>", "not from hires"),
+        (b"<a/>", "not from a run of hires, so no record of how it was painted"),
         (to_xmp(MADE)[:-60], "damaged"),
         (to_xmp(MADE).replace(b">3<", b">three<"), "damaged (ValueError"),
         (to_xmp(MADE).replace(b"sha256", b"sha1"), "damaged (TypeError"),
@@ -224,10 +226,21 @@ def test_no_metadata_leaves_nothing(work: Path, capsys: pytest.CaptureFixture[st
     assert read_header(Path("out.tif")).xmp is None
     assert b"tiny.safetensors" not in Path("out.tif").read_bytes()
     assert cli.main(["inspect", "out.tif"]) == 0
-    assert "painted  unknown: it holds no metadata" in capsys.readouterr().out
+    assert "painted  unknown: it holds no metadata, so no record" in capsys.readouterr().out
     line = refusal(["stylize", "--from", "out.tif", "-o", "new.tif"], capsys)
     assert "out.tif does not tell how it was painted" in line
     assert made(work) == {"out.tif"}
+
+
+@pytest.mark.parametrize("author", [Authorship(), Authorship(("Ann",))])
+def test_a_picture_saved_from_python_is_not_blamed(
+    author: Authorship, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hires.save_image(torch.rand(1, 3, 8, 8), "saved.png", author=author)
+    assert cli.main(["inspect", "saved.png"]) == 0
+    told = capsys.readouterr().out
+    assert "no record of how it was painted" in told
+    assert "saved with --no-metadata or from Python without one" in told
 
 
 def test_inspect_prints_it_back(capsys: pytest.CaptureFixture[str]) -> None:

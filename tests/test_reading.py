@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from hires.errors import ImageError
+from hires.image.colour.profiles import adobe_rgb, output_profile
 from hires.image.decode.read import picture_size, read_picture
-from hires.image.formats.kinds import ImageError
 
 Array = NDArray[Any]
 
@@ -84,6 +85,19 @@ def test_raw_photographs_are_refused_by_name(tmp_path: Path) -> None:
     for path in (dng, renamed, nikon, fuji, canon):
         with pytest.raises(ImageError, match="raw photograph: develop it first"):
             read_picture(path)
+
+
+@pytest.mark.parametrize("photometric", [32803, 34892])
+@pytest.mark.parametrize("subifds", [0, 1])
+def test_what_a_sensor_saw_is_raw(tmp_path: Path, photometric: int, subifds: int) -> None:
+    path = tmp_path / "in.tif"
+    with tifffile.TiffWriter(path) as file:
+        if subifds:
+            file.write(gradient()[::4, ::4], photometric="rgb", subifds=1)
+        seen = gradient() if photometric == 34892 else gradient()[..., 0]
+        file.write(seen, photometric=photometric, extratags=[(33421, 3, 2, (2, 2), True)])
+    with pytest.raises(ImageError, match="raw photograph: develop it first"):
+        read_picture(path)
 
 
 # Channels beyond the colours
@@ -179,15 +193,15 @@ def srgb_light(v: Array) -> Array:
 
 
 V = gradient() / 255.0
+ADOBE_COLOURS = to_srgb(
+    from_primaries(V ** (563 / 256), [(0.64, 0.33), (0.21, 0.71), (0.15, 0.06)])
+)
 P3 = [(0.680, 0.320), (0.265, 0.690), (0.150, 0.060)]
 CASES: dict[str, tuple[dict[bytes, bytes], Array]] = {
     "linear": ({b"gAMA": gama(1.0)}, to_srgb(V)),
     "gamma 1.8": ({b"gAMA": gama(1 / 1.8)}, to_srgb(V**1.8)),
     "as sRGB": ({b"gAMA": gama(0.45455), b"cHRM": SRGB}, 255 * V),
-    "adobe": (
-        {b"gAMA": gama(256 / 563), b"cHRM": ADOBE},
-        to_srgb(from_primaries(V ** (563 / 256), [(0.64, 0.33), (0.21, 0.71), (0.15, 0.06)])),
-    ),
+    "adobe": ({b"gAMA": gama(256 / 563), b"cHRM": ADOBE}, ADOBE_COLOURS),
     "p3": ({b"cICP": bytes([12, 13, 0, 1])}, to_srgb(from_primaries(srgb_light(V), P3))),
     "sRGB before gamma": ({b"sRGB": b"\0", b"gAMA": gama(1.0)}, 255 * V),
     "cICP before all": (
@@ -235,6 +249,47 @@ def test_hdr_of_a_png_is_told(tmp_path: Path, transfer: int, name: str) -> None:
     assert float(pixels[..., :64].max()) < 0.02
 
 
+@pytest.mark.parametrize("code", [(77, 13, 0, 1), (9, 77, 0, 1), (9, 16, 9, 1), (9, 16, 0, 0)])
+def test_an_unknown_code_leaves_it_to_what_else_is_said(
+    tmp_path: Path, code: tuple[int, ...]
+) -> None:
+    said = {b"cICP": bytes(code), b"gAMA": gama(1.0)}
+    path = png(tmp_path / "in.png", gradient(), said)
+    with pytest.warns(UserWarning, match=r"\(cICP .*\) is unknown; its gamma counts"):
+        assert mean_error(path, to_srgb(V)) < 0.6
+    path = png(tmp_path / "in.png", gradient(), {**said, b"sRGB": b"\0"})
+    with pytest.warns(UserWarning, match="is unknown; taken for sRGB"):
+        assert mean_error(path, gradient()) == 0
+
+
+def test_an_unknown_code_leaves_it_to_the_icc_profile(tmp_path: Path) -> None:
+    body = b"adobe\0\0" + zlib.compress(adobe_rgb())
+    path = png(tmp_path / "in.png", gradient(), {b"cICP": bytes([77, 1, 0, 1]), b"iCCP": body})
+    with pytest.warns(UserWarning, match="is unknown; its ICC profile counts"):
+        assert mean_error(path, ADOBE_COLOURS) < 0.6
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        chrm((0.3127, 0.3290), (0.64, 0.63), (0.30, 0.60), (0.15, 0.06)),
+        chrm((0.9, 0.9), (0.64, 0.33), (0.30, 0.60), (0.15, 0.06)),
+        chrm((0.3127, 0.3290), (0.3, 0.3), (0.3, 0.3), (0.3, 0.3)),
+        b"short",
+    ],
+)
+def test_impossible_primaries_are_told(tmp_path: Path, points: bytes) -> None:
+    path = png(tmp_path / "in.png", gradient(), {b"gAMA": gama(1.0), b"cHRM": points})
+    with pytest.warns(UserWarning, match="primary colours make no sense; taken for those of sRGB"):
+        assert mean_error(path, to_srgb(V)) < 0.6
+
+
+def test_primaries_of_a_wide_space_are_possible(tmp_path: Path) -> None:
+    prophoto = chrm((0.3457, 0.3585), (0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001))
+    path = png(tmp_path / "in.png", gradient(), {b"gAMA": gama(1 / 1.8), b"cHRM": prophoto})
+    assert mean_error(path, gradient()) > 5  # and without a word
+
+
 @pytest.mark.parametrize(
     "chunks", [{b"cICP": bytes([77, 13, 0, 1])}, {b"gAMA": struct.pack(">I", 1)}]
 )
@@ -242,6 +297,45 @@ def test_senseless_colour_is_told(tmp_path: Path, chunks: dict[bytes, bytes]) ->
     path = png(tmp_path / "in.png", gradient(), chunks)
     with pytest.warns(UserWarning, match="taken for sRGB"):
         assert mean_error(path, gradient()) == 0
+
+
+# Colours of a JPEG
+
+
+def jpeg_of_a_camera(path: Path, pixels: Array, space: int, index: str, **options: Any) -> Path:
+    exif = Image.Exif()
+    exif[0x8769] = {0xA001: space, 0xA005: {1: index}}
+    Image.fromarray(pixels).save(path, quality=100, subsampling=0, exif=exif, **options)
+    return path
+
+
+@pytest.mark.parametrize("max_long_side", [None, 500])
+def test_adobe_rgb_of_a_camera(tmp_path: Path, max_long_side: int | None) -> None:
+    path = jpeg_of_a_camera(tmp_path / "in.jpg", gradient(), 65535, "R03")
+    found = read_picture(path, max_long_side=max_long_side).pixels[0].permute(1, 2, 0) * 255
+    assert float(np.abs(found.numpy() - ADOBE_COLOURS).mean()) < 1
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.warns(UserWarning, match="the end of the file is missing"):
+        assert mean_error(path, ADOBE_COLOURS) < 1
+
+
+def test_adobe_rgb_of_gray(tmp_path: Path) -> None:
+    gray = gradient()[..., 0]
+    path = jpeg_of_a_camera(tmp_path / "in.jpg", gray, 65535, "R03")
+    wanted = np.repeat(to_srgb((gray[..., None] / 255) ** (563 / 256)), 3, axis=-1)
+    assert mean_error(path, wanted) < 1
+
+
+def test_other_cameras_and_an_icc_profile_are_believed(tmp_path: Path) -> None:
+    for space, index in ((1, "R98"), (65535, "R98"), (1, "R03")):
+        path = jpeg_of_a_camera(tmp_path / "in.jpg", gradient(), space, index)
+        assert mean_error(path, gradient()) < 1
+    srgb = output_profile("srgb").data
+    path = jpeg_of_a_camera(tmp_path / "in.jpg", gradient(), 65535, "R03", icc_profile=srgb)
+    assert mean_error(path, gradient()) < 1
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.warns(UserWarning, match="the end of the file is missing"):
+        assert mean_error(path, gradient()) < 1
 
 
 # Other kinds of files
@@ -275,7 +369,10 @@ def test_other_kinds_are_read(
 def test_of_moving_pictures_the_first_is_read(tmp_path: Path, ending: str) -> None:
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / f"in{ending}", save_all=True, append_images=frames[1:])
-    pixels = read_picture(tmp_path / f"in{ending}").pixels
+    with warnings.catch_warnings(record=True, action="always") as told:
+        pixels = read_picture(tmp_path / f"in{ending}").pixels
+    says = ["it holds 2 pictures; the first is taken"] if ending != ".png" else []
+    assert [str(one.message).partition(": ")[2] for one in told] == says
     assert pixels.shape == (1, 3, 30, 40)
     torch.testing.assert_close(pixels.mean((0, 2, 3)), torch.tensor([1.0, 0, 0]), rtol=0, atol=0.02)
 
@@ -329,12 +426,16 @@ def test_heic_is_read_by_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
         def to_pillow(self) -> Image.Image:
             return Image.fromarray(gradient())
 
+        def __len__(self) -> int:
+            return 3
+
     package = types.ModuleType("pillow_heif")
     package.open_heif = lambda _: File()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pillow_heif", package)
     path = tmp_path / "in.heic"
     path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0" + bytes(300))
-    assert mean_error(path, gradient()) == 0
+    with pytest.warns(UserWarning, match="it holds 3 pictures; the first is taken"):
+        assert mean_error(path, gradient()) == 0
 
 
 def test_a_jpeg_with_a_gain_map_is_read_as_any_jpeg(tmp_path: Path) -> None:

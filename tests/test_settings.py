@@ -7,8 +7,9 @@ import json
 import pytest
 
 from hires.cli.arguments import Stylize
-from hires.config.run import Config, ConfigError
-from hires.runs.settings import job_of, settings_of
+from hires.config.run import Config
+from hires.config.settings import job_of, settings_of
+from hires.errors import ConfigError
 
 JOB = Stylize(
     content="a.jpg",

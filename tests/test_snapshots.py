@@ -23,8 +23,8 @@ from hires.engine.objective import Objective
 from hires.engine.run import Progress
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped, read_snapshot, write_snapshot
 from hires.engine.stylize import iter_stylize, stylize
+from hires.errors import SaveError
 from hires.features.checkpoints import write_checkpoint
-from hires.image.formats.kinds import SaveError
 from hires.optim.choice import optimizer_of, restored
 from hires.optim.first_order import canvas_optimizer
 from hires.optim.wolfe import WolfeLBFGS

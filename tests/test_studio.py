@@ -10,9 +10,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
 from hires.engine import ladder, ladder_check
 from hires.engine.ladder import Size
+from hires.errors import ConfigError
 
 LEAST = 16  # of the built-in network
 

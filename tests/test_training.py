@@ -25,11 +25,11 @@ from hires.distill.teaching import (
     whitening,
 )
 from hires.distill.training import Recipe, Trainer, distill
+from hires.errors import ImageError
 from hires.features.architecture import Architecture
 from hires.features.checkpoints import read_checkpoint
 from hires.features.network import Network
 from hires.image.encode.save import save_image
-from hires.image.formats.kinds import ImageError
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 SHAPE = Architecture(

@@ -14,8 +14,8 @@ from conftest import COMPACT_SHAPE, REFLECT_SHAPE, VGG_SHAPE, random_image, rand
 from objectives import objective_of, setup_of, terms_of
 from torch import Tensor
 
-from hires.config.run import ConfigError
 from hires.engine.objective import Evaluation, Objective
+from hires.errors import ConfigError
 from hires.features.architecture import Architecture, Pooling
 from hires.features.costs import costs_of
 from hires.features.network import Network

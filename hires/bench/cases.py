@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hires.config.run import Config, ConfigError, parse_bytes
+from hires.config.run import Config
+from hires.config.values import parse_bytes
+from hires.errors import ConfigError
 
 Kind = Literal["step", "ladder"]
 VGG19_SHAPE = "vgg19-shape"

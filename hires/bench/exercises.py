@@ -17,7 +17,8 @@ from torch import Tensor
 from hires.bench.cases import VGG19_SHAPE, Case
 from hires.bench.stopwatch import Gauge, Stopwatch
 from hires.bench.work import largest_megapixels, predicted_bytes, work_of
-from hires.config.run import Config, parse_bytes
+from hires.config.run import Config
+from hires.config.values import parse_bytes
 from hires.engine.canvas import WholeCanvas
 from hires.engine.ladder import Rung
 from hires.engine.run import Progress, Run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hires.bench import plots
 from hires.bench.report import Report, markdown, save
-from hires.config.run import ConfigError
+from hires.errors import ConfigError
 
 
 def check_output(output: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hires.bench.cases import case_from_json
 from hires.bench.report import Report, peak_bytes
-from hires.config.run import ConfigError
+from hires.errors import ConfigError
 
 Series = dict[str, list[tuple[float, float, float]]]
 

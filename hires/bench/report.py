@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from hires.bench.cases import case_from_json
-from hires.config.run import ConfigError, format_bytes
+from hires.config.values import format_bytes
+from hires.errors import ConfigError
 from hires.version import __version__
 
 FORMAT = "hires-bench"

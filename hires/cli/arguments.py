@@ -7,22 +7,23 @@ help and mistakes must not wait for it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from hires.cli.forward_arguments import Apply, Export, Train
 from hires.cli.parsing import AUTO, starting_config
+from hires.config.job import Job, PaintJob
 from hires.config.output import Delivery
 from hires.config.paper import Print
 from hires.config.presets import PRESETS
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
+from hires.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What is painted, from what, and for what."""
+class TypedJob(Job):
+    """How the fields of a job are typed."""
 
     content: Positional[str]
     """The photograph: its scene is kept."""
@@ -36,14 +37,8 @@ class Job:
     output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
     """Where a picture would be saved."""
 
-    bit_depth: Literal[8, 16] = 8
-    """Bits per channel of the saved picture; 16 for PNG and TIFF only."""
-
     finish: Annotated[str | None, arg(metavar="MODEL")] = None
     """A super-resolution model for the last rung: paint at a fraction of --size, then enlarge."""
-
-    quiet: bool = False
-    """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
 
     config: OmitArgPrefixes[Config] = field(default_factory=starting_config)
     """How to paint."""
@@ -54,36 +49,9 @@ class Job:
     delivery: OmitArgPrefixes[Delivery] = field(default_factory=Delivery)
     """How to hand it over."""
 
-    def __post_init__(self) -> None:
-        """Refuse a run without a style, and options that contradict each other."""
-        if not self.styles:
-            raise ConfigError("missing STYLE: give at least one style picture after CONTENT")
-        self.delivery.depth(self.bit_depth)
-        for option in ("size", "sizes", "cpu_size"):
-            given = not self.config.is_default(option)
-            if given and self.print.paper is not None:
-                raise ConfigError(
-                    f"--print {self.print.paper} and --dpi say how large the painting is:"
-                    f" leave --{option.replace('_', '-')} out"
-                )
-
-    def files(self) -> tuple[tuple[str, str], ...]:
-        """Role and path of every file that the run reads."""
-        optional = (
-            ("init", self.config.init),
-            ("features", self.config.features),
-            ("finish", self.finish or ""),
-            ("profile", self.delivery.icc),
-        )
-        return (
-            ("content", self.content),
-            *(("style", style) for style in self.styles),
-            *((role, path) for role, path in optional if Path(path).is_file()),
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan(Job):
+class Plan(TypedJob):
     """Tell what stylize would take, rung by rung: steps, tiles, memory and time. Paints nothing."""
 
     output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
@@ -97,7 +65,7 @@ class Plan(Job):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stylize(Job):
+class Stylize(TypedJob, PaintJob):
     """Paint a photograph in the style of one or more paintings."""
 
     output: Annotated[str, arg(aliases=["-o"], metavar="PATH")]
@@ -106,48 +74,8 @@ class Stylize(Job):
     source: Annotated[str | None, arg(name="from", metavar="FILE")] = None
     """Repeat the run that painted FILE, with its pictures and options but for those given here."""
 
-    save_every: int | None = None
-    """Also save the picture every so many steps, as out-0020.jpg beside out.jpg. auto: never."""
-
     run_dir: Annotated[str | None, arg(metavar="DIR")] = None
     """Folder for checkpoints, losses and previews of the run. auto: beside the output, as .run."""
-
-    no_run_dir: bool = False
-    """Keep no run directory; a run that is cut short cannot be resumed then."""
-
-    checkpoint_every: float | None = None
-    """Seconds between checkpoints. auto: as often as 2% of the time allows."""
-
-    preview: bool = False
-    """Stop at about one megapixel and show on a 1:1 crop how the final strokes will look."""
-
-    def __post_init__(self) -> None:
-        """Refuse a run without a style, options of a run directory that is not kept, and such."""
-        super(Stylize, self).__post_init__()
-        if self.save_every is not None and self.save_every < 1:
-            raise ConfigError(f"--save-every is {self.save_every}: give a number of steps")
-        for name in ("run_dir", "checkpoint_every"):
-            if self.no_run_dir and getattr(self, name) is not None:
-                flag = "--" + name.replace("_", "-")
-                raise ConfigError(f"--no-run-dir keeps no checkpoints: leave {flag} out")
-        if self.checkpoint_every is not None and not self.checkpoint_every >= 0:
-            raise ConfigError(
-                f"--checkpoint-every is {self.checkpoint_every:g}: give seconds, at least 0"
-            )
-
-
-# Options of `Stylize` that do not change the picture: they are not recorded in its file, so that
-# the same run gives the same file wherever it is saved.
-NOT_OF_THE_PICTURE = (
-    "output",
-    "quiet",
-    "source",
-    "save_every",
-    "run_dir",
-    "no_run_dir",
-    "checkpoint_every",
-    "preview",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -19,13 +20,33 @@ EXIT_UNREAD = 128 + 13  # what a shell says of a program that SIGPIPE ended
 # Fields whose flags have other names.
 _CALLED = {"paper": "print"}
 
+# What takes less memory, by command: only options that it has.
+_PAINT_LESS = "give a smaller --memory or a smaller --size (of a print: --dpi)"
+_LESS_MEMORY = {
+    "stylize": _PAINT_LESS,
+    "plan": _PAINT_LESS,
+    "resume": "close other programs, or paint anew with a smaller --memory or a smaller --size",
+    "apply": "give a smaller --memory or a smaller picture",
+    "train": "give a smaller --batch-size or a smaller --crop",
+    "bench": "give smaller --sizes",
+}
+_USE_LESS = "close other programs or give smaller pictures"
 
-def guarded(prog: str, action: Callable[[], int]) -> int:
+
+def guarded(prog: str, action: Callable[[], int], command: str = "") -> int:
     """Run an action; what the user can mend becomes one line on stderr instead of a traceback.
 
     Where nobody reads stdout any more, as in ``| head``, the action ends without a word when it
     prints; what fails to reach stderr ends nothing.
+
+    Args:
+        prog: the program's name, which begins every line.
+        action: what to run; returns the exit code.
+        command: the subcommand that it is, for advice that fits it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # Names of files need not be text.
     with _watched_streams():
         try:
             with _terminable(), _warnings_in_one_line(prog):
@@ -39,7 +60,7 @@ def guarded(prog: str, action: Callable[[], int]) -> int:
         except _Unread:
             return EXIT_UNREAD
         except Exception as error:
-            problem = mendable(error)
+            problem = mendable(error, command)
             if problem is None:
                 raise
             tell(prog, problem)
@@ -63,11 +84,11 @@ def _flag(field: re.Match[str]) -> str:
     return f"--{name}" if value is None else f"--{name} {value}"
 
 
-def mendable(error: Exception) -> str | None:
-    """Say in a line what a user can mend about an error; None for what only a bug can cause."""
+def mendable(error: Exception, command: str) -> str | None:
+    """Say in a line what a user of a command can mend about an error; None for a bug's."""
     text = str(error)
     if is_out_of_memory(error):
-        return "out of memory: give a smaller --memory or a smaller --size"
+        return f"out of memory: {_LESS_MEMORY.get(command, _USE_LESS)}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     from hires.engine.run import StylizeError
@@ -146,8 +167,13 @@ def _terminable() -> Iterator[None]:
 
 @contextmanager
 def _warnings_in_one_line(prog: str) -> Iterator[None]:
+    told = set[str]()
+
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        tell(prog, f"warning: {message}")
+        # A file may be read more than once, for its pixels and for its size.
+        if str(message) not in told:
+            told.add(str(message))
+            tell(prog, f"warning: {message}")
 
     with warnings.catch_warnings():
         warnings.showwarning = show

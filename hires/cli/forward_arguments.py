@@ -10,7 +10,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from hires.config.feedforward import ApplyConfig, TrainConfig
 from hires.config.output import Delivery
 from hires.config.paper import check_dpi
-from hires.config.run import ConfigError
+from hires.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

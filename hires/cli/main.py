@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib import import_module
 from typing import Any
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv = sys.argv[1:]
         manage_heap()
         bound_waiting()
-    return guarded("hires", lambda: _run(argv))
+    return guarded("hires", lambda: _run(argv), command=next(iter(argv), ""))
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -57,7 +57,9 @@ def _parsed(argv: Sequence[str]) -> Any:
     from hires.runs.rerun import recorded_job
 
     # The recorded run takes the place of the defaults; only where to save is asked for anew.
-    before = replace(recorded_job(source), output=MISSING)
+    recorded = recorded_job(source)
+    before = Stylize(**{field.name: getattr(recorded, field.name) for field in fields(recorded)})
+    before = replace(before, output=MISSING)
     return parse(Stylize, argv[1:], prog="hires stylize", default=before)
 
 

@@ -16,7 +16,8 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from hires.config.presets import PRESETS, yielding
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
+from hires.errors import ConfigError
 
 Command = TypeVar("Command")
 

@@ -7,7 +7,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hires.config.run import ConfigError, parse_bytes, parse_layer
+from hires.config.values import parse_bytes, parse_layer
+from hires.errors import ConfigError
 
 _PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _STYLE_ONLY = ("style_weight", "style_loss", "style_layers", "style_size", "grain")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from tyro.conf import arg
 
-from hires.config.run import ConfigError
+from hires.errors import ConfigError
 
 Purpose = Literal["plain", "master", "lab"]
 Intent = Literal["relative", "perceptual", "saturation", "absolute"]

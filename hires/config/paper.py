@@ -13,7 +13,7 @@ from typing import Annotated, Literal, get_args
 
 from tyro.conf import arg
 
-from hires.config.run import ConfigError
+from hires.errors import ConfigError
 
 MM_PER_INCH = 25.4
 DEFAULT_DPI = 300.0

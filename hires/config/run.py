@@ -16,29 +16,14 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from hires.config.presets import PRESETS, yielding
 from hires.config.values import (
-    BINARY_UNITS,
     LEAST_SIZE,
-    ConfigError,
     counted,
-    format_bytes,
     parse_blend,
     parse_bytes,
     parse_layer,
     size_share,
 )
-
-__all__ = [
-    "BINARY_UNITS",
-    "LEAST_SIZE",
-    "Config",
-    "ConfigError",
-    "counted",
-    "format_bytes",
-    "parse_blend",
-    "parse_bytes",
-    "parse_layer",
-    "size_share",
-]
+from hires.errors import ConfigError
 
 # Strokes as coarse as a sixteenth of a style; more would only fill the memory.
 _MAX_STYLE_SCALE = 16.0

@@ -5,17 +5,11 @@ from __future__ import annotations
 import math
 import re
 
+from hires.errors import ConfigError
+
 # The least side of a painting in pixels.
 LEAST_SIZE = 32
 BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-class ConfigError(ValueError):
-    """A setting that the user can mend; the message names it and what is allowed.
-
-    Fields stand in backticks, alone or with a value, as `size` or `size=64`: the command line tells
-    them as the flags that are typed (`hires.exits.tell`).
-    """
 
 
 def counted(number: int, noun: str) -> str:

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hires.errors import ImageError
 from hires.image.decode.read import read_picture
 from hires.image.folders import search
-from hires.image.formats.kinds import READABLE, ImageError
+from hires.image.formats.kinds import READABLE
 
 # Training pictures are held in memory as 8-bit; more pixels than this add scale, not variety.
 _MAX_LONG_SIDE = 2048

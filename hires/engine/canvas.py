@@ -8,12 +8,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hires.config.run import Config, parse_blend
+from hires.config.run import Config
+from hires.config.values import parse_blend
 from hires.engine.ladder import Size
 from hires.engine.measuring import Measuring, features_of
 from hires.engine.setup import Setup
+from hires.errors import ImageError
 from hires.image.decode.read import load_image
-from hires.image.formats.kinds import ImageError
 from hires.image.originals import Original
 from hires.image.resample import fill, resize
 from hires.tiling.planning import TilePlan

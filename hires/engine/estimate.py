@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
 from hires.engine.ladder import Rung, Size
 from hires.engine.rates import Rates
 from hires.engine.setup import Setup
+from hires.errors import ConfigError
 from hires.tiling.planning import TilePlan
 
 # Three channels of float32.

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hires.config.run import LEAST_SIZE, Config, ConfigError, size_share
-from hires.config.values import counted
+from hires.config.run import Config
+from hires.config.values import LEAST_SIZE, counted, size_share
+from hires.errors import ConfigError
 
 Size = tuple[int, int]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
 from hires.engine.ladder import Rung, Size, measured
 from hires.engine.setup import Setup
+from hires.errors import ConfigError
 from hires.tiling.planning import TileMemoryError
 
 

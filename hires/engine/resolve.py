@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hires.config.presets import PRESETS
-from hires.config.run import Config, parse_layer
+from hires.config.run import Config
+from hires.config.values import parse_layer
 from hires.features.architecture import VGG19, Architecture
 from hires.features.checkpoints import architecture_of
 from hires.kernels.precision import resolve_device

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from hires.config.pixels import PIXEL_SCALES
-from hires.config.run import Config, ConfigError, parse_layer
+from hires.config.run import Config
+from hires.config.values import parse_layer
 from hires.engine.objective import Objective
+from hires.errors import ConfigError
 from hires.features.checkpoints import load_features
 from hires.features.costs import costs_of
 from hires.features.network import Network

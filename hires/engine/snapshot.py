@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from hires.image.encode.encoder import replacing
+from hires.utils.files import replacing
 
 FORMAT = "hires-snapshot"
 VERSION = "1"

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from hires.config.run import Config
-from hires.engine.ladder import scale_to
-from hires.feedforward.streaming import Size
+from hires.engine.ladder import Size, scale_to
 from hires.image.originals import Original
 from hires.image.resample import resize
 

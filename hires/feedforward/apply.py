@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hires.config.feedforward import ApplyConfig
-from hires.config.run import ConfigError
 from hires.engine.ladder import scale_to
+from hires.errors import ConfigError
 from hires.feedforward.grain import grain_over
 from hires.feedforward.model import Model, prepared
 from hires.feedforward.network import CENTRE, EPSILON, ModelError, Reach, Stage, convolve, enlarged

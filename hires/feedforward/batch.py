@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hires.config.output import Delivery
-from hires.config.run import ConfigError
+from hires.errors import ConfigError, ImageError
 from hires.image.encode.save import check_output, output_format
 from hires.image.folders import Found, is_hidden, search
-from hires.image.formats.kinds import FORMATS, READABLE, ImageError
+from hires.image.formats.kinds import FORMATS, READABLE
 
 
 @dataclass(frozen=True, slots=True)

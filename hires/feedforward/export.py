@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from hires.config.run import ConfigError
+from hires.errors import ConfigError
 from hires.feedforward.model import Model
 from hires.feedforward.network import CENTRE, EPSILON, Stage
-from hires.image.encode.encoder import replacing
+from hires.utils.files import replacing
 from hires.version import __version__
 
 ENDING = ".onnx"

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from hires.config.feedforward import ApplyConfig
-from hires.config.run import Config, ConfigError
+from hires.config.run import Config
 from hires.engine.estimate import CANVAS_BYTES
 from hires.engine.ladder import final_side, scale_side
+from hires.errors import ConfigError
 from hires.feedforward.apply import Press
 from hires.feedforward.model import load_model
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from hires.features.checkpoints import FORMAT as FEATURES_FORMAT
 from hires.features.checkpoints import digest, read_tensors
 from hires.feedforward.network import TASKS, Design, ModelError, Task, check_tensors
-from hires.image.encode.encoder import is_writable, replacing
+from hires.utils.files import is_writable, replacing
 
 FORMAT = "hires-model"
 VERSION = "1"

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hires.errors import ImageError
 from hires.image.decode.read import read_picture
 from hires.image.folders import Found, search
-from hires.image.formats.kinds import READABLE, ImageError
+from hires.image.formats.kinds import READABLE
 from hires.image.resample import resize
 
 # Decoded pictures are kept up to this many bytes, as 8 bit: reading again takes longer than a crop.

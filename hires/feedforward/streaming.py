@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
-from hires.config.run import ConfigError, format_bytes
+from hires.config.values import format_bytes
+from hires.errors import ConfigError
 from hires.feedforward.network import Reach, Stage
 from hires.tiling.geometry import Region, Span, even_spans
 

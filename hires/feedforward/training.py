@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from hires.config.feedforward import TrainConfig
-from hires.config.run import ConfigError
 from hires.config.values import counted
 from hires.engine.ladder import scale_to
 from hires.engine.measuring import Measuring, statistics_of
 from hires.engine.setup import Setup
+from hires.errors import ConfigError
 from hires.features.checkpoints import load_features
 from hires.feedforward.grain import with_grain
 from hires.feedforward.network import Design, Transformer
@@ -111,6 +111,12 @@ class Judge:
     def _targets(self, style: Original) -> dict[str, Moments]:
         """Moments of the style picture at the size at which it is looked at."""
         size = scale_to(style.size, min(self.config.style_size, max(style.size)))
+        least = self.network.least_side(list(self.style_layers))
+        if min(size) < least:
+            raise ConfigError(
+                f"the style is {size[1]}x{size[0]} at this `style_size`, but the network needs"
+                f" {least} px on the short side: give a larger `style_size`, or crop it"
+            )
         image = style.resized(size)
         pixels = image.pixels.clamp(0, 1)
         loss = STYLE_LOSSES[self.config.style_loss]

@@ -25,9 +25,9 @@ from hires.feedforward.training import (
     reduced,
 )
 from hires.image.decode.read import load_image
-from hires.image.encode.encoder import replacing
 from hires.image.encode.save import save_image
 from hires.image.resample import resize
+from hires.utils.files import replacing
 from hires.version import __version__
 
 # Sample pictures are this many crops wide: small enough to paint often, large enough to judge.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hires.config.run import ConfigError
+from hires.errors import ConfigError
 from hires.image.decode.read import Picture, read_picture
 from hires.image.resample import resize
 from hires.image.transparency import mask_of

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires.config.values import ConfigError
+from hires.errors import ConfigError
 from hires.tiling.geometry import Layer, Region, Tile, canvas_window
 
 # The layer that a picture itself is: what a term looks at that needs no network.

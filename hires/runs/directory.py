@@ -20,12 +20,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hires.cli.arguments import Stylize
-from hires.config.run import ConfigError
+from hires.config.job import PaintJob
+from hires.config.settings import job_of, settings_of
 from hires.engine.snapshot import Snapshot, SnapshotError, read_snapshot, write_snapshot
-from hires.image.encode.encoder import is_writable, replacing
+from hires.errors import ConfigError
 from hires.runs.fingerprint import difference, fingerprint, num_threads
-from hires.runs.settings import job_of, settings_of
+from hires.utils.files import is_writable, replacing
 from hires.utils.locks import Lock
 from hires.version import __version__
 
@@ -57,7 +57,7 @@ class Record:
         run: name of the run, by which it knows its checkpoints.
         begun: when, in local time.
         folder: where paths in the settings start: from the root, and from the run directory.
-        settings: all that was asked for (`hires.runs.settings.settings_of`).
+        settings: all that was asked for (`hires.config.settings.settings_of`).
         inputs: SHA-256 of every file that is read.
         machine: what bits depend on (`hires.runs.fingerprint.fingerprint`).
         threads: how many threads compute.
@@ -84,7 +84,7 @@ def _essence(record: Record) -> object:
     return json.loads(json.dumps(parts))
 
 
-def record_of(job: Stylize, inputs: Sequence[str], directory: Path) -> Record:
+def record_of(job: PaintJob, inputs: Sequence[str], directory: Path) -> Record:
     """Write down a run that is about to begin.
 
     Args:
@@ -303,7 +303,7 @@ def default_path(output: str | Path) -> Path:
     return output.with_name(f"{output.stem}.run")
 
 
-def claim(job: Stylize, inputs: Sequence[str]) -> RunDirectory:
+def claim(job: PaintJob, inputs: Sequence[str]) -> RunDirectory:
     """The directory for a run: a free one, or that of the same run, left unfinished.
 
     An unfinished run is never overwritten. If it paints something else, and the directory was not
@@ -332,7 +332,7 @@ def claim(job: Stylize, inputs: Sequence[str]) -> RunDirectory:
     raise RunDirectoryError(f"{first}: too many unfinished runs beside it; remove some")
 
 
-def _claim(path: Path, job: Stylize, inputs: Sequence[str]) -> RunDirectory:
+def _claim(path: Path, job: PaintJob, inputs: Sequence[str]) -> RunDirectory:
     record = record_of(job, inputs, path)
     if not path.exists():
         _require_place(path)

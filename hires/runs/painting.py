@@ -8,7 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hires.cli.arguments import NOT_OF_THE_PICTURE, Job, Stylize
+from hires.config.job import NOT_OF_THE_PICTURE, Job, PaintJob
+from hires.config.settings import settings_of
 from hires.config.values import counted, parse_blend
 from hires.engine import ladder
 from hires.engine.resolve import fit
@@ -24,7 +25,6 @@ from hires.image.metadata.authorship import NOBODY
 from hires.image.metadata.provenance import Provenance, hashed, to_xmp
 from hires.image.originals import about_hidden, original, originals
 from hires.image.resample import resize
-from hires.runs.settings import settings_of
 from hires.utils.memory import return_freed_memory
 
 
@@ -122,7 +122,7 @@ class Easel:
     @property
     def save_every(self) -> int:
         """Steps from one saved picture to the next; 0 for none on the way."""
-        return (self.job.save_every or 0) if isinstance(self.job, Stylize) else 0
+        return (self.job.save_every or 0) if isinstance(self.job, PaintJob) else 0
 
     @property
     def num_steps(self) -> int:
@@ -168,7 +168,7 @@ class Easel:
     def _provenance(self) -> bytes | None:
         """How the picture is made, as metadata; files are hashed now, before they can change."""
         job = self.job
-        if not isinstance(job, Stylize) or job.delivery.no_metadata:
+        if not isinstance(job, PaintJob) or job.delivery.no_metadata:
             return None
         settings = {
             name: value

@@ -15,12 +15,12 @@ from typing import Any
 
 from hires.engine.ladder import Rung, scale_to
 from hires.engine.run import Progress
-from hires.image.encode.encoder import replacing
 from hires.image.encode.save import save_image
 from hires.image.resample import resize
 from hires.runs.directory import ASIDE, Record, RunDirectory
 from hires.runs.page import Page, duration, render
 from hires.runs.trace import Step, Trace
+from hires.utils.files import replacing
 
 Clock = Callable[[], float]
 

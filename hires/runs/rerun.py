@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hires.cli.arguments import Stylize
+from hires.config.job import PaintJob
+from hires.config.settings import job_of
+from hires.errors import ImageError
 from hires.image.decode.headers import read_header
-from hires.image.formats.kinds import ImageError
 from hires.image.metadata.provenance import Provenance, ProvenanceError, changed, from_xmp
-from hires.runs.settings import job_of
 from hires.version import __version__
 
 
@@ -25,7 +25,7 @@ def provenance_of(path: str) -> Provenance:
         raise ImageError(f"{path} does not tell how it was painted: {error}") from None
 
 
-def recorded_job(path: str) -> Stylize:
+def recorded_job(path: str) -> PaintJob:
     """The run that painted a file, as it was typed but for where it was saved.
 
     Raises:
@@ -41,7 +41,7 @@ def recorded_job(path: str) -> Stylize:
     return job_of({**settings, "output": ""})
 
 
-def warnings(job: Stylize) -> tuple[str, ...]:
+def warnings(job: PaintJob) -> tuple[str, ...]:
     """What differs from the run that is repeated, so that the painting may differ, too.
 
     Raises:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hires.image.encode.encoder import replacing
+from hires.utils.files import replacing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hires.config.values import ConfigError, format_bytes
+from hires.config.values import format_bytes
+from hires.errors import ConfigError
 from hires.tiling.geometry import Layer, Span, Tile, feature_slice, grid, round_up
 from hires.utils.memory import is_out_of_memory
 

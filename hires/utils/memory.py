@@ -19,7 +19,7 @@ _M_MMAP_MAX = -4
 # Larger blocks come from the kernel, in huge pages, and go back to it when they are freed.
 _MMAP_THRESHOLD = 2**20
 _manages_heap = False
-# What PyTorch, its backends and the C++ library say when there is no more.
+# What PyTorch, its backends, the C++ library and decoders of pictures say when there is no more.
 _OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate",
@@ -29,6 +29,8 @@ _OUT_OF_MEMORY = (
     "unable to allocate",
     "failed to allocate",
     "memory allocation",
+    "insufficient memory",
+    "creating thread",  # Its stack had no room.
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from hires.cli.exits import EXIT_MENDABLE, mendable, tell
 from hires.cli.forward_arguments import NOT_OF_THE_APPLIED, Apply
 from hires.cli.tally import Tally, open_tally
+from hires.config.settings import settings_of
 from hires.feedforward.apply import Press
 from hires.feedforward.batch import Errand, Errands, Outcome, plan_errands
 from hires.feedforward.model import load_model
@@ -19,7 +20,6 @@ from hires.image.metadata.authorship import NOBODY
 from hires.image.metadata.provenance import Provenance, hashed, to_xmp
 from hires.image.resample import resize
 from hires.image.transparency import mask_of
-from hires.runs.settings import settings_of
 from hires.utils.memory import return_freed_memory
 
 
@@ -64,12 +64,13 @@ def _work(
         try:
             lines.append(_one(job, press, errand, report))
         except Exception as error:
-            problem = mendable(error)
+            problem = mendable(error, "apply")
             if problem is None:
                 raise
             failures.append(error)
             if len(errands.todo) > 1:
-                tell("hires", problem)
+                named = str(errand.source) in problem
+                tell("hires", problem if named else f"{errand.source}: {problem}")
     return failures, lines
 
 

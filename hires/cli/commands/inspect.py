@@ -30,6 +30,7 @@ def run(command: Inspect) -> int:
         print(json.dumps({"file": _facts(header), "provenance": provenance}, indent=2))
         return 0
     rows = [("file", f"{command.file}: {_described(header)}")]
+    rows += [("note", note) for note in header.notes]
     rows += _story(made) if made else [("painted", f"unknown: {problem}")]
     for name, text in rows:
         print(f"{name:<9}{text}")
@@ -44,24 +45,28 @@ def _facts(header: Header) -> dict[str, Any]:
         "format": header.kind,
         "pixels": sides(header.size),
         "bit_depth": header.bit_depth,
+        "float": header.is_float,
         "channels": header.num_channels,
+        "alpha": header.has_alpha,
         "space": header.space,
         "pdfx": header.pdfx,
         "dpi": header.dpi,
         "profile": header.profile,
         "page_mm": sides(header.page),
         "trim_mm": sides(header.trim),
+        "notes": list(header.notes),
     }
 
 
 def _described(header: Header) -> str:
     height, width = header.size
-    parts = [f"{header.kind}, {width}x{height} px, {header.bit_depth} bit"]
+    depth = f"{header.bit_depth} bit{' float' * header.is_float}"
+    parts = [f"{header.kind}, {width}x{height} px, {depth}"]
     if header.pdfx is not None:
         parts[0] = parts[0].replace("PDF", header.pdfx, 1)
     if header.space is not None:
         parts.append(header.space)
-    elif header.num_channels in (2, 4):
+    if header.has_alpha:
         parts.append("with alpha")
     if header.dpi is not None:
         parts.append(f"{header.dpi:g} dpi")

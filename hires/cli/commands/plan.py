@@ -18,8 +18,7 @@ from rich.table import Table
 from hires.cli.arguments import Plan
 from hires.cli.commands.stylize import set_up
 from hires.cli.exits import as_typed
-from hires.config.run import format_bytes
-from hires.config.values import counted
+from hires.config.values import counted, format_bytes
 from hires.engine import ladder
 from hires.engine.estimate import Forecast, finish_bytes, forecast, largest_size
 from hires.engine.ladder_check import check_ladder

@@ -10,9 +10,9 @@ from torch import Tensor
 from hires.cli.display import open_display
 from hires.cli.exits import EXIT_INTERRUPTED, mendable, tell
 from hires.config.paper import MM_PER_INCH
-from hires.config.run import ConfigError
 from hires.engine.preview import CloseUp, preview_rung
 from hires.engine.run import Progress
+from hires.errors import ConfigError
 from hires.image.encode.save import check_output, save_image
 from hires.runs.painting import Easel
 
@@ -84,7 +84,7 @@ def show(easel: Easel, output: str, advice: str, *, quiet: bool) -> int:
         tell("hires", f"interrupted: {saved}")
         return EXIT_INTERRUPTED
     except Exception as error:
-        problem = mendable(error)
+        problem = mendable(error, "stylize")
         if problem is None:
             raise
         raise ValueError(f"{problem}; {saved}") from error

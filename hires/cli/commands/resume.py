@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hires.cli.arguments import Resume
 from hires.cli.commands.stylize import paint, set_up
+from hires.config.settings import job_of
 from hires.runs.directory import folder_of, reopen
 from hires.runs.fingerprint import use_threads
-from hires.runs.settings import job_of
 
 
 def run(command: Resume) -> int:
@@ -24,6 +24,6 @@ def run(command: Resume) -> int:
         recorded = job_of(directory.record.settings)
         job = replace(recorded, preview=False, quiet=command.quiet)
         with chdir(folder_of(directory.path, directory.record)):
-            return paint(set_up(job), job, directory)
+            return paint(set_up(job), job, directory, command="resume")
     finally:
         directory.release()

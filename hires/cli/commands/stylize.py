@@ -5,21 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from hires.cli.arguments import Job, Stylize
 from hires.cli.commands import preview
 from hires.cli.display import Display, open_display
 from hires.cli.exits import EXIT_INTERRUPTED, mendable, tell
+from hires.config.job import Job, PaintJob
 from hires.engine.run import Progress, StylizeError
 from hires.engine.snapshot import Snapshot
+from hires.errors import ImageError
 from hires.image.colour.inks import TotalInk
-from hires.image.formats.kinds import ImageError
 from hires.runs import rerun as repeat
 from hires.runs.directory import RunDirectory, claim
 from hires.runs.painting import Easel, partial_path
 from hires.runs.recorder import Recorder
 
 
-def run(job: Stylize) -> int:
+def run(job: PaintJob) -> int:
     """Paint a picture and save it."""
     easel = set_up(job)
     directory = None if job.no_run_dir else claim(job, easel.inputs)
@@ -28,24 +28,33 @@ def run(job: Stylize) -> int:
 
 def set_up(job: Job) -> Easel:
     """Read the pictures and tell what the user should know before the run."""
-    again = repeat.warnings(job) if isinstance(job, Stylize) and job.source is not None else ()
+    again = repeat.warnings(job) if isinstance(job, PaintJob) and job.source is not None else ()
     easel = Easel(job)
-    if isinstance(job, Stylize) and job.preview:
+    if isinstance(job, PaintJob) and job.preview:
         preview.check(easel, job.output)
     for warning in (*again, *easel.warnings):
         tell("hires", f"warning: {warning}")
     return easel
 
 
-def paint(easel: Easel, job: Stylize, directory: RunDirectory | None) -> int:
-    """Paint from where a run directory says, or from the start, and save the picture."""
+def paint(
+    easel: Easel, job: PaintJob, directory: RunDirectory | None, *, command: str = "stylize"
+) -> int:
+    """Paint from where a run directory says, or from the start, and save the picture.
+
+    Args:
+        easel: the pictures.
+        job: what was asked for.
+        directory: where the run is kept, None for nowhere.
+        command: what was typed, for advice that fits it.
+    """
     started = time.monotonic()
     recorder = None
     if directory is not None:
         recorder = Recorder(directory, easel.rungs, checkpoint_every=job.checkpoint_every)
     try:
         with open_display(quiet=job.quiet) as display:
-            _paint(easel, display, recorder, job)
+            _paint(easel, display, recorder, job, command)
         if job.preview:
             advice = _stopped(easel, recorder)
             return preview.show(easel, job.output, advice, quiet=job.quiet)
@@ -67,7 +76,9 @@ def paint(easel: Easel, job: Stylize, directory: RunDirectory | None) -> int:
     return 0
 
 
-def _paint(easel: Easel, display: Display, recorder: Recorder | None, job: Stylize) -> None:
+def _paint(
+    easel: Easel, display: Display, recorder: Recorder | None, job: PaintJob, command: str
+) -> None:
     """Paint to the end. Whatever ends the painting early, the picture so far is saved beside it."""
     display.begin(easel.rungs)
     try:
@@ -79,7 +90,8 @@ def _paint(easel: Easel, display: Display, recorder: Recorder | None, job: Styli
             if job.preview and preview.is_reached(easel, progress):
                 break
     except Exception as error:
-        if mendable(error) is None or easel.last is None:
+        problem = mendable(error, command)
+        if problem is None or easel.last is None:
             raise  # A bug, or nothing is painted yet.
         picture = error.picture if isinstance(error, StylizeError) else None
         hint = "" if picture is not None else _stopped(easel, recorder)
@@ -87,10 +99,8 @@ def _paint(easel: Easel, display: Display, recorder: Recorder | None, job: Styli
         try:
             easel.save(path, picture)
         except ImageError as failure:
-            raise ValueError(f"{mendable(error)}; nothing is saved: {failure}{hint}") from error
-        raise ValueError(
-            f"{mendable(error)}; the last good picture is saved as {path}{hint}"
-        ) from error
+            raise ValueError(f"{problem}; nothing is saved: {failure}{hint}") from error
+        raise ValueError(f"{problem}; the last good picture is saved as {path}{hint}") from error
 
 
 def _steps(easel: Easel, recorder: Recorder | None, *, quiet: bool) -> Iterator[Progress]:

@@ -18,7 +18,7 @@ from PIL import ImageCms
 from torch import Tensor
 
 from hires.config.output import Intent
-from hires.image.formats.kinds import ImageError
+from hires.errors import ImageError
 
 _D50 = (0.9642, 1.0, 0.8249)
 D65 = (0.3127, 0.3290)  # x, y
@@ -27,6 +27,7 @@ _BRADFORD = np.array(
 )
 SRGB_PRIMARIES = (0.64, 0.33), (0.30, 0.60), (0.15, 0.06)
 _ADOBE_PRIMARIES = (0.64, 0.33), (0.21, 0.71), (0.15, 0.06)
+_ADOBE_NAME = "Compatible with Adobe RGB (1998)"
 _ADOBE_GAMMA = 563 / 256  # 2.19921875: what 2.2 became in eight binary digits
 _NUM_CURVE_POINTS = 1024
 _INTENTS: dict[Intent, ImageCms.Intent] = {
@@ -98,9 +99,7 @@ def output_profile(
         name = "sRGB IEC61966-2.1"
         return Profile(name, matrix_profile(name, SRGB_PRIMARIES, _srgb_curve()), "srgb")
     if choice == "adobe-rgb":
-        name = "Compatible with Adobe RGB (1998)"
-        curve = struct.pack(">IH", 1, round(_ADOBE_GAMMA * 256))
-        return Profile(name, matrix_profile(name, _ADOBE_PRIMARIES, curve), "adobe-rgb")
+        return Profile(_ADOBE_NAME, adobe_rgb(), "adobe-rgb")
     return replace(
         _from_file(Path(choice), intent),
         intent=intent,
@@ -251,6 +250,12 @@ def matrix_profile(
     }
     tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), b"curv" + bytes(4) + curve)
     return _assembled(tags)
+
+
+def adobe_rgb() -> bytes:
+    """Adobe RGB (1998) as an ICC profile."""
+    curve = struct.pack(">IH", 1, round(_ADOBE_GAMMA * 256))
+    return matrix_profile(_ADOBE_NAME, _ADOBE_PRIMARIES, curve)
 
 
 def _assembled(tags: dict[bytes, bytes]) -> bytes:

@@ -12,13 +12,14 @@ from pathlib import Path
 import pyvips  # type: ignore[import-untyped]
 from PIL import Image
 
-from hires.image.decode.read import StrPath, opened
-from hires.image.encode.encoder import forget_messages
+from hires.image.decode.opening import opened
 from hires.image.formats.jpeg import packet_of
+from hires.image.formats.kinds import StrPath
+from hires.image.libvips import forget_messages
 from hires.image.metadata.authorship import Authorship, authorship
+from hires.image.metadata.exif import ARTIST, COPYRIGHT
 from hires.image.metadata.xmp import CREATOR, RIGHTS, XmpError, values
 
-_ARTIST, _COPYRIGHT = 0x013B, 0x8298  # of EXIF and TIFF
 _BYLINE, _NOTICE = 80, 116  # of IPTC's record 2
 
 
@@ -29,7 +30,7 @@ def read_authorship(path: StrPath) -> Authorship:
     """
     path = Path(path)
     try:
-        image = opened(path)
+        image, _ = opened(path)
         found = [*_told(image, path)]
     except (OSError, ValueError, pyvips.Error):
         found = []
@@ -37,19 +38,6 @@ def read_authorship(path: StrPath) -> Authorship:
         forget_messages()
     creators = next((one.creators for one in found if one.creators), ())
     return Authorship(creators, next((one.rights for one in found if one.rights), ""))
-
-
-def exif_of(who: Authorship) -> bytes:
-    """A block of EXIF that tells the author and the notice, UTF-8."""
-    exif = Image.Exif()
-    exif.update(tags_of(who))
-    return exif.tobytes()
-
-
-def tags_of(who: Authorship) -> dict[int, bytes]:
-    """The author and the notice by their tags in EXIF and TIFF, UTF-8."""
-    told = {_ARTIST: who.creator, _COPYRIGHT: who.rights}
-    return {tag: text.encode() for tag, text in told.items() if text}
 
 
 def _told(image: pyvips.Image, path: Path) -> Iterator[Authorship]:
@@ -78,7 +66,7 @@ def _of_exif(exif: Image.Exif, load: Callable[[], None]) -> Authorship:
     try:
         with warnings.catch_warnings(action="ignore"):
             load()
-            artist, notice = (_decoded(exif.get(tag)) for tag in (_ARTIST, _COPYRIGHT))
+            artist, notice = (_decoded(exif.get(tag)) for tag in (ARTIST, COPYRIGHT))
     except Exception:
         return Authorship()
     return authorship(artist.split(";"), notice)

@@ -1,5 +1,6 @@
 """What a finished file says about itself, read without its pixels."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -9,13 +10,17 @@ import pyvips  # type: ignore[import-untyped]
 from PIL import ImageCms
 
 from hires.config.paper import MM_PER_INCH
-from hires.image.decode.read import opened, reading
+from hires.errors import ImageError
+from hires.image.decode.opening import opened
+from hires.image.decode.read import reading
 from hires.image.formats.jpeg import packet_of
-from hires.image.formats.kinds import ImageError
 from hires.image.formats.pdf import PDFX_VERSION
+from hires.image.formats.signatures import kind_of
+from hires.image.formats.tiff import Page, picture_page
 from hires.image.metadata.xmp import XmpError, values
 
 _POINTS_PER_MM = 72 / 25.4
+_SPACES = {"cmyk": "CMYK", **dict.fromkeys(("lab", "labs", "labq"), "CIELAB")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,23 +28,28 @@ class Header:
     """The outside of a picture.
 
     Attributes:
-        kind: JPEG, PNG, TIFF, WebP or PDF.
+        kind: JPEG, PNG, TIFF, WebP, PDF or another that is read.
         size: ``(height, width)`` in pixels, as stored.
         bit_depth: bits per channel.
-        num_channels: with alpha.
+        is_float: whether the values are floats.
+        num_channels: of the picture that is read, with alpha and what is left out.
+        has_alpha: whether one of them is read as alpha.
         dpi: pixels per inch, None if the file does not tell.
         profile: name of the colour profile, None without one.
         page: ``(height, width)`` of a PDF's page in mm, with the bleed.
         trim: the same for what is left after the cut.
         xmp: the packet of metadata, None without one.
-        space: CMYK, or None for the usual ones.
+        space: CMYK or CIELAB, or None for the usual ones.
         pdfx: the PDF/X that a PDF says it is.
+        notes: what else is in the file, and what of it is not followed.
     """
 
     kind: str
     size: tuple[int, int]
     bit_depth: int
+    is_float: bool = False
     num_channels: int
+    has_alpha: bool = False
     dpi: float | None
     profile: str | None
     page: tuple[float, float] | None = None
@@ -47,10 +57,11 @@ class Header:
     xmp: bytes | None
     space: str | None = None
     pdfx: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_header(path: Path) -> Header:
-    """Read what a JPEG, PNG, TIFF, WebP or one-page PDF file says about itself.
+    """Read what a picture or one-page PDF file says about itself.
 
     Raises:
         ImageError: missing, empty, damaged or of another kind.
@@ -65,19 +76,41 @@ def read_header(path: Path) -> Header:
 
 def _of_picture(path: Path) -> Header:
     with reading(path):
-        image = opened(path)
+        image, notes = opened(path)
         known = set(image.get_fields())
         data = bytes(image.get("icc-profile-data")) if "icc-profile-data" in known else None
-        kind = str(image.get("vips-loader")).split("load")[0].upper()
+        kind = kind_of(path)
+        page = picture_page(path) if kind == "TIFF" else None
+        has_alpha = bool(image.hasalpha())
         return Header(
-            kind="WebP" if kind == "WEBP" else kind,
+            kind=kind,
             size=(image.height, image.width),
-            bit_depth=8 * _bytes_per_value(image),
-            num_channels=image.bands,
+            bit_depth=_bits(image, kind) if page is None else page.bits,
+            is_float=page is not None and page.is_float,
+            num_channels=max(image.bands, 1 if page is None else page.num_channels),
+            has_alpha=has_alpha,
             dpi=_dpi(image),
             profile=_profile_name(data),
             xmp=packet_of(image, path),
-            space="CMYK" if image.interpretation == "cmyk" else None,
+            space=_SPACES.get(image.interpretation),
+            notes=(*notes, *(() if page is None else _beside(page, has_alpha))),
+        )
+
+
+def _beside(page: Page, has_alpha: bool) -> Iterator[str]:
+    """What else a TIFF file holds."""
+    if page.place:
+        where = f"page {page.place.get('page', 0) + 1}"
+        if "subifd" in page.place:
+            where = f"subdirectory {page.place['subifd'] + 1} of {where}"
+        yield f"its picture is {where}"
+    if page.num_copies:
+        many = "s" * (page.num_copies > 1)
+        yield f"{page.num_copies} thumbnail{many} or mask{many} beside the picture"
+    num_others = len(page.extra_samples) - has_alpha
+    if num_others > 0:
+        yield (
+            f"{num_others} further channel{'s' * (num_others > 1)}, such as a spot colour, not read"
         )
 
 
@@ -93,8 +126,11 @@ def _dpi(image: pyvips.Image) -> float | None:
     return None if dpi is None or abs(dpi - 72) < 0.1 else dpi
 
 
-def _bytes_per_value(image: pyvips.Image) -> int:
-    return {"uchar": 1, "char": 1, "ushort": 2, "short": 2, "double": 8}.get(image.format, 4)
+def _bits(image: pyvips.Image, kind: str) -> int:
+    """Bits per channel of what is no TIFF."""
+    if kind == "AVIF":
+        return int(image.get("bits-per-sample"))
+    return 16 if image.format == "ushort" else 8
 
 
 def _profile_name(data: bytes | None) -> str | None:

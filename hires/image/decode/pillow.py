@@ -9,8 +9,9 @@ import numpy as np
 import pyvips  # type: ignore[import-untyped]
 from PIL import Image, ImageOps
 
-from hires.image.formats.kinds import ImageError
+from hires.errors import ImageError
 from hires.image.formats.signatures import refusal
+from hires.utils.memory import speaks_of_memory
 
 # What Pillow's modes become, and what libvips calls it.
 _MODES = {"L": "b-w", "LA": "b-w", "RGB": "srgb", "RGBA": "srgb", "I;16": "grey16"}
@@ -21,12 +22,19 @@ def decoded(path: Path, kind: str) -> pyvips.Image:
 
     Raises:
         ImageError: if it is damaged, too large, or needs a package that is not there.
+        MemoryError: if it does not fit.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with _opened(path, kind) as picture:
-                return _handed_over(ImageOps.exif_transpose(picture), kind)
+            picture, num_pictures = _opened(path, kind)
+            with picture:
+                if kind == "JPEG 2000":
+                    # OpenJPEG calls a lack of memory damage: is there room for its numbers, twice?
+                    np.empty((*picture.size, len(picture.getbands()), 2), np.int32)
+                image = _handed_over(ImageOps.exif_transpose(picture), kind)
+            image.set_type(pyvips.GValue.gint_type, "n-pages", num_pictures)
+            return image
     except Image.DecompressionBombError:
         raise ImageError(
             f"cannot read {path}: {kind} pictures of more than 178 megapixels are not supported;"
@@ -35,21 +43,24 @@ def decoded(path: Path, kind: str) -> pyvips.Image:
     except ImageError:
         raise
     except (OSError, ValueError, SyntaxError, EOFError) as error:
+        if speaks_of_memory(str(error)):
+            raise MemoryError(str(error)) from error
         raise ImageError(
             f"cannot read {path}: it is truncated, damaged or of a rare kind ({error});"
             " save or fetch it anew"
         ) from error
 
 
-def _opened(path: Path, kind: str) -> Image.Image:
+def _opened(path: Path, kind: str) -> tuple[Image.Image, int]:
+    """The picture that counts, and how many the file holds."""
     if kind != "HEIC":
-        return Image.open(path)
+        return Image.open(path), 1
     try:
         import pillow_heif  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         raise refusal(path, kind) from None
-    picture: Image.Image = pillow_heif.open_heif(path).to_pillow()
-    return picture
+    file = pillow_heif.open_heif(path)
+    return file.to_pillow(), len(file)
 
 
 def _handed_over(picture: Image.Image, kind: str) -> pyvips.Image:

@@ -3,42 +3,31 @@
 The reading half of `images`.
 """
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hires.config.paper import Window
-from hires.image.colour.png import stated_profile
+from hires.errors import ImageError
+from hires.image.bands import for_each_band
 from hires.image.colour.to_srgb import to_srgb
-from hires.image.decode.pillow import decoded
-from hires.image.decode.value_ranges import num_colours, to_integers
-from hires.image.encode.encoder import first_line, forget_messages
-from hires.image.encode.raster import BAND_ROWS
-from hires.image.formats.kinds import ImageError
-from hires.image.formats.signatures import kind_of, refusal
-from hires.image.formats.tiff import picture_page
+from hires.image.decode.opening import ended, opened
+from hires.image.decode.value_ranges import float_scale, num_colours, to_integers
+from hires.image.formats.kinds import StrPath
+from hires.image.libvips import VIPS_ERRORS, VipsError, detail_of, first_line, forget_messages
 from hires.image.transparency import fill_hidden
+from hires.utils.memory import is_out_of_memory, speaks_of_memory
 
-StrPath = str | os.PathLike[str]
-
-_LOADERS = {
-    "JPEG": "jpegload_source",
-    "PNG": "pngload_source",
-    "TIFF": "tiffload_source",
-    "WebP": "webpload_source",
-    "AVIF": "heifload_source",
-    "GIF": "gifload_source",
-}
-_END_OF_JPEG = b"\xff\xd9"
-_TAILS = b"\x5a\xa7\x13\xc8" * 64, b"\xa5\x58\xec\x37" * 64
+_TOO_LARGE = "it does not fit the memory; shrink it"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +66,7 @@ def picture_size(path: StrPath) -> tuple[int, int]:
     """
     path = Path(path)
     with reading(path):
-        image = opened(path)
+        image, _ = opened(path)
         size = image.height, image.width
         return size[::-1] if _orientation(image) > 4 else size
 
@@ -89,16 +78,20 @@ def read_picture(
 
     HEIC needs the package pillow-heif. Of several pictures in a file the first is taken that is not
     marked as a thumbnail; of a JPEG with a gain map (Ultra HDR) its base. The orientation is
-    applied, an ICC profile, or what a PNG says instead, is converted to sRGB (relative colorimetric
-    with black point compensation), and a broken one is ignored with a warning. CMYK without a
-    profile is taken for a generic press. For floats see `hires.image.decode.value_ranges`.
+    applied, and an ICC profile, or what a PNG, AVIF, HEIC or JPEG says instead, is converted to
+    sRGB (relative colorimetric with black point compensation). A broken one is ignored. CMYK
+    without a profile is taken for a generic press. For floats see `value_ranges`.
 
     Args:
         path: the file.
         max_long_side: in pixels. A picture at least twice as long is reduced while it is read
             (antialiased), to this or up to twice as much; a smaller one comes whole.
         window: read only this part of the upright picture. The rest is passed over by the decoder
-            and never held in memory; a tiled TIFF is not even read there.
+            and never held in memory; a tiled TIFF is not even read there. Floats are all looked
+            at first, so that they mean the same in every window.
+
+    Warns:
+        UserWarning: for what the file says or holds that is not followed, each once.
 
     Raises:
         ImageError: missing, empty, truncated, damaged or no picture, an unsupported compression,
@@ -111,23 +104,29 @@ def read_picture(
             f"max_long_side must be at least 1 and alone, got {max_long_side} and {window}"
         )
     with reading(path):
+        image, notes = opened(path, max_long_side)
+        found = None
         try:
-            return _read(opened(path, max_long_side), path, max_long_side, window)
+            found = _read(image, path, max_long_side, window)
         except pyvips.Error as error:
             if "premature end" not in str(error):
                 raise
-        # Every row may be there, but not the mark of the end: warnings tell what else is missing.
-        found = _read(_ended(path), path, max_long_side, window)
-        warnings.warn(
-            f"{path}: the end of the file is missing, but all of its rows are there", stacklevel=2
-        )
+        if found is None:
+            # Every row may be there, but not the mark of the end: `ended` finds if more is missing.
+            found = _read(ended(path), path, max_long_side, window)
+            notes = (*notes, "the end of the file is missing, but all of its rows are there")
+    for note in notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
     return found
 
 
 def _read(
     image: pyvips.Image, path: Path, max_long_side: int | None, window: Window | None
 ) -> Picture:
-    image = to_integers(_cropped(image, window), path)
+    scale = float_scale(image, path)
+    if scale is not None:  # The file was read to its end for it.
+        image, _ = opened(path)
+    image = to_integers(_cropped(image, window), path, scale)
     image = _upright(_shrunk(image, max_long_side, path))
     bit_depth = 8 if image.format == "uchar" else 16
     colour, alpha = _separated(image, path)
@@ -145,131 +144,21 @@ def reading(path: Path) -> Iterator[None]:
     forget_messages()
     try:
         yield
-    except pyvips.Error as error:
+    except Exception as error:
+        is_of_libvips = isinstance(error, VIPS_ERRORS)
+        if is_out_of_memory(error) or (is_of_libvips and speaks_of_memory(detail_of(error))):
+            raise ImageError(f"cannot read {path}: {_TOO_LARGE}") from error
+        if not is_of_libvips:
+            raise
         raise ImageError(f"cannot read {path}: {_reading_problem(error)}") from error
 
 
-def _reading_problem(error: pyvips.Error) -> str:
+def _reading_problem(error: VipsError) -> str:
     detail = first_line(error)
     if "compression support" in detail:  # ZSTD, LZMA: without fail_on these would come out black
         method = detail.split(" compression")[0].split()[-1]
         return f"its {method} compression is not supported; save it with LZW or Deflate"
     return f"it is truncated, damaged or of a rare kind ({detail}); save or fetch it anew"
-
-
-def opened(path: Path, max_long_side: int | None = None) -> pyvips.Image:
-    """Open a file; only its header is read. JPEGs may come at 1/2, 1/4 or 1/8 of their size.
-
-    Raises:
-        ImageError: missing, empty, no picture or one of a kind that is not supported.
-    """
-    _require_file(path)
-    kind = kind_of(path)
-    if kind == "TIFF":
-        return _of_tiff(path)
-    if kind in ("BMP", "JPEG 2000", "HEIC"):
-        return decoded(path, kind)
-    if kind == "PNG":
-        return _of_png(path)
-    if kind not in _LOADERS:
-        raise refusal(path, kind)
-    image = _lazy(path, kind)
-    if kind != "JPEG" or max_long_side is None:
-        return image
-    ratio = max(image.width, image.height) // max_long_side
-    shrink = next(factor for factor in (8, 4, 2, 1) if factor <= max(ratio, 1))
-    return _lazy(path, kind, shrink=shrink)
-
-
-def _lazy(path: Path, kind: str, **options: int) -> pyvips.Image:
-    # A source, not a file name: libvips would take "[...]" in a name for options, and hand out the
-    # old pixels of a file that was overwritten. The loader by name, or a JPEG with a gain map would
-    # come as HDR. fail_on="error": "truncated" misses cut TIFFs.
-    source = pyvips.Source.new_from_file(os.fsencode(path))
-    load = getattr(pyvips.Image, _LOADERS[kind])
-    return load(source, access="sequential", fail_on="error", **options)
-
-
-def _ended(path: Path) -> pyvips.Image:
-    """A JPEG with the mark of its end put behind it.
-
-    Raises:
-        ImageError: if more than the mark is missing.
-    """
-    data = path.read_bytes()
-    load = pyvips.Image.jpegload_buffer
-    for tail in _TAILS:
-        # A decoder that still wants bits takes them from here, and paints something else.
-        ended = load(data + _END_OF_JPEG, access="sequential", fail_on="warning")
-        longer = load(data + tail + _END_OF_JPEG, access="sequential", fail_on="none")
-        if (ended - longer).abs().max() > 0:
-            raise ImageError(f"cannot read {path}: it is truncated; save or fetch it anew")
-    return load(data + _END_OF_JPEG, access="sequential", fail_on="warning")
-
-
-def _of_png(path: Path) -> pyvips.Image:
-    image = _lazy(path, "PNG")
-    profile, told = stated_profile(path)
-    if told is not None:
-        warnings.warn(f"{path}: {told}", stacklevel=4)
-    if profile is None:
-        return image
-    if image.bands < 3:  # The profile is one of three colours.
-        grey = image.extract_band(0)
-        colour = grey.bandjoin([grey, grey])
-        image = colour if image.bands == 1 else colour.bandjoin(image.extract_band(1))
-        deep = image.format == "ushort"
-        image = image.copy(interpretation="rgb16" if deep else "srgb")
-    image = image.copy()
-    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
-    return image
-
-
-def _of_tiff(path: Path) -> pyvips.Image:
-    page, num_pictures = picture_page(path)
-    if page.is_raw:
-        raise refusal(path, "raw")
-    if page.is_double:
-        raise ImageError(
-            f"cannot read {path}: 64-bit floats are not supported; save it with 32-bit floats or"
-            " 16 bit"
-        )
-    if num_pictures > 1:
-        warnings.warn(f"{path}: it holds {num_pictures} pictures; the first is taken", stacklevel=4)
-    if page.is_lab8:
-        return decoded(path, "TIFF")
-    image = _lazy(path, "TIFF", **page.place)
-    count = num_colours(image, path)
-    if image.bands > count and page.extra_samples[:1] == (0,):
-        alpha = next((i for i, kind in enumerate(page.extra_samples) if kind), None)
-        if alpha is not None and count + alpha < image.bands:
-            return image.extract_band(0, n=count).bandjoin(image.extract_band(count + alpha))
-        if page.is_cmyk:  # A spot colour, a varnish: not what the print is laid out by.
-            return image.extract_band(0, n=count)
-        warnings.warn(
-            f"{path}: its further channel is not said to be alpha; taken for it", stacklevel=4
-        )
-    return image
-
-
-def _require_file(path: Path) -> None:
-    problem = _file_problem(path)
-    if problem is not None:
-        raise ImageError(f"cannot read {path}: {problem}")
-
-
-def _file_problem(path: Path) -> str | None:
-    try:
-        if path.is_dir():
-            return "it is a folder; give a picture file"
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            return "it is not a regular file; give a picture file"
-        with path.open("rb") as file:
-            return None if file.read(1) else "the file is empty; choose another file"
-    except FileNotFoundError:
-        return "there is no such file; check the path"
-    except (OSError, ValueError) as error:
-        return f"{error}; check the path and its permissions"
 
 
 def _shrunk(image: pyvips.Image, max_long_side: int | None, path: Path) -> pyvips.Image:
@@ -354,13 +243,16 @@ def _decoded(
         if colour.format != alpha.format:
             alpha = (alpha * 257).cast("ushort")
         colour = colour.bandjoin(alpha)
-    array = colour.numpy().reshape(*shape, colour.bands)
-    peak = float(np.iinfo(array.dtype).max)
+    peak = float(np.iinfo(np.uint8 if colour.format == "uchar" else np.uint16).max)
     num_colours = colour.bands - (alpha is not None)
-    for top in range(0, shape[0], BAND_ROWS):
-        rows = slice(top, top + BAND_ROWS)
-        band = torch.from_numpy(array[rows].astype(np.float32) / peak).permute(2, 0, 1)  # (C, h, W)
-        pixels[0, :, rows] = band[:num_colours]
-        if plane is not None:
-            plane[0, :, rows] = band[num_colours:]
+    found = pixels[0].numpy(), None if plane is None else plane[0].numpy()
+
+    def take(top: int, band: NDArray[Any]) -> None:
+        rows = slice(top, top + len(band))
+        values = (band.astype(np.float32) / peak).transpose(2, 0, 1)  # (C, h, W)
+        found[0][:, rows] = values[:num_colours]
+        if found[1] is not None:
+            found[1][:, rows] = values[num_colours:]
+
+    for_each_band(colour, take)
     return pixels, plane

@@ -1,8 +1,6 @@
-"""How a picture becomes a file: streamed to libvips' encoders, and put in place atomically."""
+"""How a picture becomes a file: streamed to libvips' encoders, and put in place as a whole."""
 
 import os
-import secrets
-import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,7 +13,9 @@ import numpy as np
 import pyvips  # type: ignore[import-untyped]
 
 from hires.image.encode.raster import Raster, Source
-from hires.image.formats.kinds import Format, SaveError
+from hires.image.formats.kinds import Format
+from hires.image.libvips import VIPS_ERRORS, detail_of, first_line, forget_messages
+from hires.utils.files import refused, replacing
 
 _CLASSIC_TIFF_BYTES = 2**32 - 2**26  # offsets are 32 bit; the margin covers tables and metadata
 _POLL_SECONDS = 0.05
@@ -151,83 +151,18 @@ class _Pipe:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file beside the target; put it in the target's place if all went well."""
-    target = Path(os.path.realpath(path))
-    temporary = _temporary_beside(target)
-    forget_messages()
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
-        os.replace(temporary, target)
-    except (OSError, pyvips.Error) as error:
-        raise SaveError(f"cannot save {path}: {_saving_problem(error)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(target.parent)
+def replacing_picture(path: Path) -> Iterator[Path]:
+    """`replacing`, where libvips writes.
 
-
-@contextmanager
-def scratch(target: Path, ending: str) -> Iterator[Path]:
-    """Yield another temporary file beside a temporary target; it is gone afterwards."""
-    temporary = _temporary_beside(target.with_suffix(ending))
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def is_writable(target: Path) -> bool:
-    """Whether a file can be made there, found by making one.
-
-    Permission bits tell little on network shares, read-only mounts and Windows.
+    Raises:
+        SaveError: if the system refuses.
     """
-    if target.exists() and not os.access(target, os.W_OK):
-        return False
-    try:
-        _temporary_beside(target).unlink()
-    except OSError:
-        return False
-    return True
-
-
-def _saving_problem(error: OSError | pyvips.Error) -> str:
-    if isinstance(error, OSError):
-        reason = error.strerror or str(error)
-    else:
-        marker = "system error: "
-        causes = [line for line in error.detail.splitlines() if line.startswith(marker)]
-        reason = causes[0].removeprefix(marker) if causes else first_line(error)
-    return f"{reason}; free some space or choose another folder (nothing was replaced)"
-
-
-def _temporary_beside(target: Path) -> Path:
-    temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
-    try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError as error:
-        raise SaveError(f"cannot save {target}: {_saving_problem(error)}") from error
-    return temporary
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # not possible on Windows, and only the rename's durability hangs on it
-        descriptor = os.open(folder, os.O_RDONLY)
+    forget_messages()
+    with replacing(path) as temporary:
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def first_line(error: pyvips.Error) -> str:
-    """The most telling part of what libvips reports, often the same message many times over."""
-    lines = [line.strip() for line in error.detail.splitlines() if line.strip()]
-    return lines[0] if lines else str(error.message)
-
-
-def forget_messages() -> None:
-    """Empty libvips' buffer of messages, or earlier pictures' troubles join the next error."""
-    pyvips.Error("")
+            yield temporary
+        except VIPS_ERRORS as error:
+            marker = "system error: "
+            causes = [line for line in detail_of(error).splitlines() if line.startswith(marker)]
+            reason = causes[0].removeprefix(marker) if causes else first_line(error)
+            raise refused(path, reason) from error

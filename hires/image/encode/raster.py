@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hires.config.paper import Layout
+from hires.errors import ImageError
 from hires.image.colour.inks import TotalInk
 from hires.image.colour.profiles import Profile
-from hires.image.formats.kinds import ImageError
-
-BAND_ROWS = 64  # rows converted at a time: a float copy is 8 MB at A0, and there are a dozen
+from hires.image.libvips import BAND_ROWS
 
 Raster = NDArray[np.unsignedinteger[Any]]
 

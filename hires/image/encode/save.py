@@ -14,18 +14,19 @@ from torch import Tensor
 
 from hires.config.output import Delivery
 from hires.config.paper import MM_PER_INCH, Layout
+from hires.errors import ImageError
 from hires.image.colour.inks import TotalInk
 from hires.image.colour.profiles import PLAIN_SRGB, Profile, output_profile
-from hires.image.decode.attribution import exif_of, tags_of
-from hires.image.decode.read import StrPath
-from hires.image.encode.encoder import encode, is_writable, replacing, scratch
+from hires.image.encode.encoder import encode, replacing_picture
 from hires.image.encode.raster import Source
 from hires.image.formats.jpeg import complete
-from hires.image.formats.kinds import Format, ImageError, format_for
+from hires.image.formats.kinds import Format, StrPath, format_for
 from hires.image.formats.pdf import Page, write_pdf
 from hires.image.formats.tiff import add_texts
 from hires.image.metadata.authorship import NOBODY, Authorship
+from hires.image.metadata.exif import exif_of, tags_of
 from hires.image.metadata.xmp import CREATOR, RIGHTS, described
+from hires.utils.files import is_writable, scratch
 
 _PLAIN = Delivery()
 _LARGE_FILE = 500e6  # bytes: what print labs take at most
@@ -107,7 +108,7 @@ def save_image(
     )
     if author:
         xmp = described(xmp, {CREATOR: author.creators, RIGHTS: author.rights})
-    with replacing(path) as temporary:
+    with replacing_picture(path) as temporary:
         if file_format.page_of is not None:
             assert dpi is not None
             _write_page(

@@ -1,22 +1,18 @@
 """What the file formats can hold, and how libvips is told to write them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hires.config.output import Delivery, Purpose
+from hires.errors import ImageError
+
+StrPath = str | os.PathLike[str]
 
 _DEFLATE = {"compression": "deflate", "predictor": "horizontal", "resunit": "inch"}
 _LZW_GROWTH = 1.5  # it spends up to 12 bits on a byte
-
-
-class ImageError(ValueError):
-    """A problem with a picture file that the user can mend; one line: file, problem, remedy."""
-
-
-class SaveError(ImageError, OSError):
-    """The system refused to write a picture; whatever stood at the target is untouched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +97,11 @@ FORMATS: Mapping[Purpose, Mapping[str, Format]] = {
         ".pdf": _LAB_PDF,
     },
 }
-# Endings of the pictures that can be read.
+# Endings of the pictures that can be read; a HEIC file without its package is told, not skipped.
 READABLE = (
     *(ending for ending, known in FORMATS["plain"].items() if known.page_of is None),
-    *(".avif", ".gif", ".bmp", ".jp2"),
+    *(".jpe", ".jfif", ".avif", ".heic", ".heif", ".hif", ".gif", ".bmp"),
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
 )
 _PURPOSES = {"master": "a master keeps 16 bit without loss", "lab": "print labs do not take that"}
 

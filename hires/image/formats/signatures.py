@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hires.image.formats.kinds import ImageError
+from hires.errors import ImageError
 
-# Brands of ISO base media files (ISO/IEC 14496-12), which name what lies in a HEIF container.
+# Brands of ISO base media files (ISO/IEC 14496-12), which name what lies in a HEIF container. The
+# first may be one of all containers, mif1 or msf1; then the next ones tell.
 _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
-    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1"), "HEIC"),
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis"), "HEIC"),
     b"crx ": "raw",
 }
 _SIGNATURES = (
@@ -57,9 +58,15 @@ _SUPPORTED = "JPEG, PNG, TIFF, WebP, AVIF, GIF, BMP or JPEG 2000"
 def kind_of(path: Path) -> str:
     """Name of a file's format, ``raw`` for a camera's own, or an empty string."""
     with path.open("rb") as file:
-        head = file.read(32)
+        head = file.read(128)
     if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12], "")
+        end = min(int.from_bytes(head[:4]), len(head))
+        brands = [head[8:12], *(head[at : at + 4] for at in range(16, end, 4))]
+        is_heif = brands[0] in (b"mif1", b"msf1")
+        found = (
+            _BRANDS[brand] for brand in (brands if is_heif else brands[:1]) if brand in _BRANDS
+        )
+        return next(found, "HEIC" if is_heif else "")
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
     kind = next((name for magic, name in _SIGNATURES if head.startswith(magic)), "")

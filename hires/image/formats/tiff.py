@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 _BITS, _SAMPLE_FORMAT, _PHOTOMETRIC = 258, 339, 262
-_OLD_SUBFILE_TYPE = 255
+_OLD_SUBFILE_TYPE, _NUM_SAMPLES = 255, 277
 _SUBFILE_TYPE, _SUBDIRECTORIES, _EXTRA_SAMPLES, _DNG_VERSION = 254, 330, 338, 50706
 # Of NewSubfileType: a reduced copy, a transparency mask.
 _NO_PICTURE = 1 | 4
 _CMYK, _CIELAB = 5, 8
+_MOSAIC, _LINEAR_RAW = 32803, 34892  # what a sensor saw (TIFF/EP, DNG)
 _FLOATS = 3
 _MOST_PAGES = 1000
 _MOST_TAGS, _MOST_VALUES = 4096, 4096
 _TAGS = frozenset(
     {_BITS, _SAMPLE_FORMAT, _PHOTOMETRIC, _OLD_SUBFILE_TYPE, _SUBFILE_TYPE, _SUBDIRECTORIES}
-    | {_EXTRA_SAMPLES, _DNG_VERSION}
+    | {_NUM_SAMPLES, _EXTRA_SAMPLES, _DNG_VERSION}
 )
 _ASCII = 2  # a type
 # Types of whole numbers: BYTE, SHORT, LONG, IFD, and BigTIFF's LONG8 and IFD8.
@@ -37,12 +38,17 @@ class Page:
 
     Attributes:
         place: options of libvips' loader that lead to it.
-        is_raw: whether it belongs to a raw photograph (DNG).
+        is_raw: whether it belongs to a raw photograph (DNG, TIFF/EP).
         is_picture: whether it is not marked as a smaller copy or a mask.
         is_cmyk: whether its colours are inks.
         is_lab8: whether they are CIELAB in bytes.
         is_double: whether they are floats of 64 bit.
+        bits: per channel.
+        num_channels: of colour and further ones; one for a palette.
+        is_float: whether they are floats.
         extra_samples: what its further channels are: 0 unspecified, 1 and 2 alpha.
+        num_pictures: how many the file holds besides copies.
+        num_copies: how many smaller copies and masks it holds.
     """
 
     place: dict[str, int]
@@ -51,11 +57,16 @@ class Page:
     is_cmyk: bool = False
     is_lab8: bool = False
     is_double: bool = False
+    bits: int = 8
+    num_channels: int = 1
+    is_float: bool = False
     extra_samples: tuple[int, ...] = ()
+    num_pictures: int = 1
+    num_copies: int = 0
 
 
-def picture_page(path: Path) -> tuple[Page, int]:
-    """The first picture of a TIFF file that is no thumbnail, and how many of those there are."""
+def picture_page(path: Path) -> Page:
+    """The first picture of a TIFF file that is no thumbnail."""
     pages: list[Page] = []
     try:
         with path.open("rb") as file:
@@ -64,8 +75,13 @@ def picture_page(path: Path) -> tuple[Page, int]:
         pass  # A damaged directory is the decoder's to report.
     found = [page for page in pages if page.is_picture]
     first = next(iter([*found, *pages]), Page({}))
-    is_raw = any(page.is_raw for page in pages)
-    return replace(first, is_raw=is_raw), max(len(found), 1)
+    count = max(len(found), 1)
+    return replace(
+        first,
+        is_raw=any(page.is_raw for page in pages),
+        num_pictures=count,
+        num_copies=max(len(pages) - count, 0),
+    )
 
 
 def add_texts(path: Path, texts: Mapping[int, bytes]) -> None:
@@ -158,13 +174,17 @@ def _page(place: dict[str, int], tags: dict[int, tuple[int, ...]]) -> Page:
         return next(iter(tags.get(tag, ())), missing)
 
     bits, colours, extra = number(_BITS, 1), number(_PHOTOMETRIC, -1), tags.get(_EXTRA_SAMPLES, ())
+    is_float = number(_SAMPLE_FORMAT, 1) == _FLOATS
     is_reduced = number(_SUBFILE_TYPE, 0) & _NO_PICTURE or number(_OLD_SUBFILE_TYPE, 1) == 2
     return Page(
         place,
-        is_raw=_DNG_VERSION in tags,
+        is_raw=_DNG_VERSION in tags or colours in (_MOSAIC, _LINEAR_RAW),
         is_picture=not is_reduced,
         is_cmyk=colours == _CMYK,
         is_lab8=colours == _CIELAB and bits == 8,
-        is_double=bits == 64 and number(_SAMPLE_FORMAT, 1) == _FLOATS,
+        is_double=bits == 64 and is_float,
+        bits=bits,
+        num_channels=number(_NUM_SAMPLES, 1),
+        is_float=is_float,
         extra_samples=extra,
     )

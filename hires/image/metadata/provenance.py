@@ -18,6 +18,10 @@ from hires.image.metadata.xmp import texts as texts_of
 from hires.version import __version__
 
 _OURS = "urn:hires:provenance:1#"
+_NO_RECORD = (
+    ", so no record of how it was painted: saved with --no-metadata or from Python without one,"
+    " or edited since?"
+)
 
 
 class ProvenanceError(ValueError):
@@ -116,13 +120,13 @@ def from_xmp(packet: bytes | None) -> Provenance:
         ProvenanceError: if the packet is missing, damaged, or not from hires.
     """
     if packet is None:
-        raise ProvenanceError("it holds no metadata: painted with --no-metadata, or edited since?")
+        raise ProvenanceError(f"it holds no metadata{_NO_RECORD}")
     try:
         texts = texts_of(packet, _OURS)
     except XmpError as error:
         raise ProvenanceError(f"its metadata is damaged ({error})") from None
     if not texts:
-        raise ProvenanceError("its metadata is not from hires")
+        raise ProvenanceError(f"its metadata is not from a run of hires{_NO_RECORD}")
     try:
         return Provenance(
             version=texts["version"],

@@ -6,25 +6,24 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from hires.cli.arguments import Stylize
-from hires.cli.forward_arguments import Apply
-from hires.config.run import ConfigError
+from hires.config.job import PaintJob
+from hires.errors import ConfigError
 
 Record = TypeVar("Record")
 
 
-def settings_of(job: Stylize | Apply) -> dict[str, Any]:
-    """Every option in effect, given or default, as values that JSON can hold."""
+def settings_of(job: Any) -> dict[str, Any]:
+    """Every field of a job (a dataclass), given or default, as values that JSON can hold."""
     return {name: _plain(value) for name, value in dataclasses.asdict(job).items()}
 
 
-def job_of(settings: Mapping[str, Any]) -> Stylize:
+def job_of(settings: Mapping[str, Any]) -> PaintJob:
     """The job that `settings_of` described; options that are not named have their defaults.
 
     Raises:
         ConfigError: for an option that does not exist, or a value that is not allowed.
     """
-    return _record(Stylize, settings)
+    return _record(PaintJob, settings)
 
 
 def _plain(value: Any) -> Any:
