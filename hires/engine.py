@@ -414,7 +414,7 @@ def first_canvas(config: Config, size: tuple[int, int], content: Tensor) -> Tens
     try:
         start = load_image(config.init)
     except ImageError as error:
-        raise ImageError(f"--init: {error}") from error
+        raise ImageError(f"`init`: {error}") from error
     return fill(start, size).clamp(0, 1)
 
 
