@@ -88,7 +88,7 @@ def run(argv: Sequence[str]) -> int:
         return 0
     folder = Path(study.output)
     easel = Easel(
-        Job(
+        TypedJob(
             content=study.content,
             styles=study.styles,
             bit_depth=study.bit_depth,

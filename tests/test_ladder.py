@@ -253,10 +253,10 @@ def test_options_that_do_nothing_on_a_ladder_are_told(
 @pytest.mark.parametrize(
     ("settings", "size", "words"),
     [
-        ({"size": "100000%"}, None, r"4000000x3000000 px .* a smaller --size, for at most 100000 "),
-        ({"size": 100_001}, None, "100001x75001 px .* --size"),
-        ({"sizes": (512, 10**9)}, None, "--sizes"),
-        ({}, (75_000, 100_001), "--dpi"),
+        ({"size": "100000%"}, None, r"4000000x3000000 px .* a smaller `size`, for at most 100000 "),
+        ({"size": 100_001}, None, "100001x75001 px .* `size`"),
+        ({"sizes": (512, 10**9)}, None, "`sizes`"),
+        ({}, (75_000, 100_001), "`dpi`"),
     ],
 )
 def test_a_size_beyond_any_machine_is_refused(

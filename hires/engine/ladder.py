@@ -170,7 +170,7 @@ def plan(
     canvases = [scale_side(shape, side, config.measured_side) for side in sides]
     height, width = canvases[-1]
     if max(height, width) > MAX_SIZE:
-        option = "--dpi" if size is not None else "--sizes" if config.sizes else "--size"
+        option = "`dpi`" if size is not None else "`sizes`" if config.sizes else "`size`"
         raise ConfigError(
             f"a painting of {width}x{height} px is beyond any machine: give a smaller {option},"
             f" for at most {MAX_SIZE} px on the long side"

@@ -70,9 +70,9 @@ def compared(
     """
     if not config.style_weight or not config.style_layers:
         return None
-    advice = "give more --iterations or a smaller --content-weight"
+    advice = "give more `iterations` or a smaller `content_weight`"
     if config.style_loss.startswith("gram"):
-        advice = "--style-loss wasserstein, or more --iterations, brings them nearer"
+        advice = "`style_loss=wasserstein`, or more `iterations`, brings them nearer"
     copies = [_visible(one, resize(one.pixels, _small(one.size), clamp=True)) for one in styles]
     wanted = tones(copies, config.style_shares(len(styles)))
     return about_tones(tones([_visible(content, painting)]), wanted, advice)
