@@ -11,8 +11,9 @@ from hires.version import __version__
 if TYPE_CHECKING:
     from hires.config.output import Delivery
     from hires.config.paper import Layout, Print
-    from hires.engine.run import Progress, StylizeError
+    from hires.engine.progress import Progress
     from hires.engine.stylize import iter_stylize, stylize
+    from hires.errors import StylizeError
     from hires.image.decode.attribution import read_authorship
     from hires.image.decode.read import Picture, load_image, picture_size, read_picture
     from hires.image.encode.save import save_image
@@ -44,8 +45,8 @@ _HOMES = {
     "Layout": "config.paper",
     "Picture": "image.decode.read",
     "Print": "config.paper",
-    "Progress": "engine.run",
-    "StylizeError": "engine.run",
+    "Progress": "engine.progress",
+    "StylizeError": "errors",
     "iter_stylize": "engine.stylize",
     "load_image": "image.decode.read",
     "picture_size": "image.decode.read",

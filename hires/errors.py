@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 class ConfigError(ValueError):
     """A setting that the user can mend; the message names it and what is allowed.
@@ -17,3 +22,15 @@ class ImageError(ValueError):
 
 class SaveError(ImageError, OSError):
     """The system refused to write a file; whatever stood at the target is untouched."""
+
+
+class StylizeError(RuntimeError):
+    """The optimisation broke down.
+
+    Attributes:
+        picture: the last good picture (1, 3, H, W) in [0, 1], at the size of the rung that failed.
+    """
+
+    def __init__(self, message: str, picture: Tensor) -> None:
+        super().__init__(message)
+        self.picture = picture

@@ -28,7 +28,7 @@ from hires.cli.display import clock_time, open_display
 from hires.cli.exits import EXIT_INTERRUPTED, guarded, tell
 from hires.cli.parsing import parse
 from hires.config.values import format_bytes
-from hires.engine.run import Progress
+from hires.engine.progress import Progress
 from hires.errors import ConfigError, ImageError
 from hires.image.encode.save import check_output, save_image
 from hires.image.resample import resize

@@ -30,9 +30,9 @@ from hires.engine import estimate as forecast
 from hires.engine import preview as closeup
 from hires.engine import rates as probe
 from hires.engine.ladder import Rung, plan
-from hires.engine.run import StylizeError
 from hires.engine.setup import open_setup
 from hires.engine.stylize import iter_stylize
+from hires.errors import StylizeError
 from hires.features.checkpoints import write_checkpoint
 from hires.image.decode.attribution import read_authorship
 from hires.image.decode.read import read_picture

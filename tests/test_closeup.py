@@ -18,9 +18,10 @@ from hires.engine.ladder import plan
 from hires.engine.measuring import Measuring
 from hires.engine.objective import Evaluation, Objective
 from hires.engine.preview import SHOWN, CloseUp, SampledCanvas, busiest, preview_rung
-from hires.engine.run import Progress, StylizeError
+from hires.engine.progress import Progress
 from hires.engine.setup import open_setup
 from hires.engine.stylize import iter_stylize
+from hires.errors import StylizeError
 from hires.features.checkpoints import write_checkpoint
 from hires.features.network import Network
 from hires.image.decode.read import Picture

@@ -21,10 +21,11 @@ from hires.config.run import Config
 from hires.engine import ladder
 from hires.engine.canvas import first_canvas
 from hires.engine.objective import Evaluation, Objective
-from hires.engine.run import Progress, Run, StylizeError
+from hires.engine.progress import Progress
+from hires.engine.run import Run
 from hires.engine.setup import open_setup
 from hires.engine.stylize import iter_stylize, stylize
-from hires.errors import ConfigError, ImageError
+from hires.errors import ConfigError, ImageError, StylizeError
 from hires.features.architecture import FeaturesError
 from hires.features.checkpoints import write_checkpoint
 from hires.features.network import Network

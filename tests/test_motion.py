@@ -9,8 +9,8 @@ import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
 from hires.config.run import Config
-from hires.engine.run import StylizeError
 from hires.engine.stylize import iter_stylize, stylize
+from hires.errors import StylizeError
 from hires.features.checkpoints import write_checkpoint
 from hires.optim.first_order import NonFiniteError, require_finite
 from hires.optim.stall import StalledError, blamed, require_motion, sampled

@@ -23,8 +23,8 @@ from hires.engine import ladder
 from hires.engine.estimate import state_bytes
 from hires.engine.ladder import plan
 from hires.engine.objective import Objective
+from hires.engine.progress import Progress
 from hires.engine.resolve import fit, stand_in
-from hires.engine.run import Progress
 from hires.engine.setup import open_setup, terms_of
 from hires.engine.stylize import iter_stylize
 from hires.errors import ConfigError

@@ -20,7 +20,7 @@ from torch import Tensor
 from hires.config.presets import PRESETS
 from hires.config.run import Config
 from hires.engine.objective import Objective
-from hires.engine.run import Progress
+from hires.engine.progress import Progress
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped, read_snapshot, write_snapshot
 from hires.engine.stylize import iter_stylize, stylize
 from hires.errors import SaveError

@@ -21,7 +21,8 @@ from hires.config.run import Config
 from hires.config.values import parse_bytes
 from hires.engine.canvas import WholeCanvas
 from hires.engine.ladder import Rung
-from hires.engine.run import Progress, Run
+from hires.engine.progress import Progress
+from hires.engine.run import Run
 from hires.engine.setup import Setup, open_setup
 from hires.engine.stylize import iter_stylize
 from hires.features.architecture import VGG19, Architecture

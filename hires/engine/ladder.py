@@ -168,13 +168,7 @@ def plan(
     steps = iterations(config, len(sides))
     every = _per_rung(config, "decay_every", len(sides))
     canvases = [scale_side(shape, side, config.measured_side) for side in sides]
-    height, width = canvases[-1]
-    if max(height, width) > MAX_SIZE:
-        option = "`dpi`" if size is not None else "`sizes`" if config.sizes else "`size`"
-        raise ConfigError(
-            f"a painting of {width}x{height} px is beyond any machine: give a smaller {option},"
-            f" for at most {MAX_SIZE} px on the long side"
-        )
+    _check_size(config, canvases[-1], is_exact=size is not None)
     return tuple(
         Rung(
             index=i,
@@ -187,6 +181,16 @@ def plan(
         )
         for i, canvas in enumerate(canvases)
     )
+
+
+def _check_size(config: Config, size: Size, *, is_exact: bool) -> None:
+    height, width = size
+    if max(size) > MAX_SIZE:
+        option = "`dpi`" if is_exact else "`sizes`" if config.sizes else "`size`"
+        raise ConfigError(
+            f"a painting of {width}x{height} px is beyond any machine: give a smaller {option},"
+            f" for at most {MAX_SIZE} px on the long side"
+        )
 
 
 def _least_first(config: Config, shape: Size) -> int:

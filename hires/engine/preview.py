@@ -21,7 +21,8 @@ from torch import Tensor
 from hires.config.run import Config
 from hires.engine.ladder import Rung, Size
 from hires.engine.measuring import Measuring, features_of, no_features
-from hires.engine.run import Progress, Run
+from hires.engine.progress import Progress
+from hires.engine.run import Run
 from hires.engine.setup import Setup, open_setup
 from hires.image.originals import Original, PictureLike, original, originals
 from hires.image.resample import resize

@@ -5,24 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from hires.config.run import Config
-from hires.engine import ladder
 from hires.engine.canvas import Canvas, WholeCanvas, first_canvas
 from hires.engine.ladder import Rung
 from hires.engine.measuring import Measuring
 from hires.engine.objective import Evaluation, Objective
+from hires.engine.progress import Progress
 from hires.engine.references import References
 from hires.engine.setup import Setup
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped
-from hires.engine.tones import TONES_SIDE, compared
+from hires.errors import StylizeError
 from hires.image.originals import Original
-from hires.image.resample import resize
 from hires.optim.choice import optimizer_of, restored
 from hires.optim.first_order import CanvasOptimizer, NonFiniteError
 from hires.optim.stall import StalledError, blamed, require_motion, sampled
@@ -30,91 +29,6 @@ from hires.tiling.planning import TilePlan, replan
 from hires.utils.memory import keep_freed_memory, return_freed_memory
 from hires.utils.openmp import Waiting
 from hires.utils.signals import held_back
-
-
-class StylizeError(RuntimeError):
-    """The optimisation broke down.
-
-    Attributes:
-        picture: the last good picture (1, 3, H, W) in [0, 1], at the size of the rung that failed.
-    """
-
-    def __init__(self, message: str, picture: Tensor) -> None:
-        super().__init__(message)
-        self.picture = picture
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run stands after a step. Nothing is copied from the device until somebody asks.
-
-    Attributes:
-        rung: the rung being painted.
-        num_rungs: number of rungs in the ladder.
-        iteration: steps done at this rung, from 1; 0 where a run resumes before the first.
-        fraction: share of the whole run's work that is done, 0 to 1.
-        seconds: time since the run began.
-        warnings: what the user should know; the same at every step.
-    """
-
-    rung: Rung
-    num_rungs: int
-    iteration: int
-    fraction: float
-    seconds: float
-    warnings: tuple[str, ...]
-    _loss: Tensor = field(repr=False)
-    _terms: Mapping[str, Tensor] = field(repr=False)
-    _run: Run = field(repr=False)
-
-    @property
-    def loss(self) -> float:
-        """The weighted sum of the terms before this step."""
-        return float(self._loss)
-
-    @property
-    def terms(self) -> dict[str, float]:
-        """``style``, ``content``, ``tv`` and others before this step, before their weights."""
-        return {name: float(value) for name, value in self._terms.items()}
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the painting is finished."""
-        return self.ends_rung and self.rung.index == self.num_rungs - 1
-
-    @property
-    def ends_rung(self) -> bool:
-        """Whether this was the last step of its rung."""
-        return self.iteration == self.rung.num_iterations
-
-    def picture(self) -> Tensor:
-        """A copy of the picture so far, (1, 3, H, W) float32 in [0, 1].
-
-        That of the run, not of this step: an old `Progress` does not keep an old canvas in memory.
-        """
-        return self._run.optimizer.result()
-
-    def thumbnail(self, long_side: int) -> Tensor:
-        """The picture so far, made smaller if its long side is longer than that; a copy."""
-        picture = self._run.optimizer.picture
-        size = _size(picture)
-        return resize(picture, ladder.scale_to(size, min(long_side, max(size))), clamp=True)
-
-    def snapshot(self) -> Snapshot:
-        """Everything that `iter_stylize` needs to go on from here, bit by bit as this run does.
-
-        Like `picture`, that of the run as it stands now; but no copy: write it, or copy it, before
-        the next step.
-        """
-        return self._run.snapshot(self.seconds)
-
-    def about_tones(self) -> str | None:
-        """What to say of the painting if its tones are far from those of its styles, else None.
-
-        Meant for the last step: on the way they often are.
-        """
-        run = self._run
-        return compared(self.thumbnail(TONES_SIDE), run.content, run.styles, run.config)
 
 
 @dataclass(slots=True)

@@ -12,8 +12,9 @@ from torch import Tensor
 from hires.config.run import Config
 from hires.engine import ladder
 from hires.engine.ladder_check import check_ladder
+from hires.engine.progress import Progress
 from hires.engine.resolve import fit
-from hires.engine.run import Progress, Run
+from hires.engine.run import Run
 from hires.engine.setup import open_setup
 from hires.engine.snapshot import Snapshot
 from hires.features.network import Network
@@ -88,9 +89,7 @@ def iter_stylize(
         size: see `stylize`.
         resume: where an earlier run with the same pictures and settings stood. The run takes its
             tensors over and goes on from there; first it yields the step that the other had done.
-        terms: see `stylize`.
-        network: see `stylize`.
-        device: see `stylize`.
+        terms, network, device: see `stylize`.
 
     Raises:
         SnapshotError: if the snapshot is that of a run with another ladder.

@@ -102,14 +102,14 @@ def plan_errands(
     searches = [_searched(content, recursive=recursive, output=target) for content in contents]
     has_folders = any(one.roots for one in searches)
     if recursive and not has_folders:
-        raise ConfigError("--recursive is for folders: leave it out, or give one")
+        raise ConfigError("`recursive` is for folders: leave it out, or give one")
     passed_over = _passed_over([one.found for one in searches], recursive=recursive)
     sources = {path: place for one in searches for path, place in one.places()}
     to_file = target.suffix.lower() in FORMATS["plain"] and not target.is_dir()
     if to_file and (len(sources) > 1 or has_folders):
-        raise ConfigError(f"--output {output} is one file for several pictures: give a folder")
+        raise ConfigError(f"`output={output}` is one file for several pictures: give a folder")
     if to_file and overwrite:
-        raise ConfigError("--overwrite is for folders: a single file is always made anew")
+        raise ConfigError("`overwrite` is for folders: a single file is always made anew")
     if to_file:
         outcome.check(target, inputs=_files([*sources, Path(model)]))
         return Errands(tuple(Errand(source, target) for source in sources), (), passed_over)
@@ -189,7 +189,7 @@ def _passed_over(searches: Sequence[Found], *, recursive: bool) -> str:
     found = Found()
     for one in searches:
         found.add(one)
-    advice = "" if recursive or not found.num_folders else "; --recursive searches them"
+    advice = "" if recursive or not found.num_folders else "; `recursive` searches them"
     return found.passed_over() + advice
 
 
@@ -199,7 +199,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 def _make_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--output {folder} is no folder: give a folder, or a picture's name")
+        raise ConfigError(f"`output={folder}` is no folder: give a folder, or a picture's name")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -172,7 +172,7 @@ class Workshop:
     def _resume(self) -> None:
         if not self.state_path.is_file():
             raise TrainingError(
-                f"{self.state_path}: nothing to resume from; leave --resume out to begin"
+                f"{self.state_path}: nothing to resume from; leave `resume` out to begin"
             )
         try:
             # Tensors, numbers and texts only: nothing in the file is run.
@@ -181,7 +181,7 @@ class Workshop:
             reason = type(error).__name__
             raise TrainingError(
                 f"{self.state_path}: damaged or not a training's state ({reason});"
-                " leave --resume out to begin anew"
+                " leave `resume` out to begin anew"
             ) from None
         if not isinstance(state, dict) or "done" not in state:
             raise TrainingError(f"{self.state_path}: not the state of a training of a model")

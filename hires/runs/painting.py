@@ -12,8 +12,8 @@ from hires.config.job import NOT_OF_THE_PICTURE, Job, PaintJob
 from hires.config.settings import settings_of
 from hires.config.values import counted, parse_blend
 from hires.engine import ladder
+from hires.engine.progress import Progress
 from hires.engine.resolve import fit
-from hires.engine.run import Progress
 from hires.engine.snapshot import Snapshot
 from hires.engine.stylize import iter_stylize
 from hires.feedforward.finish import Finish

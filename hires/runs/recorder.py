@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hires.engine.ladder import Rung, scale_to
-from hires.engine.run import Progress
+from hires.engine.progress import Progress
 from hires.image.encode.save import save_image
 from hires.image.resample import resize
 from hires.runs.directory import ASIDE, Record, RunDirectory

@@ -141,11 +141,7 @@ def plan_tiles(
         ConfigError: if the deepest layer sees nothing in so small a picture.
         TileMemoryError: if not even the smallest tile fits; the message says what would.
     """
-    if min(size) < costs.least_side:
-        raise ConfigError(
-            f"a picture is too small for the layers at {size[1]}x{size[0]}: its short side needs"
-            f" {costs.least_side} px, so crop it or give a larger `size`"
-        )
+    _check_size(costs, size)
     halo, alignment = costs.halo, costs.alignment
     largest = round_up(max(size), alignment)
     smallest = min(round_up(MIN_TILE, alignment), largest)
@@ -178,6 +174,14 @@ def plan_tiles(
         )
     good = (plan for work, plan in found if work <= _NEARLY * least_work)
     return min(good, key=lambda plan: plan.bytes_needed)
+
+
+def _check_size(costs: Costs, size: tuple[int, int]) -> None:
+    if min(size) < costs.least_side:
+        raise ConfigError(
+            f"a picture is too small for the layers at {size[1]}x{size[0]}: its short side needs"
+            f" {costs.least_side} px, so crop it or give a larger `size`"
+        )
 
 
 def _work(tiles: Sequence[Tile], num_kept: int, per_tile: float) -> float:

@@ -11,7 +11,7 @@ from hires.cli.display import open_display
 from hires.cli.exits import EXIT_INTERRUPTED, mendable, tell
 from hires.config.paper import MM_PER_INCH
 from hires.engine.preview import CloseUp, preview_rung
-from hires.engine.run import Progress
+from hires.engine.progress import Progress
 from hires.errors import ConfigError
 from hires.image.encode.save import check_output, save_image
 from hires.runs.painting import Easel

@@ -9,9 +9,9 @@ from hires.cli.commands import preview
 from hires.cli.display import Display, open_display
 from hires.cli.exits import EXIT_INTERRUPTED, mendable, tell
 from hires.config.job import Job, PaintJob
-from hires.engine.run import Progress, StylizeError
+from hires.engine.progress import Progress
 from hires.engine.snapshot import Snapshot
-from hires.errors import ImageError
+from hires.errors import ImageError, StylizeError
 from hires.image.colour.inks import TotalInk
 from hires.runs import rerun as repeat
 from hires.runs.directory import RunDirectory, claim
