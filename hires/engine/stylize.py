@@ -109,14 +109,6 @@ def iter_stylize(
         *ladder.warnings(config, rungs, photograph.size, style_sizes),
         *about_hidden([photograph, *paintings]),
     )
-    run = Run(
-        setup,
-        config,
-        rungs,
-        photograph,
-        paintings,
-        warnings=notes,
-        resume=resume,
-    )
+    run = Run(setup, config, rungs, photograph, paintings, warnings=notes, resume=resume)
     del resume  # Its tensors are the run's now, and go with it.
     yield from run
