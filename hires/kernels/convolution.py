@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires.kernels.winograd import winograd_conv
-
 
 class Borders(NamedTuple):
     """A kernel's outer lines, laid out for the border of a replicated picture by `border_kernels`.
@@ -36,7 +34,6 @@ class Convolution(NamedTuple):
         turned: (C, C', 3, 3), the kernel turned round and its channels exchanged, for the way back.
         borders: of the kernel; they make padding replicate the border instead of being zero.
         quads: `quad_kernel` of ``turned``, for a faster way back to a picture of three channels.
-        mapped: `winograd_kernel` of ``weight`` and of ``turned``, where that is faster.
     """
 
     weight: Tensor
@@ -44,15 +41,11 @@ class Convolution(NamedTuple):
     turned: Tensor
     borders: Borders | None = None
     quads: Tensor | None = None
-    mapped: tuple[Tensor, Tensor] | None = None
 
 
 def convolve(x: Tensor, convolution: Convolution, padding: tuple[int, int]) -> Tensor:
     """Convolve ``x`` (B, C, H, W) padded by (rows, columns) of zeros or of its own border."""
-    if convolution.mapped is not None:
-        y = winograd_conv(x, convolution.mapped[0], convolution.bias, padding)
-    else:
-        y = F.conv2d(x, convolution.weight, convolution.bias, padding=padding)
+    y = F.conv2d(x, convolution.weight, convolution.bias, padding=padding)
     if convolution.borders is not None:
         _add_border(y, x, convolution.borders, padding)
     return y
@@ -61,9 +54,7 @@ def convolve(x: Tensor, convolution: Convolution, padding: tuple[int, int]) -> T
 def convolve_back(gradient: Tensor, convolution: Convolution, padding: tuple[int, int]) -> Tensor:
     """The gradient of ``x`` from that (B, C', H', W') of ``convolve(x, convolution, padding)``."""
     rest = (2 - padding[0], 2 - padding[1])
-    if convolution.mapped is not None:
-        slope = winograd_conv(gradient, convolution.mapped[1], None, rest)
-    elif convolution.quads is not None:
+    if convolution.quads is not None:
         slope = _convolve_quads(gradient, convolution.quads, rest)
     else:
         slope = F.conv2d(gradient, convolution.turned, padding=rest)
