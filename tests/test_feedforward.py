@@ -19,7 +19,7 @@ from hires.feedforward.model import (
     read_model,
     write_model,
 )
-from hires.feedforward.network import Design, ModelError
+from hires.feedforward.design import Design, ModelError
 
 
 def rewritten(path: Path, **changes: str) -> Path:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from hires.errors import ConfigError
 from hires.feedforward.model import Model
-from hires.feedforward.network import CENTRE, EPSILON, Stage
+from hires.feedforward.normalisation import EPSILON
+from hires.feedforward.stages import CENTRE, Stage
 from hires.utils.files import replacing
 from hires.version import __version__
 

@@ -25,9 +25,10 @@ from hires.engine.measuring import Measuring, statistics_of
 from hires.engine.setup import Setup
 from hires.errors import ConfigError
 from hires.features.checkpoints import load_features
+from hires.feedforward.design import Design
 from hires.feedforward.grain import with_grain
-from hires.feedforward.network import Design, Transformer
 from hires.feedforward.photographs import Photographs
+from hires.feedforward.transformer import Transformer
 from hires.image.originals import Original, PictureLike, about_hidden, original
 from hires.image.resample import resize
 from hires.kernels.precision import Precision, resolve_device, resolve_precision

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from hires.config.feedforward import TrainConfig
 from hires.feedforward.model import check_model_output, write_model
-from hires.feedforward.network import enlarged
 from hires.feedforward.photographs import Photographs
+from hires.feedforward.stages import enlarged
 from hires.feedforward.training import (
     ForwardTrainer,
     StepReport,

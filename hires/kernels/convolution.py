@@ -55,7 +55,7 @@ def convolve_back(gradient: Tensor, convolution: Convolution, padding: tuple[int
     """The gradient of ``x`` from that (B, C', H', W') of ``convolve(x, convolution, padding)``."""
     rest = (2 - padding[0], 2 - padding[1])
     if convolution.quads is not None:
-        slope = _convolve_quads(gradient, convolution.quads, rest)
+        slope = convolve_quads(gradient, convolution.quads, rest)
     else:
         slope = F.conv2d(gradient, convolution.turned, padding=rest)
     if convolution.borders is not None:
@@ -64,25 +64,28 @@ def convolve_back(gradient: Tensor, convolution: Convolution, padding: tuple[int
 
 
 def quad_kernel(kernel: Tensor) -> Tensor:
-    """Four 3×3 kernels in one: (C', C, 3, 3) to (4·C', C, 4, 4), for a stride of two.
+    """Four kernels in one: (C', C, K, K) to (4·C', C, K + 1, K + 1), for a stride of two.
 
     A CPU computes 16 channels in the time of three. Four neighbouring pixels of three channels are
     12 channels of a quarter of the positions: half of the time.
     """
-    after, before = kernel.shape[:2]
-    quads = kernel.new_zeros(2, 2, after, before, 4, 4)
+    after, before, side, _ = kernel.shape
+    quads = kernel.new_zeros(2, 2, after, before, side + 1, side + 1)
     for row in (0, 1):
         for column in (0, 1):
-            quads[row, column, :, :, row : row + 3, column : column + 3] = kernel
+            quads[row, column, :, :, row : row + side, column : column + side] = kernel
     return quads.flatten(0, 2)
 
 
-def _convolve_quads(x: Tensor, quads: Tensor, padding: tuple[int, int]) -> Tensor:
-    """Convolve four pixels at a time with a `quad_kernel`."""
+def convolve_quads(
+    x: Tensor, quads: Tensor, padding: tuple[int, int] = (0, 0), bias: Tensor | None = None
+) -> Tensor:
+    """Convolve zero-padded (B, C, H, W) with a `quad_kernel`, four pixels at a time."""
     # An odd number of lines is computed with one more before the first.
     odd = [length % 2 for length in x.shape[2:]]
     rows, columns = (pad + more for pad, more in zip(padding, odd, strict=True))
-    found = F.conv2d(x, quads, stride=2, padding=(rows, columns))
+    biases = None if bias is None else bias.repeat(4)
+    found = F.conv2d(x, quads, biases, stride=2, padding=(rows, columns))
     height, width = found.shape[2:]
     parts = found.view(len(x), 2, 2, -1, height, width)
     slope = parts.permute(0, 3, 4, 1, 5, 2).reshape(len(x), -1, 2 * height, 2 * width)

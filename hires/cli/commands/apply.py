@@ -10,7 +10,7 @@ from hires.cli.exits import EXIT_MENDABLE, mendable, tell
 from hires.cli.forward_arguments import NOT_OF_THE_APPLIED, Apply
 from hires.cli.tally import Tally, open_tally
 from hires.config.settings import settings_of
-from hires.feedforward.apply import Press
+from hires.feedforward.apply import Inference
 from hires.feedforward.batch import Errand, Errands, Outcome, plan_errands
 from hires.feedforward.model import load_model
 from hires.image.decode.attribution import read_authorship
@@ -25,7 +25,7 @@ from hires.utils.memory import return_freed_memory
 
 def run(job: Apply) -> int:
     """Apply the model to every picture; one that fails does not stop the others."""
-    press = Press(load_model(job.model), job.config)
+    inference = Inference(load_model(job.model), job.config)
     errands = plan_errands(
         job.contents,
         job.output,
@@ -38,7 +38,7 @@ def run(job: Apply) -> int:
         count = len(errands.skipped)
         tell("hires", f"{count} in {job.output} already: skipped (--overwrite makes them anew)")
     with open_tally(quiet=job.quiet) as tally:
-        failures, lines = _work(job, press, errands, tally)
+        failures, lines = _work(job, inference, errands, tally)
     if not job.quiet:
         print("".join(f"{line}\n" for line in lines), end="")
     if errands.passed_over:
@@ -52,7 +52,7 @@ def run(job: Apply) -> int:
 
 
 def _work(
-    job: Apply, press: Press, errands: Errands, tally: Tally
+    job: Apply, inference: Inference, errands: Errands, tally: Tally
 ) -> tuple[list[Exception], list[str]]:
     failures: list[Exception] = []
     lines: list[str] = []
@@ -62,7 +62,7 @@ def _work(
             tally.update((index + fraction) / len(errands.todo), str(errand.target))
 
         try:
-            lines.append(_one(job, press, errand, report))
+            lines.append(_one(job, inference, errand, report))
         except Exception as error:
             problem = mendable(error, "apply")
             if problem is None:
@@ -74,15 +74,15 @@ def _work(
     return failures, lines
 
 
-def _one(job: Apply, press: Press, errand: Errand, report: Callable[[float], None]) -> str:
+def _one(job: Apply, inference: Inference, errand: Errand, report: Callable[[float], None]) -> str:
     started = time.monotonic()
     picture = read_picture(errand.source)
-    height, width = (side * press.factor for side in picture.pixels.shape[2:])
+    height, width = (side * inference.factor for side in picture.pixels.shape[2:])
     _outcome(job).check(errand.target, size=(height, width))
     xmp = _provenance(job, errand)
     author = NOBODY if job.delivery.no_metadata else read_authorship(errand.source)
     try:
-        result = press.apply(picture.pixels, report, mask=mask_of(picture.alpha))
+        result = inference.apply(picture.pixels, report, mask=mask_of(picture.alpha))
     except ValueError as error:
         raise ValueError(f"{errand.source}: {error}") from error
     return_freed_memory()  # The feature maps' memory is the encoder's now.
