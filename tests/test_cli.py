@@ -38,7 +38,7 @@ from hires.image.decode.attribution import read_authorship
 from hires.image.decode.read import read_picture
 from hires.image.encode.save import save_image
 from hires.image.metadata.authorship import authorship
-from hires.optim.first_order import NonFiniteError
+from hires.optim.canvas_optimizer import NonFiniteError
 from hires.version import __version__
 
 TINY = ("--size", "96", "--iterations", "2", "--precision", "fp32")

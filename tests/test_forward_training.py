@@ -17,8 +17,8 @@ from hires.errors import ConfigError, ImageError
 from hires.features.checkpoints import write_checkpoint
 from hires.features.network import Network
 from hires.feedforward import training as forward_training
-from hires.feedforward.model import read_model
 from hires.feedforward.design import Design
+from hires.feedforward.model import read_model
 from hires.feedforward.photographs import Photographs
 from hires.feedforward.training import Judge, TrainingError, open_trainer, reduced, schedule
 from hires.feedforward.training_job import Workshop

@@ -10,9 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from hires.optim.first_order import LBFGS, Adam, NonFiniteError
+from hires.optim.adam import Adam
+from hires.optim.canvas_optimizer import NonFiniteError
+from hires.optim.lbfgs import LBFGS
+from hires.optim.lbfgs_wolfe import WolfeLBFGS
 from hires.optim.line_search import CURVATURE, SUFFICIENT_DECREASE, advance, begin
-from hires.optim.wolfe import ScaledOptimizer, WolfeLBFGS
+from hires.optim.scaled import ScaledOptimizer
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 

@@ -1,4 +1,4 @@
-"""L-BFGS with a line search, in rounds; and any optimizer in other units than [0, 1].
+"""L-BFGS with a line search, in rounds.
 
 `WolfeLBFGS` takes the steps of SciPy's ``fmin_l_bfgs_b`` without bounds (L-BFGS-B 3.0): the same
 direction (Nocedal's two loops), line search, acceptance of pairs and stopping rules. Unlike it, it
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hires.optim.first_order import CanvasOptimizer, Evaluate, hold, require_finite, shrunk
+from hires.optim.canvas_optimizer import CanvasState, Evaluate, hold, require_finite
+from hires.optim.lbfgs import shrunk
 from hires.optim.line_search import Search, advance, begin, search_of
 
 # Of SciPy's defaults: a largest slope, and a relative fall of the loss, that end a round.
@@ -23,7 +24,7 @@ _STALLED = 1e7 * torch.finfo(torch.float64).eps
 _MOST_TRIALS = 20
 
 
-class WolfeLBFGS:
+class WolfeLBFGS(CanvasState):
     """Limited-memory BFGS with a line search for the strong Wolfe conditions.
 
     One evaluation per step. The canvas is the point to be evaluated next, which the search may
@@ -36,6 +37,9 @@ class WolfeLBFGS:
         ceiling: what a result is held below, as a number or (1, 3, 1, 1).
     """
 
+    kind = "lbfgs-wolfe"
+    settings = ("history_size", "restart", "ceiling")
+
     def __init__(
         self,
         canvas: Tensor,
@@ -44,11 +48,8 @@ class WolfeLBFGS:
         restart: int | None = None,
         ceiling: float | Tensor = 1.0,
     ) -> None:
-        self.canvas = canvas
-        self.history_size = history_size
-        self.restart = restart
-        self.ceiling = ceiling
-        self.num_steps = 0
+        super().__init__(canvas, clamp=False, ceiling=ceiling)
+        self.history_size, self.restart = history_size, restart
         self._accepted = canvas
         self._forget()
 
@@ -159,30 +160,21 @@ class WolfeLBFGS:
         return direction
 
     @property
-    def least_step(self) -> float:
-        """Any step is one: the search finds their length."""
-        return 0.0
-
-    @property
     def picture(self) -> Tensor:
         """The last accepted point, held in [0, ceiling]; a copy."""
         return hold(self._accepted.clone(), self.ceiling)
 
-    def result(self) -> Tensor:
-        """The picture, a copy."""
-        return self.picture
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """The line search finds the length of a step: there is none to set."""
 
-    def state(self) -> dict[str, Any]:
-        """Trial, accepted point, curvature pairs, where the line search stands; no copies."""
-        is_accepted = self._accepted is self.canvas
+    def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> WolfeLBFGS:  # noqa: ARG002
+        """Carry the result to the next rung; curvature pairs of another size are useless there."""
+        return self.successor(resize, history_size=shrunk(self.history_size))
+
+    def _memory(self) -> dict[str, Any]:
+        """Accepted point, curvature pairs, where the line search stands."""
         return {
-            "kind": "lbfgs-wolfe",
-            "canvas": self.canvas,
-            "accepted": None if is_accepted else self._accepted,
-            "history_size": self.history_size,
-            "restart": self.restart,
-            "ceiling": self.ceiling,
-            "num_steps": self.num_steps,
+            "accepted": None if self._accepted is self.canvas else self._accepted,
             "pairs": [list(pair) for pair in self._pairs],
             "gradient": self._gradient,
             "direction": self._direction,
@@ -191,94 +183,15 @@ class WolfeLBFGS:
             "is_first": self._is_first,
         }
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> WolfeLBFGS:
-        """The optimizer that had this state; it takes the tensors over."""
-        same = ("history_size", "restart", "ceiling")
-        lbfgs = cls(state["canvas"], **{name: state[name] for name in same})
+    def _recall(self, state: Mapping[str, Any]) -> None:
         if state["accepted"] is not None:
-            lbfgs._accepted = state["accepted"]
-        lbfgs.num_steps = state["num_steps"]
-        lbfgs._pairs = [(step, change) for step, change in state["pairs"]]
-        lbfgs._gradient, lbfgs._direction = state["gradient"], state["direction"]
-        if state["search"] is not None:
-            lbfgs._search = search_of(state["search"])
-        lbfgs._num_trials, lbfgs._is_first = state["num_trials"], state["is_first"]
-        return lbfgs
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """The line search finds the length of a step: there is none to set."""
-
-    def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> WolfeLBFGS:  # noqa: ARG002
-        """Carry the result to the next rung; curvature pairs of another size are useless there."""
-        return WolfeLBFGS(
-            hold(resize(self.result()), self.ceiling),
-            history_size=shrunk(self.history_size),
-            restart=self.restart,
-            ceiling=self.ceiling,
-        )
+            self._accepted = state["accepted"]
+        self._pairs = [(step, change) for step, change in state["pairs"]]
+        self._gradient, self._direction = state["gradient"], state["direction"]
+        self._search = None if state["search"] is None else search_of(state["search"])
+        self._num_trials, self._is_first = state["num_trials"], state["is_first"]
 
 
 def dot(first: Tensor, second: Tensor) -> float:
     """Scalar product of two canvases."""
     return float(torch.dot(first.flatten(), second.flatten()))
-
-
-class ScaledOptimizer:
-    """An optimizer that works in other units, such as 0 to 255, behind a canvas in [0, 1].
-
-    Step sizes, epsilon and first steps of the presets' documents are meant in these units.
-
-    Args:
-        inner: the optimizer, on a canvas that is already scaled.
-        scale: (1, 3, 1, 1), what a channel's 1 is in the other units.
-    """
-
-    def __init__(self, inner: CanvasOptimizer, scale: Tensor) -> None:
-        self.inner = inner
-        self.scale = scale
-
-    @property
-    def canvas(self) -> Tensor:
-        """(1, 3, H, W), in units of [0, 1]; a copy."""
-        return self.inner.canvas / self.scale
-
-    @property
-    def num_steps(self) -> int:
-        """Steps done at this rung."""
-        return self.inner.num_steps
-
-    @property
-    def least_step(self) -> float:
-        """The inner optimizer's, in units of [0, 1]."""
-        return self.inner.least_step / float(self.scale.max())
-
-    @property
-    def picture(self) -> Tensor:
-        """The picture so far, in [0, 1]; a copy."""
-        return (self.inner.picture / self.scale).clamp_(0, 1)
-
-    def state(self) -> dict[str, Any]:
-        """The inner optimizer's, with the scale; no copies."""
-        return {"kind": "scaled", "scale": self.scale, "inner": self.inner.state()}
-
-    def step(self, evaluate: Evaluate) -> None:
-        """Let the inner optimizer evaluate and move."""
-
-        def scaled(canvas: Tensor) -> tuple[Tensor, Tensor]:
-            loss, gradient = evaluate(canvas / self.scale)
-            return loss, gradient.div_(self.scale)
-
-        self.inner.step(scaled)
-
-    def result(self) -> Tensor:
-        """The picture so far, in [0, 1]."""
-        return self.picture
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """Change the step size."""
-        self.inner.set_learning_rate(learning_rate)
-
-    def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> ScaledOptimizer:
-        """The optimizer of the next rung, in the same units."""
-        return ScaledOptimizer(self.inner.enlarged(resize, learning_rate), self.scale)
