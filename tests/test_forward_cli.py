@@ -358,7 +358,7 @@ class TestTrain:
 class TestExport:
     @pytest.mark.parametrize("name", ["style", "enlarge"])
     def test_onnx_computes_the_same(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-        pytest.importorskip("onnx")
+        pytest.importorskip("onnxscript")
         runtime = pytest.importorskip("onnxruntime")
         assert cli.main(["export", f"{name}.safetensors", "model.onnx"]) == 0
         assert capsys.readouterr().out.startswith("model.onnx: ")
@@ -376,6 +376,7 @@ class TestExport:
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
         onnx = pytest.importorskip("onnx")
+        pytest.importorskip("onnxscript")
         runtime = pytest.importorskip("onnxruntime")
         model = replace(random_model(STYLE), metadata={"settings": '{"grain": 0.06}'})
         write_model(Path("grainy.safetensors"), model.design, model.weights, model.metadata)
@@ -393,6 +394,7 @@ class TestExport:
 
     def test_a_model_without_grain_needs_none(self, capsys: pytest.CaptureFixture[str]) -> None:
         onnx = pytest.importorskip("onnx")
+        pytest.importorskip("onnxscript")
         assert cli.main(["export", "enlarge.safetensors", "model.onnx"]) == 0
         assert "grain" not in capsys.readouterr().out
         props = {one.key: one.value for one in onnx.load("model.onnx").metadata_props}
