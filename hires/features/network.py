@@ -19,7 +19,7 @@ from hires.features.architecture import (
     check_weights,
 )
 from hires.kernels.convolution import Borders, Convolution, border_kernels, quad_kernel
-from hires.kernels.operations import conv_relu, max_pool, reflect_pad, relu
+from hires.kernels.layers import conv_relu, max_pool, reflect_pad, relu
 from hires.tiling.seams import TileSeams
 
 # Average pooling halves, and L2 pooling slightly raises, the spread of features compared to the max

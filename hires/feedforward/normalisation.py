@@ -10,12 +10,10 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from hires.kernels.operations import column_sums
+from hires.kernels.sums import as_rows, blocks, column_sums
 
 # What every normalisation adds to a variance before its root (Ulyanov et al. 2016).
 EPSILON = 1e-5
-# Numbers that are widened at a time while they are summed.
-_BLOCK = 2**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,13 +37,13 @@ class Sums:
 
         A mask (1, 1, h, w), in at least float32, says how much each of them counts.
         """
-        rows = features[0].permute(1, 2, 0).reshape(-1, features.shape[1])
+        rows = as_rows(features)
         wide = torch.promote_types(rows.dtype, torch.float32)
-        step = max(_BLOCK // rows.shape[1], 1)
-        weights = None if mask is None else torch.split(mask.reshape(-1, 1), step)
-        for i, block in enumerate(torch.split(rows, step)):
+        weights, start = None if mask is None else mask.reshape(-1, 1), 0
+        for block in blocks(rows):
             values = block.to(wide)
-            weighted = values if weights is None else values * weights[i]
+            weighted = values if weights is None else values * weights[start : start + len(block)]
+            start += len(block)
             self.total += column_sums(weighted, self.total.dtype)
             self.square += column_sums(weighted * values, self.total.dtype)
         self.count += len(rows) if mask is None else float(mask.sum(dtype=self.total.dtype))
