@@ -214,7 +214,7 @@ def whitening(gram: Tensor, power: float) -> Tensor:
     return symmetric_power(gram + ridge, -power / 2)
 
 
-def grouping(gram: Tensor, channels: int, *, rounds: int = 20) -> Tensor:
+def grouping(gram: Tensor, channels: int) -> Tensor:
     """Join similar channels: a (channels, C) non-negative map with orthonormal rows.
 
     Spherical k-means on the channels' correlations; the map of a group is the leading eigenvector
@@ -224,7 +224,7 @@ def grouping(gram: Tensor, channels: int, *, rounds: int = 20) -> Tensor:
     similar = gram * scale[:, None] * scale
     strongest = gram.diagonal().argsort(descending=True)[:channels]
     label = similar[strongest].argmax(0)
-    for _ in range(rounds):
+    for _ in range(20):
         member = F.one_hot(label, channels).to(gram)
         centre = member.mT @ similar
         norm = (centre @ member).diagonal().clamp_min(1e-12).sqrt()
@@ -256,7 +256,8 @@ def feature_error(student: Tensor, target: Tensor, head: Tensor | None = None) -
     own = _relative_variance(difference, centred)
     if head is None:
         return own
-    root = _root(head)
+    # The inner product of the head's columns, as a root: far cheaper than the head.
+    root = symmetric_power(head[:, :-1].mT @ head[:, :-1], 0.5)
     pair = (torch.einsum("bchw,cd->bdhw", x, root) for x in (difference, centred))
     return 0.5 * own + 0.5 * _relative_variance(*pair)
 
@@ -267,12 +268,6 @@ def _relative_variance(difference: Tensor, centred: Tensor) -> Tensor:
     weight[2:-2, 2:-2] = 1
     error = (error * weight).mean((1, 2)) / weight.mean()
     return error / (0.5 * spread + 0.5 * spread.mean() + 1e-9)
-
-
-def _root(head: Tensor) -> Tensor:
-    """(C, C) symmetric, with the inner product of the head's columns: far cheaper than it."""
-    inner = head[:, :-1].mT @ head[:, :-1]
-    return symmetric_power(inner, 0.5)
 
 
 def gram_error(student: Tensor, target: Tensor, head: Tensor | None = None) -> Tensor:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.optim import adam as torch_adam
 
-from hires.optim.canvas_optimizer import CanvasState, Evaluate, hold, require_finite
+from hires.optim.canvas_optimizer import CanvasOptimizer, Evaluate, hold, require_finite
 
 
-class Adam(CanvasState):
+class Adam(CanvasOptimizer):
     """Adam (Kingma & Ba 2015) with a bias-corrected running average of the canvas as its result.
 
     Losses are means, so a pixel's gradient shrinks as the canvas grows; epsilon shrinks with it, or
@@ -57,7 +57,7 @@ class Adam(CanvasState):
         self._move(gradient)
         if self.clamp:
             hold(self.canvas, self.ceiling)
-        self.num_steps += 1
+        self._num_steps += 1
         if self.averaging:
             if self.average is None:
                 self.average = self.canvas.clone()

@@ -1,10 +1,10 @@
-"""What optimizers of a canvas are to the loop, and what they have in common."""
+"""What every optimizer of a canvas has: a picture, a state, a successor at the next rung."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -17,50 +17,11 @@ class NonFiniteError(ArithmeticError):
     """Loss or gradient are no longer finite numbers; the canvas is still the last good one."""
 
 
-class CanvasOptimizer(Protocol):
-    """What the optimisation loop needs of an optimizer."""
+class CanvasOptimizer(ABC):
+    """What the optimisation loop needs of an optimizer.
 
-    @property
-    def canvas(self) -> Tensor:
-        """The picture that is evaluated next, (1, 3, H, W)."""
-
-    @property
-    def num_steps(self) -> int:
-        """Steps done at this rung."""
-
-    @property
-    def least_step(self) -> float:
-        """A step that moves no value of the canvas by more has not moved it."""
-
-    @property
-    def picture(self) -> Tensor:
-        """The picture so far, (1, 3, H, W) in [0, 1]; the next step may change it."""
-
-    def result(self) -> Tensor:
-        """The picture so far, a new tensor."""
-
-    def step(self, evaluate: Evaluate) -> None:
-        """Evaluate and move the canvas once. Raises `NonFiniteError` before touching the canvas."""
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """Change the step size for the steps to come."""
-
-    def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> CanvasOptimizer:
-        """The optimizer of the next rung, started from this one's picture and state."""
-
-    def state(self) -> dict[str, Any]:
-        """Everything that the next steps depend on: tensors (not copies) and numbers by name.
-
-        `create.restored` makes the optimizer from it that goes on bit by bit as this one.
-        """
-
-
-class CanvasState(ABC):
-    """What optimizers have in common: the canvas, a state, a successor on a larger canvas.
-
-    Attributes:
-        canvas: see `CanvasOptimizer`.
-        num_steps: steps done.
+    Args:
+        canvas: (1, 3, H, W).
         clamp: whether the canvas is held in [0, ceiling] after every step, or only the result.
         ceiling: largest value of a result, as a number or (1, 3, 1, 1).
     """
@@ -70,22 +31,44 @@ class CanvasState(ABC):
     settings: ClassVar[tuple[str, ...]]
 
     def __init__(self, canvas: Tensor, *, clamp: bool, ceiling: float | Tensor) -> None:
-        self.canvas, self.clamp, self.ceiling = canvas, clamp, ceiling
-        self.num_steps = 0
+        self._canvas, self.clamp, self.ceiling = canvas, clamp, ceiling
+        self._num_steps = 0
+
+    @property
+    def canvas(self) -> Tensor:
+        """The picture that is evaluated next, (1, 3, H, W)."""
+        return self._canvas
+
+    @property
+    def num_steps(self) -> int:
+        """Steps done at this rung."""
+        return self._num_steps
 
     @property
     def least_step(self) -> float:
-        """Any step is one, where their length has no unit."""
+        """A step that moves no value of the canvas by more has not moved it."""
         return 0.0
 
     @property
     def picture(self) -> Tensor:
-        """The canvas, held in [0, ceiling]."""
-        return self.canvas if self.clamp else hold(self.canvas.clone(), self.ceiling)
+        """The picture so far, (1, 3, H, W) in [0, ceiling]; the next step may change it."""
+        return self._canvas if self.clamp else hold(self._canvas.clone(), self.ceiling)
 
     def result(self) -> Tensor:
-        """A copy of the picture."""
+        """The picture so far, a new tensor."""
         return self.picture.clone() if self.clamp else self.picture
+
+    @abstractmethod
+    def step(self, evaluate: Evaluate) -> None:
+        """Evaluate and move the canvas once. Raises `NonFiniteError` before touching the canvas."""
+
+    @abstractmethod
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Change the step size for the steps to come."""
+
+    @abstractmethod
+    def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> CanvasOptimizer:
+        """The optimizer of the next rung, started from this one's picture and state."""
 
     def successor(self, resize: Callable[[Tensor], Tensor], **changed: Any) -> Self:
         """The same with a few other settings, begun at the resized picture."""
@@ -93,27 +76,29 @@ class CanvasState(ABC):
         return type(self)(canvas, **{**self._settings(), **changed})
 
     def state(self) -> dict[str, Any]:
-        """See `CanvasOptimizer`."""
-        start = {"kind": self.kind, "canvas": self.canvas, "num_steps": self.num_steps}
+        """Everything that the next steps depend on: tensors (not copies) and numbers by name.
+
+        `create.restored` makes the optimizer from it that goes on bit by bit as this one.
+        """
+        start = {"kind": self.kind, "canvas": self._canvas, "num_steps": self._num_steps}
         return {**start, **self._settings(), **self._memory()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """The optimizer that had this state; it takes the tensors over."""
         optimizer = cls(state["canvas"], **{name: state[name] for name in cls.settings})
-        optimizer.num_steps = state["num_steps"]
+        optimizer._num_steps = state["num_steps"]
         optimizer._recall(state)
         return optimizer
 
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.settings}
 
-    @abstractmethod
     def _memory(self) -> dict[str, Any]:
         """What a state holds besides canvas and settings."""
+        return {}
 
-    @abstractmethod
-    def _recall(self, state: Mapping[str, Any]) -> None:
+    def _recall(self, state: Mapping[str, Any]) -> None:  # noqa: B027
         """Take over what `_memory` gave."""
 
 

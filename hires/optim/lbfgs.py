@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hires.optim.canvas_optimizer import CanvasState, Evaluate, hold, require_finite
+from hires.optim.canvas_optimizer import CanvasOptimizer, Evaluate, hold, require_finite
 
 
-class LBFGS(CanvasState):
+class LBFGS(CanvasOptimizer):
     """Limited-memory BFGS: PyTorch's, one evaluation per step, without a line search.
 
     Args:
@@ -63,7 +63,7 @@ class LBFGS(CanvasState):
         self.canvas.grad = None
         if self.clamp:
             self._hold()
-        self.num_steps += 1
+        self._num_steps += 1
 
     def _hold(self) -> None:
         """Hold the canvas; the step that the next curvature pair is made of ends where it does."""

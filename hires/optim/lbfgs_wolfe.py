@@ -8,23 +8,41 @@ works on the canvas's own device and number format, and in single evaluations.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hires.optim.canvas_optimizer import CanvasState, Evaluate, hold, require_finite
+from hires.optim.canvas_optimizer import CanvasOptimizer, Evaluate, hold, require_finite
 from hires.optim.lbfgs import shrunk
 from hires.optim.line_search import Search, advance, begin, search_of
 
 # Of SciPy's defaults: a largest slope, and a relative fall of the loss, that end a round.
 _FLAT = 1e-5
-_STALLED = 1e7 * torch.finfo(torch.float64).eps
+_EPSILON = torch.finfo(torch.float64).eps
+_STALLED = 1e7 * _EPSILON
 _MOST_TRIALS = 20
 
 
-class WolfeLBFGS(CanvasState):
+@dataclass(slots=True)
+class _Line:
+    """The line that is searched.
+
+    Attributes:
+        gradient: of the loss at its start.
+        direction: from there.
+        search: how far it has come.
+        num_trials: evaluations on it.
+    """
+
+    gradient: Tensor
+    direction: Tensor
+    search: Search
+    num_trials: int = 0
+
+
+class WolfeLBFGS(CanvasOptimizer):
     """Limited-memory BFGS with a line search for the strong Wolfe conditions.
 
     One evaluation per step. The canvas is the point to be evaluated next, which the search may
@@ -55,95 +73,66 @@ class WolfeLBFGS(CanvasState):
 
     def _forget(self) -> None:
         """Begin a round at the last accepted point."""
-        self.canvas = self._accepted
+        self._canvas = self._accepted
         self._pairs: list[tuple[Tensor, Tensor]] = []
-        self._search: Search | None = None
-        self._gradient: Tensor | None = None
-        self._direction: Tensor | None = None
-        self._num_trials = 0
+        self._line: _Line | None = None
         self._is_first = True
 
     def step(self, evaluate: Evaluate) -> None:
         """Evaluate the trial; move to the next trial of its line, or of a new line."""
-        loss, gradient = evaluate(self.canvas)
+        loss, gradient = evaluate(self._canvas)
         require_finite(loss, gradient)
-        self.num_steps += 1
-        value = float(loss)
-        if self._search is None:
-            self._begin_round(value, gradient)
-        else:
-            self._try_on(self._search, value, gradient)
-        if self.restart and self.num_steps % self.restart == 0:
+        self._num_steps += 1
+        if self._line is not None:
+            self._try_on(self._line, float(loss), gradient)
+        elif float(gradient.abs().max()) > _FLAT:
+            self._begin_line(float(loss), gradient.clone())
+        if self.restart and self._num_steps % self.restart == 0:
             self._forget()
 
-    def _begin_round(self, value: float, gradient: Tensor) -> None:
-        if float(gradient.abs().max()) > _FLAT:
-            self._gradient = gradient.clone()
-            self._begin_line(value)
-
-    def _try_on(self, search: Search, value: float, gradient: Tensor) -> None:
-        assert self._direction is not None
-        search = advance(search, value, dot(gradient, self._direction))
-        self._num_trials += 1
-        if search.finished:
-            self._accept(search, value, gradient)
-        elif self._num_trials >= _MOST_TRIALS:
-            self._fall_back(search)
+    def _try_on(self, line: _Line, value: float, gradient: Tensor) -> None:
+        line.search = advance(line.search, value, dot(gradient, line.direction))
+        line.num_trials += 1
+        if line.search.finished:
+            self._accept(line, value, gradient)
+        elif line.num_trials < _MOST_TRIALS:
+            self._move(line)
+        elif self._pairs:
+            # No step of this line will do: drop the memory, or the round if there is none.
+            self._pairs = []
+            self._begin_line(line.search.start.value, line.gradient)
         else:
-            self._search = search
-            self._move(search.step)
+            self._forget()
 
-    def _accept(self, search: Search, value: float, gradient: Tensor) -> None:
+    def _accept(self, line: _Line, value: float, gradient: Tensor) -> None:
         """Take the trial as the new point, learn from the step, and turn into a new line."""
-        assert self._gradient is not None
-        assert self._direction is not None
-        self._accepted = self.canvas
-        fall = search.start.value - value
-        scale = max(abs(search.start.value), abs(value), 1.0)
-        if float(gradient.abs().max()) <= _FLAT or fall <= _STALLED * scale:
+        self._accepted = self._canvas
+        start = line.search.start
+        scale = max(abs(start.value), abs(value), 1.0)
+        if float(gradient.abs().max()) <= _FLAT or start.value - value <= _STALLED * scale:
             self._forget()
             return
-        self._learn(search, gradient)
-        self._gradient = gradient.clone()
-        self._is_first = False
-        self._begin_line(value)
-
-    def _learn(self, search: Search, gradient: Tensor) -> None:
-        """Remember the step and the change of the gradient if the curvature is safely positive."""
-        assert self._gradient is not None
-        assert self._direction is not None
-        step = self._direction.mul_(search.step)
-        change = torch.sub(gradient, self._gradient)
-        least = -torch.finfo(torch.float64).eps * search.start.slope * search.step
-        if dot(change, step) > least:
+        # Remember the step and the change of the gradient if the curvature is safely positive.
+        step = line.direction.mul_(line.search.step)
+        change = torch.sub(gradient, line.gradient)
+        if dot(change, step) > -_EPSILON * start.slope * line.search.step:
             self._pairs = [*self._pairs, (step, change)][-self.history_size :]
+        self._is_first = False
+        self._begin_line(value, gradient.clone())
 
-    def _begin_line(self, value: float) -> None:
-        assert self._gradient is not None
-        self._direction = self._descent(self._gradient)
-        slope = dot(self._gradient, self._direction)
+    def _begin_line(self, value: float, gradient: Tensor) -> None:
+        direction = self._descent(gradient)
+        slope = dot(gradient, direction)
         if slope >= 0:  # Rounding has spoilt the memory: go straight downhill.
             self._pairs = []
-            self._direction = self._gradient.neg()
-            slope = dot(self._gradient, self._direction)
-        length = 1.0
-        if self._is_first:
-            length = 1 / dot(self._direction, self._direction) ** 0.5
-        self._search = begin(value, slope, length)
-        self._num_trials = 0
-        self._move(length)
+            direction = gradient.neg()
+            slope = dot(gradient, direction)
+        length = 1 / dot(direction, direction) ** 0.5 if self._is_first else 1.0
+        self._line = _Line(gradient, direction, begin(value, slope, length))
+        self._move(self._line)
 
-    def _fall_back(self, search: Search) -> None:
-        """No step of this line will do: drop the memory, or the round if there is none."""
-        if not self._pairs:
-            self._forget()
-            return
-        self._pairs = []
-        self._begin_line(search.start.value)
-
-    def _move(self, step: float) -> None:
-        assert self._direction is not None
-        self.canvas = torch.add(self._accepted, self._direction, alpha=step)
+    def _move(self, line: _Line) -> None:
+        self._canvas = torch.add(self._accepted, line.direction, alpha=line.search.step)
 
     def _descent(self, gradient: Tensor) -> Tensor:
         """Minus the inverse Hessian times the gradient (Nocedal & Wright 2006, algorithm 7.4)."""
@@ -172,14 +161,14 @@ class WolfeLBFGS(CanvasState):
         return self.successor(resize, history_size=shrunk(self.history_size))
 
     def _memory(self) -> dict[str, Any]:
-        """Accepted point, curvature pairs, where the line search stands."""
+        line = self._line
         return {
-            "accepted": None if self._accepted is self.canvas else self._accepted,
+            "accepted": None if self._accepted is self._canvas else self._accepted,
             "pairs": [list(pair) for pair in self._pairs],
-            "gradient": self._gradient,
-            "direction": self._direction,
-            "search": None if self._search is None else asdict(self._search),
-            "num_trials": self._num_trials,
+            "gradient": None if line is None else line.gradient,
+            "direction": None if line is None else line.direction,
+            "search": None if line is None else asdict(line.search),
+            "num_trials": 0 if line is None else line.num_trials,
             "is_first": self._is_first,
         }
 
@@ -187,9 +176,10 @@ class WolfeLBFGS(CanvasState):
         if state["accepted"] is not None:
             self._accepted = state["accepted"]
         self._pairs = [(step, change) for step, change in state["pairs"]]
-        self._gradient, self._direction = state["gradient"], state["direction"]
-        self._search = None if state["search"] is None else search_of(state["search"])
-        self._num_trials, self._is_first = state["num_trials"], state["is_first"]
+        self._is_first = state["is_first"]
+        if state["search"] is not None:
+            search = search_of(state["search"])
+            self._line = _Line(state["gradient"], state["direction"], search, state["num_trials"])
 
 
 def dot(first: Tensor, second: Tensor) -> float:

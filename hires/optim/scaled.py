@@ -10,7 +10,7 @@ from torch import Tensor
 from hires.optim.canvas_optimizer import CanvasOptimizer, Evaluate
 
 
-class ScaledOptimizer:
+class ScaledOptimizer(CanvasOptimizer):
     """An optimizer that works in other units, such as 0 to 255, behind a canvas in [0, 1].
 
     Step sizes, epsilon and first steps of the presets' documents are meant in these units.
@@ -20,9 +20,12 @@ class ScaledOptimizer:
         scale: (1, 3, 1, 1), what a channel's 1 is in the other units.
     """
 
+    kind = "scaled"
+
     def __init__(self, inner: CanvasOptimizer, scale: Tensor) -> None:
-        self.inner = inner
-        self.scale = scale
+        self.inner, self.scale = inner, scale
+        # Every picture is a new tensor.
+        self.clamp = False
 
     @property
     def canvas(self) -> Tensor:
@@ -44,10 +47,6 @@ class ScaledOptimizer:
         """The picture so far, in [0, 1]; a copy."""
         return (self.inner.picture / self.scale).clamp_(0, 1)
 
-    def state(self) -> dict[str, Any]:
-        """The inner optimizer's, with the scale; no copies."""
-        return {"kind": "scaled", "scale": self.scale, "inner": self.inner.state()}
-
     def step(self, evaluate: Evaluate) -> None:
         """Let the inner optimizer evaluate and move."""
 
@@ -57,14 +56,14 @@ class ScaledOptimizer:
 
         self.inner.step(scaled)
 
-    def result(self) -> Tensor:
-        """The picture so far, in [0, 1]."""
-        return self.picture
-
     def set_learning_rate(self, learning_rate: float) -> None:
-        """Change the step size."""
+        """Change the step size, in the other units."""
         self.inner.set_learning_rate(learning_rate)
 
     def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> ScaledOptimizer:
         """The optimizer of the next rung, in the same units."""
         return ScaledOptimizer(self.inner.enlarged(resize, learning_rate), self.scale)
+
+    def state(self) -> dict[str, Any]:
+        """The inner optimizer's, with the scale; no copies."""
+        return {"kind": self.kind, "scale": self.scale, "inner": self.inner.state()}
