@@ -37,12 +37,7 @@ _LARGE_ERROR = 4.0
 
 
 class Student(nn.Module):
-    """The trainable twin of a feature network: same architecture, names and arithmetic.
-
-    Args:
-        architecture: what to train.
-        seed: seed of the He-initialised weights.
-    """
+    """The trainable twin of a feature network: same architecture, names and arithmetic."""
 
     def __init__(self, architecture: Architecture, *, seed: int) -> None:
         super().__init__()
@@ -96,17 +91,18 @@ class Student(nn.Module):
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights under the names that a checkpoint uses."""
-        return {name: value.detach().clone() for name, value in self._named()}
+        parts = (("weight", self.weight), ("bias", self.bias))
+        return {
+            f"conv{key}.{name}": values[key].detach().clone()
+            for key in self.keys
+            for name, values in parts
+        }
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Set the weights from a dictionary as `weights` gives it."""
-        for name, value in self._named():
-            value.data.copy_(weights[name])
-
-    def _named(self) -> Iterable[tuple[str, nn.Parameter]]:
         for key in self.keys:
-            yield f"conv{key}.weight", self.weight[key]
-            yield f"conv{key}.bias", self.bias[key]
+            self.weight[key].data.copy_(weights[f"conv{key}.weight"])
+            self.bias[key].data.copy_(weights[f"conv{key}.bias"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,15 +80,7 @@ class Report:
 
 
 class Trainer:
-    """A student in training.
-
-    Args:
-        student: network to train.
-        teacher: what it learns from, prepared for the device.
-        crops: training pictures.
-        recipe: how long and on what.
-        device: where to train.
-    """
+    """A student in training; the teacher is prepared for the device."""
 
     def __init__(
         self, student: Student, teacher: Teacher, crops: Crops, recipe: Recipe, device: torch.device

@@ -116,12 +116,12 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One pass over the picture.
+    """One pass over the picture: from what was kept of a stage to the output of another.
 
     Attributes:
-        start: the stage whose output was kept, or `PICTURE`.
-        stop: the stage whose output is computed.
-        keep: whether that is kept.
+        start: the first of them, or `PICTURE`.
+        stop: the last.
+        keep: whether its output is kept.
         tile: ``(height, width)`` of the largest tile, in positions of the output.
     """
 
@@ -133,13 +133,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Plan:
-    """The passes of a picture.
-
-    Attributes:
-        geometry: the way of the picture.
-        passes: what to compute, in order.
-        itemsize: bytes of a number.
-    """
+    """The passes of a picture, in numbers of ``itemsize`` bytes."""
 
     geometry: Geometry
     passes: tuple[Pass, ...]
@@ -193,12 +187,11 @@ def plan_passes(
     Raises:
         ConfigError: if the memory does not hold one tile; the message names an amount that does.
     """
-    passes = _passes(geometry, itemsize, memory, tile, known)
-    if passes is not None:
-        return Plan(geometry, passes, itemsize)
     enough = memory
-    while _passes(geometry, itemsize, enough, tile, known) is None:
+    while (passes := _passes(geometry, itemsize, enough, tile, known)) is None:
         enough = int(enough * 1.2) + 2**20
+    if enough == memory:
+        return Plan(geometry, passes, itemsize)
     raise ConfigError(
         f"`memory={format_bytes(memory)}` is too small for a tile of this picture:"
         f" give at least {-(-enough // 2**20)}MiB" + (" or a smaller `tile`" if tile else "")

@@ -31,16 +31,7 @@ _BICUBIC_MARGIN = 3
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Network:
-    """What every picture goes through.
-
-    Attributes:
-        design: the architecture.
-        stages: its stages.
-        weights: cast and laid out by `prepared`.
-        precision: type and layout of feature maps and sums.
-        device: where they are.
-        grain: spread of the noise that is added to the picture.
-    """
+    """What every picture goes through: weights of `prepared`, noise of a spread ``grain``."""
 
     design: Design
     stages: tuple[Stage, ...]
@@ -113,14 +104,9 @@ class _Part:
 
 
 class TiledPicture:
-    """One picture on its way.
+    """A picture (1, 3, H, W) on its way, and how much each of its pixels counts: (1, 1, H, W).
 
-    Args:
-        network: what it goes through.
-        plan: the passes.
-        image: (1, 3, H, W).
-        mask: (1, 1, H, W), how much each pixel counts; None for all alike.
-        known: statistics by stage, if they need not be measured.
+    Statistics that are ``known``, by stage, are not measured.
     """
 
     def __init__(

@@ -59,18 +59,7 @@ def design_of(config: TrainConfig) -> Design:
 
 
 class Trainer:
-    """A network on its way.
-
-    Args:
-        config: how to train.
-        photographs: training pictures.
-        perceptual_loss: what is asked of the network's pictures.
-        device: where to train.
-
-    Attributes:
-        model: the network.
-        done: steps done.
-    """
+    """A network in training: ``model``, after ``done`` steps."""
 
     def __init__(
         self,

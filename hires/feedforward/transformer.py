@@ -15,12 +15,7 @@ _BATCH_MOMENTUM = 0.1
 
 
 class Transformer(nn.Module):
-    """The trainable network.
-
-    Args:
-        design: what to train.
-        seed: seed of the weights.
-    """
+    """The trainable network of a design, from seeded random weights."""
 
     def __init__(self, design: Design, *, seed: int) -> None:
         super().__init__()
@@ -46,9 +41,7 @@ class Transformer(nn.Module):
     def forward(self, image: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Transform (B, 3, H, W) sRGB in [0, 1] to (B, 3, H·factor, W·factor), not clamped.
 
-        Args:
-            image: pictures of at least a few pixels a side, float32 or float64.
-            dtype: type of the feature maps.
+        Pictures are float32 or float64, feature maps of the given type.
         """
         x, remembered = (image - CENTRE).to(dtype), image
         x = x.contiguous(memory_format=torch.channels_last)
