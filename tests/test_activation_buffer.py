@@ -30,7 +30,7 @@ def saved(y: Tensor, name: str = "result") -> Tensor:
 
 
 def offset(tensor: Tensor, buffer: ActivationBuffer) -> int:
-    return tensor.data_ptr() - buffer._memory.data_ptr()
+    return tensor.data_ptr() - buffer.memory.data_ptr()
 
 
 def lies_in(tensor: Tensor, buffer: ActivationBuffer) -> bool:
@@ -85,13 +85,13 @@ def test_the_place_of_a_tensor_that_is_gone_is_not_the_tensor() -> None:
     buffer = buffer_of()
     memory = np.arange(6, dtype=np.float32)
     one = torch.from_numpy(memory)
-    first = buffer._keep(one)
+    first = buffer.save(one)
     address = one.data_ptr()
     del one
     memory[:] = 7
     other = torch.from_numpy(memory)
     assert other.data_ptr() == address
-    second = buffer._keep(other)
+    second = buffer.save(other)
     assert first.tolist() == [0, 1, 2, 3, 4, 5]
     assert second.tolist() == [7] * 6
 
@@ -99,8 +99,8 @@ def test_the_place_of_a_tensor_that_is_gone_is_not_the_tensor() -> None:
 def test_another_view_of_the_same_memory_is_another_tensor() -> None:
     buffer = buffer_of()
     x = torch.arange(12.0).view(3, 4)
-    assert buffer._keep(x).data_ptr() == buffer._keep(x[:]).data_ptr()
-    rows, flat = buffer._keep(x[:2]), buffer._keep(x.flatten())
+    assert buffer.save(x).data_ptr() == buffer.save(x[:]).data_ptr()
+    rows, flat = buffer.save(x[:2]), buffer.save(x.flatten())
     assert torch.equal(rows, x[:2])
     assert torch.equal(flat, x.flatten())
 
@@ -116,7 +116,7 @@ def test_lasting_tensors_are_saved_as_they_are() -> None:
 
 def test_what_has_gaps_in_memory_stays_where_it_is() -> None:
     x = torch.arange(12.0).view(3, 4)
-    assert buffer_of()._keep(x[:, 1:]).data_ptr() == x[:, 1:].data_ptr()
+    assert buffer_of().save(x[:, 1:]).data_ptr() == x[:, 1:].data_ptr()
 
 
 def test_what_does_not_fit_stays_where_it_is() -> None:
@@ -153,10 +153,10 @@ def test_a_cleared_arena_begins_at_its_start() -> None:
 
 def test_a_tensor_of_before_is_kept_anew_after_clearing() -> None:
     buffer, x = buffer_of(64), torch.ones(4)
-    buffer._keep(x)
+    buffer.save(x)
     buffer.clear()
-    buffer._keep(torch.zeros(16))
-    assert torch.equal(buffer._keep(x), x)
+    buffer.save(torch.zeros(16))
+    assert torch.equal(buffer.save(x), x)
 
 
 def test_a_layer_is_made_again_once_for_all_who_saved_it() -> None:
@@ -174,7 +174,7 @@ def test_a_layer_is_made_again_once_for_all_who_saved_it() -> None:
         y = x.exp()
         z = y.square() + y.sin()
     assert not made
-    assert buffer._used == 0
+    assert buffer.used_bytes == 0
     (found,) = torch.autograd.grad(z.sum(), x)
     assert grad_modes == [False]
     assert made[0]() is None

@@ -207,15 +207,15 @@ def evaluate(objective: Objective) -> Evaluation:
 def left_outside(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
     """Shapes of what graphs saved and the buffer did not take."""
     found: list[torch.Size] = []
-    keep = ActivationBuffer._keep
+    keep = ActivationBuffer.save
 
     def watched(buffer: ActivationBuffer, tensor: Tensor) -> Tensor:
         kept = keep(buffer, tensor)
-        if kept is tensor and not buffer._lasts(tensor):
+        if kept is tensor and not buffer.lasts(tensor):
             found.append(tensor.shape)
         return kept
 
-    monkeypatch.setattr(ActivationBuffer, "_keep", watched)
+    monkeypatch.setattr(ActivationBuffer, "save", watched)
     return found
 
 
@@ -252,7 +252,7 @@ def test_the_buffer_is_not_much_larger_than_it_need_be() -> None:
     buffer = objective._buffer
     assert buffer is not None
     assert buffer.num_bytes == objective._costs.kept_bytes(objective.plan)
-    assert 0.8 * buffer.num_bytes < buffer._used < buffer.num_bytes
+    assert 0.8 * buffer.num_bytes < buffer.used_bytes < buffer.num_bytes
 
 
 @pytest.mark.parametrize("num_kept", [0, 2, 100])

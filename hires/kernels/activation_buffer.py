@@ -28,27 +28,31 @@ class ActivationBuffer:
         num_bytes: how much it holds; what does not fit any more stays where it is.
         device: where its memory is.
         lasting: tensors that graphs may save as they are, because they outlive every graph.
+
+    Attributes:
+        memory: its bytes.
+        used_bytes: how many are in use, from the start.
     """
 
     def __init__(self, num_bytes: int, device: torch.device, lasting: Iterable[Tensor]) -> None:
-        self._memory = torch.empty(num_bytes, dtype=torch.uint8, device=device)
+        self.memory = torch.empty(num_bytes, dtype=torch.uint8, device=device)
         self._lasting = {tensor.untyped_storage().data_ptr() for tensor in lasting}
-        self._used = 0
+        self.used_bytes = 0
         self._copies: dict[int, tuple[Callable[[], bool], Tensor]] = {}
 
     @property
     def num_bytes(self) -> int:
         """How much it holds."""
-        return len(self._memory)
+        return len(self.memory)
 
     def clear(self) -> None:
         """Begin at the start again. No graph may be alive that saved something here."""
-        self._used = 0
+        self.used_bytes = 0
         self._copies.clear()
 
     def saving(self) -> AbstractContextManager[object]:
         """Graphs built inside of this ``with`` save into the buffer."""
-        return saved_tensors_hooks(self._keep, lambda saved: saved)
+        return saved_tensors_hooks(self.save, lambda saved: saved)
 
     def recomputing(self, compute: Callable[[], Tensor]) -> AbstractContextManager[object]:
         """Graphs built inside of this ``with`` save nothing: what they ask for is computed again.
@@ -60,19 +64,20 @@ class ActivationBuffer:
         again = _Recomputed(compute)
 
         def pack(tensor: Tensor) -> Tensor | _Recomputed:
-            return tensor if self._lasts(tensor) else again.wanted()
+            return tensor if self.lasts(tensor) else again.wanted()
 
         def unpack(saved: Tensor | _Recomputed) -> Tensor:
             return saved.get() if isinstance(saved, _Recomputed) else saved
 
         return saved_tensors_hooks(pack, unpack)
 
-    def _lasts(self, tensor: Tensor) -> bool:
+    def lasts(self, tensor: Tensor) -> bool:
+        """Whether graphs may save a tensor as it is."""
         return tensor.untyped_storage().data_ptr() in self._lasting
 
-    def _keep(self, tensor: Tensor) -> Tensor:
+    def save(self, tensor: Tensor) -> Tensor:
         """What a graph saves in place of a tensor: its copy here, one for all who save it."""
-        if self._lasts(tensor) or not _is_dense(tensor):
+        if self.lasts(tensor) or not _is_dense(tensor):
             return tensor
         key = tensor.data_ptr()
         if key in self._copies:
@@ -80,13 +85,13 @@ class ActivationBuffer:
             # Another tensor may lie in the place of one that is gone.
             if not is_gone() and _layout(copy) == _layout(tensor):
                 return copy
-        stop = self._used + tensor.nbytes
+        stop = self.used_bytes + tensor.nbytes
         if stop > self.num_bytes:
             return tensor
-        place = self._memory[self._used : stop].view(tensor.dtype)
+        place = self.memory[self.used_bytes : stop].view(tensor.dtype)
         with torch.no_grad():
             copy = place.as_strided(tensor.shape, tensor.stride()).copy_(tensor)
-        self._used = -(-stop // _ALIGNMENT) * _ALIGNMENT
+        self.used_bytes = -(-stop // _ALIGNMENT) * _ALIGNMENT
         owner: Any = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
         self._copies[key] = owner.expired, copy
         return copy

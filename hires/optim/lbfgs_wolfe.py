@@ -53,6 +53,9 @@ class WolfeLBFGS(CanvasOptimizer):
         history_size: number of past steps kept; each costs two canvases.
         restart: evaluations in a round, after which all memory is dropped; None for no rounds.
         ceiling: what a result is held below, as a number or (1, 3, 1, 1).
+
+    Attributes:
+        accepted: the last point that the search accepted, (1, 3, H, W).
     """
 
     kind = "lbfgs-wolfe"
@@ -68,12 +71,12 @@ class WolfeLBFGS(CanvasOptimizer):
     ) -> None:
         super().__init__(canvas, clamp=False, ceiling=ceiling)
         self.history_size, self.restart = history_size, restart
-        self._accepted = canvas
+        self.accepted = canvas
         self._forget()
 
     def _forget(self) -> None:
         """Begin a round at the last accepted point."""
-        self._canvas = self._accepted
+        self._canvas = self.accepted
         self._pairs: list[tuple[Tensor, Tensor]] = []
         self._line: _Line | None = None
         self._is_first = True
@@ -106,7 +109,7 @@ class WolfeLBFGS(CanvasOptimizer):
 
     def _accept(self, line: _Line, value: float, gradient: Tensor) -> None:
         """Take the trial as the new point, learn from the step, and turn into a new line."""
-        self._accepted = self._canvas
+        self.accepted = self._canvas
         start = line.search.start
         scale = max(abs(start.value), abs(value), 1.0)
         if float(gradient.abs().max()) <= _FLAT or start.value - value <= _STALLED * scale:
@@ -132,7 +135,7 @@ class WolfeLBFGS(CanvasOptimizer):
         self._move(self._line)
 
     def _move(self, line: _Line) -> None:
-        self._canvas = torch.add(self._accepted, line.direction, alpha=line.search.step)
+        self._canvas = torch.add(self.accepted, line.direction, alpha=line.search.step)
 
     def _descent(self, gradient: Tensor) -> Tensor:
         """Minus the inverse Hessian times the gradient (Nocedal & Wright 2006, algorithm 7.4)."""
@@ -151,7 +154,7 @@ class WolfeLBFGS(CanvasOptimizer):
     @property
     def picture(self) -> Tensor:
         """The last accepted point, held in [0, ceiling]; a copy."""
-        return hold(self._accepted.clone(), self.ceiling)
+        return hold(self.accepted.clone(), self.ceiling)
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """The line search finds the length of a step: there is none to set."""
@@ -163,7 +166,7 @@ class WolfeLBFGS(CanvasOptimizer):
     def _memory(self) -> dict[str, Any]:
         line = self._line
         return {
-            "accepted": None if self._accepted is self._canvas else self._accepted,
+            "accepted": None if self.accepted is self._canvas else self.accepted,
             "pairs": [list(pair) for pair in self._pairs],
             "gradient": None if line is None else line.gradient,
             "direction": None if line is None else line.direction,
@@ -174,7 +177,7 @@ class WolfeLBFGS(CanvasOptimizer):
 
     def _recall(self, state: Mapping[str, Any]) -> None:
         if state["accepted"] is not None:
-            self._accepted = state["accepted"]
+            self.accepted = state["accepted"]
         self._pairs = [(step, change) for step, change in state["pairs"]]
         self._is_first = state["is_first"]
         if state["search"] is not None:
