@@ -15,11 +15,11 @@ from torch import Tensor
 
 from hires.config.feedforward import TrainConfig
 from hires.feedforward.model import check_model_output, write_model
-from hires.feedforward.network import enlarged
 from hires.feedforward.photographs import Photographs
+from hires.feedforward.stages import enlarged
 from hires.feedforward.training import (
-    ForwardTrainer,
     StepReport,
+    Trainer,
     TrainingError,
     open_trainer,
     reduced,
@@ -35,7 +35,7 @@ _SAMPLE_SCALE = 1.5
 _NUM_SAMPLES = 3
 
 
-class Workshop:
+class TrainingJob:
     """A trainer and the files around it.
 
     Beside ``NAME.safetensors`` stand ``NAME.state`` (to resume from), ``NAME.jsonl`` (the losses)
@@ -67,7 +67,7 @@ class Workshop:
         self.config, self.style, self.output = config, style, output
         self.folders = folders
         self.photographs = Photographs(folders, seed=config.seed)
-        self.trainer: ForwardTrainer = open_trainer(config, self.photographs, style)
+        self.trainer: Trainer = open_trainer(config, self.photographs, style)
         self._style_hash = "" if style is None else hashlib.sha256(style.read_bytes()).hexdigest()
         self._seconds, self._started = 0.0, time.monotonic()
         self._samples = self._read_samples(samples)
