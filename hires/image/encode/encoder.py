@@ -3,22 +3,20 @@
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, Full, Queue
 
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
 
+from hires.image.bands import stream
 from hires.image.encode.raster import Raster, Source
 from hires.image.formats.kinds import Format
 from hires.image.libvips import VIPS_ERRORS, detail_of, first_line, forget_messages
 from hires.utils.files import refused, replacing
 
 _CLASSIC_TIFF_BYTES = 2**32 - 2**26  # offsets are 32 bit; the margin covers tables and metadata
-_POLL_SECONDS = 0.05
 _SCREEN_DPI = 72.0  # what readers assume of a file that does not tell
 
 
@@ -38,7 +36,7 @@ def encode(
     """
     has_inks = source.profile.space == "CMYK"
 
-    def save(pipe: pyvips.SourceCustom) -> None:
+    def save(pipe: pyvips.Source) -> None:
         image = pyvips.Image.new_from_source(pipe, "", access="sequential", fail_on="error")
         per_mm = (dpi or _SCREEN_DPI) / 25.4
         kind = "rgb16" if source.bit_depth == 16 else "srgb"
@@ -64,7 +62,7 @@ def encode(
             os.fsencode(path), keep="|".join(keep) or "none", **options
         )
 
-    _stream(_png_chunks(source), save)
+    stream(_png_chunks(source), save)
 
 
 def _png_chunks(source: Source) -> Iterator[bytes]:
@@ -91,63 +89,6 @@ def _png_rows(band: Raster) -> bytes:
 def _chunk(name: bytes, data: bytes) -> bytes:
     check = zlib.crc32(data, zlib.crc32(name))
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
-
-
-def _stream(chunks: Iterator[bytes], consume: Callable[[pyvips.SourceCustom], None]) -> None:
-    """Make chunks here while libvips consumes them in a thread of its own.
-
-    Not in libvips' thread: PyTorch would give that one a team of OpenMP threads too, and with more
-    of those than cores GNU's OpenMP stops spinning between two loops. All later work of the process
-    would take up to half as long again.
-    """
-    pipe = _Pipe()
-    with ThreadPoolExecutor(1, "encoder") as executor:
-        encoded = executor.submit(consume, pipe.source)
-        try:
-            for chunk in chunks:
-                if not pipe.put(chunk, encoded):
-                    break
-        finally:
-            # Whatever happened, the encoder must not wait for more.
-            pipe.close()
-        encoded.result()
-
-
-class _Pipe:
-    """Chunks of bytes on their way to libvips, a few at a time."""
-
-    _AHEAD = 2
-
-    def __init__(self) -> None:
-        self._chunks: Queue[bytes] = Queue(self._AHEAD)
-        self._rest = memoryview(b"")
-        self._is_closed = False
-        self.source = pyvips.SourceCustom()
-        self.source.on_read(self._read)
-
-    def put(self, chunk: bytes, reader: Future[None]) -> bool:
-        """Hand a chunk over as soon as there is room; returns whether the reader is still there."""
-        while not reader.done():
-            with suppress(Full):
-                self._chunks.put(chunk, timeout=_POLL_SECONDS)
-                return True
-        return False
-
-    def close(self) -> None:
-        """There is nothing more to come."""
-        self._is_closed = True
-
-    def _read(self, num_bytes: int) -> bytes:
-        # Called from C, where nothing may be raised.
-        while not self._rest:
-            try:
-                self._rest = memoryview(self._chunks.get(timeout=_POLL_SECONDS))
-            except Empty:
-                # Whoever closes has put before: what is empty now stays so.
-                if self._is_closed and self._chunks.empty():
-                    return b""
-        part, self._rest = self._rest[:num_bytes], self._rest[num_bytes:]
-        return bytes(part)
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from hires.config.paper import Layout
 from hires.errors import ImageError
+from hires.image.bands import BAND_ROWS
 from hires.image.colour.inks import TotalInk
 from hires.image.colour.profiles import Profile
-from hires.image.libvips import BAND_ROWS
 
 Raster = NDArray[np.unsignedinteger[Any]]
 
