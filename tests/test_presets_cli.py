@@ -95,7 +95,7 @@ def test_one_line_leaves_nothing_behind_for_the_next() -> None:
         (("--preset", "d2l", "--optimizer", "sgd"), "--optimizer is 'sgd': choose one of adam"),
         (("--preset", "keras", "--learning-rate", "1"), "`learning_rate` applies to `optimizer="),
         (("--preset", "keras", "--optimizer", "adam", "--restart", "9"), "`restart` applies to"),
-        (("--save-every", "0"), "--save-every is 0"),
+        (("--save-every", "0"), "`save_every` is 0"),
     ],
 )
 def test_what_is_refused(words: tuple[str, ...], message: str) -> None:
