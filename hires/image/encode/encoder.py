@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
 
+from hires.config.paper import MM_PER_INCH
 from hires.image.bands import stream
 from hires.image.encode.raster import Raster, Source
 from hires.image.formats.kinds import Format
@@ -34,33 +35,31 @@ def encode(
     Neither the floats nor the integers are copied as a whole: the encoder asks for bands of rows.
     For a PDF, inks are put into a PNG as if the fourth were alpha; it is never seen as a picture.
     """
-    has_inks = source.profile.space == "CMYK"
+    is_bare = source.profile.space == "CMYK" and file_format.saver == "pngsave"
+    options = dict(file_format.options)
+    if file_format.saver == "tiffsave":
+        options["bigtiff"] = source.num_bytes * file_format.growth > _CLASSIC_TIFF_BYTES
+    fields = {"xmp": xmp, "exif": exif, "icc": None if is_bare else source.profile.data}
+    keep = [name for name, blob in fields.items() if blob is not None]
+    if source.profile.data is None:
+        options["profile"] = "srgb"
+        keep.append("icc")
+    if file_format.dpi_in_exif and dpi is not None and exif is None:
+        keep.append("exif")
+    kind = "rgb16" if source.bit_depth == 16 else "srgb"
+    if source.profile.space == "CMYK" and not is_bare:
+        kind = "cmyk"
+    per_mm = (dpi or _SCREEN_DPI) / MM_PER_INCH
 
     def save(pipe: pyvips.Source) -> None:
         image = pyvips.Image.new_from_source(pipe, "", access="sequential", fail_on="error")
-        per_mm = (dpi or _SCREEN_DPI) / 25.4
-        kind = "rgb16" if source.bit_depth == 16 else "srgb"
-        is_bare = has_inks and file_format.saver == "pngsave"
-        if has_inks and not is_bare:
-            kind = "cmyk"
         image = image.copy(interpretation=kind, xres=per_mm, yres=per_mm)
-        options = dict(file_format.options)
-        if file_format.saver == "tiffsave":
-            options["bigtiff"] = source.num_bytes * file_format.growth > _CLASSIC_TIFF_BYTES
-        blobs = {"xmp": xmp, "exif": exif, "icc": None if is_bare else source.profile.data}
-        for name, blob in blobs.items():
+        for name, blob in fields.items():
             if blob is not None:
                 field = "icc-profile-data" if name == "icc" else f"{name}-data"
                 image.set_type(pyvips.GValue.blob_type, field, blob)
-        keep = [name for name, blob in blobs.items() if blob is not None]
-        if source.profile.data is None:
-            options["profile"] = "srgb"
-            keep.append("icc")
-        if file_format.dpi_in_exif and dpi is not None and exif is None:
-            keep.append("exif")
-        getattr(image, file_format.saver)(
-            os.fsencode(path), keep="|".join(keep) or "none", **options
-        )
+        write = getattr(image, file_format.saver)
+        write(os.fsencode(path), keep="|".join(keep) or "none", **options)
 
     stream(_png_chunks(source), save)
 
