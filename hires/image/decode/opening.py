@@ -35,7 +35,9 @@ def opened(path: Path, max_long_side: int | None = None) -> tuple[pyvips.Image, 
     Raises:
         ImageError: missing, empty, no picture or one of a kind that is not supported.
     """
-    _require_file(path)
+    problem = _file_problem(path)
+    if problem is not None:
+        raise ImageError(f"cannot read {path}: {problem}")
     kind = kind_of(path)
     if kind == "TIFF":
         return _of_tiff(path)
@@ -94,12 +96,9 @@ def _stated(path: Path, kind: str, image: pyvips.Image) -> tuple[bytes | None, t
 def _of_dcf(image: pyvips.Image) -> bytes | None:
     """Adobe RGB, if EXIF says so as cameras do (DCF 2.0, optional color space)."""
     said = {"exif-ifd2-ColorSpace": "65535", "exif-ifd4-InteroperabilityIndex": "R03"}
-    fields = image.get_fields()
-    is_adobe = all(
-        name in fields and str(image.get(name)).split(" ")[0] == value
-        for name, value in said.items()
-    )
-    return adobe_rgb() if is_adobe else None
+    fields = {*image.get_fields()} & {*said}
+    found = {name: str(image.get(name)).split(" ")[0] for name in fields}
+    return adobe_rgb() if found == said else None
 
 
 def _with_profile(image: pyvips.Image, profile: bytes | None) -> pyvips.Image:
@@ -159,12 +158,6 @@ def _of_tiff(path: Path) -> tuple[pyvips.Image, tuple[str, ...]]:
             return image.extract_band(0, n=count), notes
         notes = (*notes, "its further channel is not said to be alpha; taken for it")
     return image, notes
-
-
-def _require_file(path: Path) -> None:
-    problem = _file_problem(path)
-    if problem is not None:
-        raise ImageError(f"cannot read {path}: {problem}")
 
 
 def _file_problem(path: Path) -> str | None:

@@ -1,7 +1,4 @@
-"""Files to tensors: orientation, colour profiles, alpha, 8 and 16 bit, and nothing read in vain.
-
-The reading half of `images`.
-"""
+"""Files to tensors: orientation, colour profiles, alpha, 8 and 16 bit, and nothing read in vain."""
 
 import warnings
 from collections.abc import Iterator
@@ -170,11 +167,8 @@ def _shrunk(image: pyvips.Image, max_long_side: int | None, path: Path) -> pyvip
         return image.resize(scale, vscale=vscale)
     # Hidden colours must not be mixed into visible ones: pixels count as much as they are opaque.
     opaque = {"uchar": 255, "ushort": 65535}[image.format]
-    smaller = (
-        image.premultiply(max_alpha=opaque)
-        .resize(scale, vscale=vscale)
-        .unpremultiply(max_alpha=opaque)
-    )
+    smaller = image.premultiply(max_alpha=opaque).resize(scale, vscale=vscale)
+    smaller = smaller.unpremultiply(max_alpha=opaque)
     return smaller.rint().cast(image.format).copy(interpretation=image.interpretation)
 
 

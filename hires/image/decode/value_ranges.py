@@ -225,14 +225,6 @@ def _as_16_bit(image: pyvips.Image) -> pyvips.Image:
     return (image * 65535).rint().cast("ushort")
 
 
-def _srgb_coded(light: pyvips.Image) -> pyvips.Image:
-    """Amounts of light in [0, 1], of one or three colours, to 16-bit sRGB."""
-    count = light.bands
-    colours = light if count == 3 else light.bandjoin([light, light])
-    coded = colours.copy(interpretation="scrgb").scRGB2sRGB(depth=16)
-    return coded.extract_band(0, n=count)
-
-
 def _compressed(image: pyvips.Image, count: int, white: float) -> pyvips.Image:
     """Linear light of any range to 16 bit, coded as in sRGB unless its profile is linear, too.
 
@@ -246,6 +238,7 @@ def _compressed(image: pyvips.Image, count: int, white: float) -> pyvips.Image:
     ):
         coded = _as_16_bit(light)
     else:
-        coded = _srgb_coded(light)
+        colours = light if count == 3 else light.bandjoin([light, light])
+        coded = colours.copy(interpretation="scrgb").scRGB2sRGB(depth=16).extract_band(0, n=count)
     rest = image.bands - count
     return coded.bandjoin(_as_16_bit(image.extract_band(count, n=rest))) if rest else coded

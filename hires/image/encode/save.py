@@ -18,8 +18,7 @@ from hires.image.formats.jpeg import complete
 from hires.image.formats.kinds import Format, StrPath, format_for
 from hires.image.formats.pdf import Page, write_pdf
 from hires.image.formats.tiff import add_texts
-from hires.image.metadata.authorship import NOBODY, Authorship
-from hires.image.metadata.exif import exif_of, tags_of
+from hires.image.metadata.authorship import NOBODY, Authorship, exif_of, tags_of
 from hires.image.metadata.xmp import CREATOR, RIGHTS, described
 from hires.utils.files import is_writable, scratch
 

@@ -88,7 +88,8 @@ def _packets(xmp: bytes | None) -> list[tuple[int, bytes]]:
     except XmpError as error:
         warnings.warn(
             f"the metadata has {len(xmp) / 1000:.0f} kB, more than a JPEG holds in one piece, and"
-            f" is no XMP that can be split ({error}): left out; give well-formed XMP, or save a .png",
+            f" is no XMP that can be split ({error}): left out; give well-formed XMP, or save a"
+            " .png",
             stacklevel=5,
         )
         return []
