@@ -155,7 +155,7 @@ def test_packets_are_set_split_and_joined() -> None:
         f'<rdf:RDF xmlns:rdf="{xmp.RDF}">{about}</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
     ).encode()
     new: dict[str, xmp.Value] = {"{urn:q#}short": "2", xmp.RIGHTS: "mine", xmp.CREATOR: ("a", "b")}
-    changed = xmp.described(packet, new)
+    changed = xmp.with_properties(packet, new)
     first, rest, name = xmp.split(changed, 1000)
     assert len(first) <= 1000
     assert xmp.extension(first) == name
@@ -166,9 +166,9 @@ def test_packets_are_set_split_and_joined() -> None:
     assert xmp.values(whole, xmp.CREATOR) == ("a", "b")
     assert xmp.values(whole, xmp.RIGHTS) == ("mine",)
     assert b'xml:lang="x-default"' in whole
-    assert xmp.values(xmp.described(whole, {xmp.CREATOR: ()}), xmp.CREATOR) == ()
+    assert xmp.values(xmp.with_properties(whole, {xmp.CREATOR: ()}), xmp.CREATOR) == ()
     with pytest.raises(xmp.XmpError, match="entities"):
-        xmp.described(b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', {})
+        xmp.with_properties(b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', {})
     with pytest.raises(xmp.XmpError):
         xmp.values(b"<a>", xmp.CREATOR)
 
@@ -194,7 +194,7 @@ def iptc_of(**fields: bytes) -> bytes:
     return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
 
 
-PACKET = xmp.described(None, {xmp.CREATOR: ("Ann", "Bo"), xmp.RIGHTS: "© Ann"})
+PACKET = xmp.with_properties(None, {xmp.CREATOR: ("Ann", "Bo"), xmp.RIGHTS: "© Ann"})
 
 
 def photograph(path: Path, kind: str) -> None:

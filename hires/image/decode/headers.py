@@ -17,7 +17,7 @@ from hires.image.decode.read import reading
 from hires.image.formats.jpeg import packet_of
 from hires.image.formats.pdf import PDFX_VERSION
 from hires.image.formats.signatures import kind_of
-from hires.image.formats.tiff import Page, picture_page
+from hires.image.formats.tiff import TiffPage, picture_page
 from hires.image.metadata.xmp import XmpError, values
 
 _POINTS_PER_MM = 72 / 25.4
@@ -96,7 +96,7 @@ def _of_picture(path: Path) -> Header:
         )
 
 
-def _beside(page: Page, has_alpha: bool) -> Iterator[str]:
+def _beside(page: TiffPage, has_alpha: bool) -> Iterator[str]:
     """What else a TIFF file holds."""
     if page.place:
         where = f"page {page.place.get('page', 0) + 1}"

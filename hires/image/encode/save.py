@@ -16,10 +16,10 @@ from hires.image.encode.encoder import encode, replacing_picture
 from hires.image.encode.raster import Source
 from hires.image.formats.jpeg import complete
 from hires.image.formats.kinds import Format, StrPath, format_for
-from hires.image.formats.pdf import Page, write_pdf
+from hires.image.formats.pdf import PdfPage, write_pdf
 from hires.image.formats.tiff import add_texts
 from hires.image.metadata.authorship import NOBODY, Authorship, exif_of, tags_of
-from hires.image.metadata.xmp import CREATOR, RIGHTS, described
+from hires.image.metadata.xmp import CREATOR, RIGHTS, with_properties
 from hires.utils.files import is_writable, scratch
 
 _PLAIN = Delivery()
@@ -69,7 +69,7 @@ def save_image(
         dpi = layout.dpi
     source, file_format = _planned(image, path, bit_depth, alpha, dpi, layout, delivery, seed)
     if author:
-        xmp = described(xmp, {CREATOR: author.creators, RIGHTS: author.rights})
+        xmp = with_properties(xmp, {CREATOR: author.creators, RIGHTS: author.rights})
     with replacing_picture(path) as temporary:
         _write(source, temporary, file_format, delivery, dpi, xmp, author)
         num_bytes = temporary.stat().st_size
@@ -153,10 +153,10 @@ def _write(
 
 def _page(
     source: Source, dpi: float, delivery: Delivery, xmp: bytes | None, author: Authorship
-) -> Page:
+) -> PdfPage:
     layout, (height, width) = source.layout, source.size
     inches = height / dpi * MM_PER_INCH, width / dpi * MM_PER_INCH
-    page = Page(
+    page = PdfPage(
         size=inches if layout is None else layout.page,
         bleed=0.0 if layout is None else layout.bleed,
         pixels=source.size,

@@ -17,7 +17,7 @@ from math import ceil
 from pathlib import Path
 from typing import BinaryIO
 
-from hires.image.metadata.xmp import TITLE, XMP, described
+from hires.image.metadata.xmp import TITLE, XMP, with_properties
 from hires.version import __version__
 
 PDFX_VERSION = "{http://www.npes.org/pdfx/ns/id/}GTS_PDFXVersion"  # the property of XMP
@@ -31,7 +31,7 @@ _PDF = "http://ns.adobe.com/pdf/1.3/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class PdfPage:
     """A page for one picture.
 
     Attributes:
@@ -68,7 +68,7 @@ class Page:
         return max(ceil(max(self.size) * _POINTS_PER_MM / _MOST_POINTS), 1)
 
 
-def write_pdf(picture: Path, target: Path, page: Page) -> None:
+def write_pdf(picture: Path, target: Path, page: PdfPage) -> None:
     """Put a JPEG or PNG file on a page.
 
     The media box and the bleed box are the page, the trim box is what remains of it after the cut.
@@ -103,7 +103,7 @@ def write_pdf(picture: Path, target: Path, page: Page) -> None:
         writer.trailer(has_info=bool(info))
 
 
-def _catalog(page: Page, *, has_metadata: bool) -> str:
+def _catalog(page: PdfPage, *, has_metadata: bool) -> str:
     entries = "/Type /Catalog /Pages 2 0 R" + " /Metadata 7 0 R" * has_metadata
     if page.press is None:
         return entries
@@ -115,7 +115,7 @@ def _catalog(page: Page, *, has_metadata: bool) -> str:
     )
 
 
-def _facts(page: Page, picture: Path) -> tuple[bytes | None, dict[str, str]]:
+def _facts(page: PdfPage, picture: Path) -> tuple[bytes | None, dict[str, str]]:
     """What a PDF says of itself twice: in XMP, and in its information dictionary."""
     info = {"Author": _string(page.creator)} if page.creator else {}
     if page.press is None:
@@ -126,7 +126,7 @@ def _facts(page: Page, picture: Path) -> tuple[bytes | None, dict[str, str]]:
         digest = hashlib.file_digest(file, "md5")
     digest.update(stamp.encode() + page.title.encode())
     name = f"uuid:{uuid.UUID(digest.hexdigest())}"
-    xmp = described(
+    xmp = with_properties(
         page.xmp,
         {
             PDFX_VERSION: "PDF/X-4",
@@ -155,7 +155,7 @@ def _string(text: str) -> str:
     return f"<FEFF{text.encode('utf-16-be').hex().upper()}>"
 
 
-def _page(page: Page, width: float, height: float) -> str:
+def _page(page: PdfPage, width: float, height: float) -> str:
     edge = page.bleed * _POINTS_PER_MM / page.unit
     whole = f"[0 0 {width:.4f} {height:.4f}]"
     trim = f"[{edge:.4f} {edge:.4f} {width - edge:.4f} {height - edge:.4f}]"
@@ -166,7 +166,7 @@ def _page(page: Page, width: float, height: float) -> str:
     )
 
 
-def _picture(page: Page, ending: str) -> str:
+def _picture(page: PdfPage, ending: str) -> str:
     height, width = page.pixels
     # Where the press is told, its own inks are not to be converted once more.
     space = "[/ICCBased 6 0 R]" if page.press is None else page.space

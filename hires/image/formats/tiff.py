@@ -33,7 +33,7 @@ _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class TiffPage:
     """One picture of a TIFF file.
 
     Attributes:
@@ -65,16 +65,16 @@ class Page:
     num_copies: int = 0
 
 
-def picture_page(path: Path) -> Page:
+def picture_page(path: Path) -> TiffPage:
     """The first picture of a TIFF file that is no thumbnail."""
-    pages: list[Page] = []
+    pages: list[TiffPage] = []
     try:
         with path.open("rb") as file:
             pages.extend(_pages(file))
     except (OSError, KeyError, ValueError, OverflowError, struct.error):
         pass  # A damaged directory is the decoder's to report.
     found = [page for page in pages if page.is_picture]
-    first = next(iter([*found, *pages]), Page({}))
+    first = next(iter([*found, *pages]), TiffPage({}))
     count = max(len(found), 1)
     return replace(
         first,
@@ -128,7 +128,7 @@ def _header(file: BinaryIO) -> tuple[str, bool, int]:
     return order, is_big, start
 
 
-def _pages(file: BinaryIO) -> Iterator[Page]:
+def _pages(file: BinaryIO) -> Iterator[TiffPage]:
     order, is_big, start = _header(file)
     seen: set[int] = set()
     while start and start not in seen and len(seen) < _MOST_PAGES:
@@ -164,14 +164,14 @@ def _directory(
     return tags, following
 
 
-def _page(place: dict[str, int], tags: dict[int, tuple[int, ...]]) -> Page:
+def _page(place: dict[str, int], tags: dict[int, tuple[int, ...]]) -> TiffPage:
     def number(tag: int, missing: int) -> int:
         return next(iter(tags.get(tag, ())), missing)
 
     bits, colours, extra = number(_BITS, 1), number(_PHOTOMETRIC, -1), tags.get(_EXTRA_SAMPLES, ())
     is_float = number(_SAMPLE_FORMAT, 1) == _FLOATS
     is_reduced = number(_SUBFILE_TYPE, 0) & _NO_PICTURE or number(_OLD_SUBFILE_TYPE, 1) == 2
-    return Page(
+    return TiffPage(
         place,
         is_raw=_DNG_VERSION in tags or colours in (_MOSAIC, _LINEAR_RAW),
         is_picture=not is_reduced,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hires.image.metadata.xmp import XMP, XmpError, described
+from hires.image.metadata.xmp import XMP, XmpError, with_properties
 from hires.image.metadata.xmp import texts as texts_of
 from hires.utils.files import sha256
 from hires.version import __version__
@@ -104,7 +104,7 @@ def to_xmp(provenance: Provenance) -> bytes:
         f"{{{_OURS}}}inputs": json.dumps(content["inputs"]),
         f"{{{_OURS}}}settings": json.dumps(content["settings"]),
     }
-    return described(None, texts)
+    return with_properties(None, texts)
 
 
 def from_xmp(packet: bytes | None) -> Provenance:

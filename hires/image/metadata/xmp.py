@@ -40,7 +40,7 @@ class XmpError(ValueError):
     """A packet cannot be read; the message is one line, without a subject."""
 
 
-def described(packet: bytes | None, properties: Mapping[str, Value]) -> bytes:
+def with_properties(packet: bytes | None, properties: Mapping[str, Value]) -> bytes:
     """Set properties of a packet, or of a new one.
 
     Args:
@@ -71,7 +71,7 @@ def values(packet: bytes, name: str) -> tuple[str, ...]:
     """The texts of a property: one, those of a list, or its languages; none without it.
 
     Raises:
-        XmpError: see `described`.
+        XmpError: see `with_properties`.
     """
     for about in _parsed(packet).iter(_DESCRIPTION):
         if name in about.attrib:
@@ -87,7 +87,7 @@ def texts(packet: bytes, namespace: str) -> dict[str, str]:
     """The plain texts of a namespace by their names within it, whether elements or attributes.
 
     Raises:
-        XmpError: see `described`.
+        XmpError: see `with_properties`.
     """
     prefix = f"{{{namespace}}}"
     return {
@@ -105,7 +105,7 @@ def split(packet: bytes, most_bytes: int) -> tuple[bytes, bytes, str]:
         A packet of at most ``most_bytes``, which names the rest; the rest, unwrapped; its name.
 
     Raises:
-        XmpError: see `described`; also if even the names of all properties do not fit.
+        XmpError: see `with_properties`; also if even the names of all properties do not fit.
     """
     rdf, rest = _rdf(_parsed(packet)), _new()
     for about in rdf.iter(_DESCRIPTION):
@@ -119,7 +119,7 @@ def split(packet: bytes, most_bytes: int) -> tuple[bytes, bytes, str]:
         moved.append(part)
         extended = ElementTree.tostring(rest, encoding="us-ascii")
         name = hashlib.md5(extended, usedforsecurity=False).hexdigest().upper()
-        first = described(_wrapped(rdf), {_EXTENDED: name})
+        first = with_properties(_wrapped(rdf), {_EXTENDED: name})
         if len(first) <= most_bytes:
             return first, extended, name
     raise XmpError("cannot be split")
@@ -137,11 +137,11 @@ def joined(first: bytes, extended: bytes) -> bytes:
     """Put together what `split` has spread.
 
     Raises:
-        XmpError: see `described`.
+        XmpError: see `with_properties`.
     """
     rdf = _rdf(_parsed(first))
     rdf.extend(_rdf(_parsed(extended)).findall(_DESCRIPTION))
-    return described(_wrapped(rdf), {_EXTENDED: ""})
+    return with_properties(_wrapped(rdf), {_EXTENDED: ""})
 
 
 def _new() -> Element:
