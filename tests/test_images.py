@@ -24,7 +24,6 @@ from torch import Tensor
 from hires.errors import ImageError, SaveError
 from hires.image.bands import BAND_ROWS
 from hires.image.decode.read import load_image, read_picture
-from hires.image.encode import encoder as encoding
 from hires.image.encode.save import check_output, save_image
 from hires.image.resample import fill, resize
 
@@ -201,20 +200,6 @@ def test_float32_values_are_not_clamped_in_place(tmp_path: Path) -> None:
     assert torch.equal(image, before)
 
 
-def test_bigtiff_where_offsets_need_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = noise(64, 64)
-    save_image(image, tmp_path / "small.tif")
-    monkeypatch.setattr(encoding, "_CLASSIC_TIFF_BYTES", 64 * 64 * 3 - 1)
-    save_image(image, tmp_path / "big.tif")
-    for name, is_big in [("small.tif", False), ("big.tif", True)]:
-        with tifffile.TiffFile(tmp_path / name) as file:
-            assert file.is_bigtiff == is_big
-            page = file.pages.first
-            assert page.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
-            assert page.predictor == tifffile.PREDICTOR.HORIZONTAL
-    assert torch.equal(load_image(tmp_path / "big.tif"), load_image(tmp_path / "small.tif"))
-
-
 @pytest.mark.parametrize(("ending", "bit_depth"), [*LOSSLESS, (".webp", 8)])
 def test_alpha_is_kept_straight(tmp_path: Path, ending: str, bit_depth: int) -> None:
     image, alpha, path = noise(20, 30), noise(20, 30, 1, seed=1), tmp_path / f"out{ending}"
@@ -343,12 +328,13 @@ def test_a_write_that_fails_anywhere_leaves_everything_as_it_was(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full device")
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".tif", ".webp"])
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
-    def on_the_full_disk(target: Path) -> Path:
-        temporary = target.with_name(f"temporary{target.suffix}")
-        temporary.symlink_to("/dev/full")
-        return temporary
+    make = os.open
 
-    monkeypatch.setattr("hires.utils.files._temporary_beside", on_the_full_disk)
+    def on_the_full_disk(path: Path, *_: int) -> int:
+        path.symlink_to("/dev/full")
+        return make(path, os.O_WRONLY)
+
+    monkeypatch.setattr(os, "open", on_the_full_disk)
     with pytest.raises(OSError, match=r"cannot save .*: No space left on device; .*\)$") as raised:
         save_image(noise(64, 64), tmp_path / f"out{ending}")
     assert isinstance(raised.value, ImageError)

@@ -67,10 +67,10 @@ def read_header(path: Path) -> Header:
     Raises:
         ImageError: missing, empty, damaged or of another kind.
     """
+    kind = ""
     with suppress(OSError, ValueError):  # `opened` says what is wrong
-        if kind_of(path) == "PDF":
-            return _of_pdf(path)
-    return _of_picture(path)
+        kind = kind_of(path)
+    return _of_pdf(path) if kind == "PDF" else _of_picture(path)
 
 
 def _of_picture(path: Path) -> Header:

@@ -17,7 +17,7 @@ from hires.image.formats.kinds import Format
 from hires.image.libvips import VIPS_ERRORS, detail_of, first_line, forget_messages
 from hires.utils.files import refused, replacing
 
-_CLASSIC_TIFF_BYTES = 2**32 - 2**26  # offsets are 32 bit; the margin covers tables and metadata
+CLASSIC_TIFF_BYTES = 2**32 - 2**26  # offsets are 32 bit; the margin covers tables and metadata
 _SCREEN_DPI = 72.0  # what readers assume of a file that does not tell
 
 
@@ -38,7 +38,7 @@ def encode(
     is_bare = source.profile.space == "CMYK" and file_format.saver == "pngsave"
     options = dict(file_format.options)
     if file_format.saver == "tiffsave":
-        options["bigtiff"] = source.num_bytes * file_format.growth > _CLASSIC_TIFF_BYTES
+        options["bigtiff"] = source.num_bytes * file_format.growth > CLASSIC_TIFF_BYTES
     fields = {"xmp": xmp, "exif": exif, "icc": None if is_bare else source.profile.data}
     keep = [name for name, blob in fields.items() if blob is not None]
     if source.profile.data is None:

@@ -23,7 +23,7 @@ from hires.image.metadata.xmp import CREATOR, RIGHTS, with_properties
 from hires.utils.files import is_writable, scratch
 
 _PLAIN = Delivery()
-_LARGE_FILE = 500e6  # bytes: what print labs take at most
+LARGE_FILE = 500e6  # bytes: what print labs take at most
 
 
 def save_image(
@@ -117,9 +117,9 @@ def _tell(source: Source, delivery: Delivery, num_bytes: int) -> None:
     problem = None if source.ink is None else source.ink.problem()
     if problem is not None:
         warnings.warn(f"{source.path}: {problem}", stacklevel=3)
-    if delivery.deliver == "lab" and num_bytes > _LARGE_FILE:
+    if delivery.deliver == "lab" and num_bytes > LARGE_FILE:
         warnings.warn(
-            f"{source.path} has {num_bytes / 1e6:.0f} MB; many labs take {_LARGE_FILE / 1e6:.0f} MB"
+            f"{source.path} has {num_bytes / 1e6:.0f} MB; many labs take {LARGE_FILE / 1e6:.0f} MB"
             " at most: save a .jpg, or give a smaller dpi",
             stacklevel=3,
         )
