@@ -12,8 +12,7 @@ import pyvips  # type: ignore[import-untyped]
 
 from hires.config.paper import MM_PER_INCH
 from hires.image.bands import stream
-from hires.image.encode.raster import Raster, Source
-from hires.image.formats.kinds import Format
+from hires.image.encode.raster import Raster, Sheet
 from hires.image.libvips import VIPS_ERRORS, detail_of, first_line, forget_messages
 from hires.utils.files import refused, replacing
 
@@ -22,34 +21,28 @@ _SCREEN_DPI = 72.0  # what readers assume of a file that does not tell
 
 
 def encode(
-    source: Source,
-    path: Path,
-    file_format: Format,
-    dpi: float | None,
-    *,
-    xmp: bytes | None = None,
-    exif: bytes | None = None,
+    sheet: Sheet, path: Path, *, xmp: bytes | None = None, exif: bytes | None = None
 ) -> None:
     """Write a picture through libvips' streaming encoder, tagged with its colour space.
 
     Neither the floats nor the integers are copied as a whole: the encoder asks for bands of rows.
     For a PDF, inks are put into a PNG as if the fourth were alpha; it is never seen as a picture.
     """
-    is_bare = source.profile.space == "CMYK" and file_format.saver == "pngsave"
+    file_format = sheet.file_format
+    is_bare = sheet.has_inks and file_format.saver == "pngsave"
     options = dict(file_format.options)
     if file_format.saver == "tiffsave":
-        options["bigtiff"] = source.num_bytes * file_format.growth > CLASSIC_TIFF_BYTES
-    fields = {"xmp": xmp, "exif": exif, "icc": None if is_bare else source.profile.data}
+        options["bigtiff"] = sheet.num_bytes * file_format.growth > CLASSIC_TIFF_BYTES
+    fields = {"xmp": xmp, "exif": exif, "icc": None if is_bare else sheet.profile.data}
     keep = [name for name, blob in fields.items() if blob is not None]
-    if source.profile.data is None:
+    if sheet.profile.data is None:
         options["profile"] = "srgb"
         keep.append("icc")
-    if file_format.dpi_in_exif and dpi is not None and exif is None:
+    if file_format.dpi_in_exif and sheet.dpi is not None and exif is None:
         keep.append("exif")
-    kind = "rgb16" if source.bit_depth == 16 else "srgb"
-    if source.profile.space == "CMYK" and not is_bare:
-        kind = "cmyk"
-    per_mm = (dpi or _SCREEN_DPI) / MM_PER_INCH
+    rgb = "rgb16" if sheet.bit_depth == 16 else "srgb"
+    kind = "cmyk" if sheet.has_inks and not is_bare else rgb
+    per_mm = (sheet.dpi or _SCREEN_DPI) / MM_PER_INCH
 
     def save(pipe: pyvips.Source) -> None:
         image = pyvips.Image.new_from_source(pipe, "", access="sequential", fail_on="error")
@@ -61,17 +54,17 @@ def encode(
         write = getattr(image, file_format.saver)
         write(os.fsencode(path), keep="|".join(keep) or "none", **options)
 
-    stream(_png_chunks(source), save)
+    stream(_png_chunks(sheet), save)
 
 
-def _png_chunks(source: Source) -> Iterator[bytes]:
+def _png_chunks(sheet: Sheet) -> Iterator[bytes]:
     """The picture as a PNG without compression: the simplest stream that libvips reads in order."""
-    (height, width), num_channels = source.size, source.num_channels
+    (height, width), num_channels = sheet.size, sheet.num_channels
     kind = 2 if num_channels == 3 else 6
-    header = struct.pack(">2I5B", width, height, source.bit_depth, kind, 0, 0, 0)
+    header = struct.pack(">2I5B", width, height, sheet.bit_depth, kind, 0, 0, 0)
     yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
     packer = zlib.compressobj(level=0)
-    for band in source.bands():
+    for band in sheet.bands():
         yield _chunk(b"IDAT", packer.compress(_png_rows(band)))
     yield _chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b"")
 

@@ -13,7 +13,7 @@ from hires.errors import ImageError
 from hires.image.colour.inks import TotalInk
 from hires.image.colour.profiles import PLAIN_SRGB, Profile, output_profile
 from hires.image.encode.encoder import encode, replacing_picture
-from hires.image.encode.raster import Source
+from hires.image.encode.raster import Sheet
 from hires.image.formats.jpeg import complete
 from hires.image.formats.kinds import Format, StrPath, format_for
 from hires.image.formats.pdf import PdfPage, write_pdf
@@ -64,17 +64,14 @@ def save_image(
     path = Path(path)
     _require_canvas(image, alpha)
     _require_dpi(dpi, layout)
-    if layout is not None:
-        layout = layout.at((image.shape[2], image.shape[3]))
-        dpi = layout.dpi
-    source, file_format = _planned(image, path, bit_depth, alpha, dpi, layout, delivery, seed)
+    sheet = _planned(image, path, bit_depth, alpha, dpi, layout, delivery, seed)
     if author:
         xmp = with_properties(xmp, {CREATOR: author.creators, RIGHTS: author.rights})
     with replacing_picture(path) as temporary:
-        _write(source, temporary, file_format, delivery, dpi, xmp, author)
+        _write(sheet, temporary, delivery, xmp, author)
         num_bytes = temporary.stat().st_size
-    _tell(source, delivery, num_bytes)
-    return source.ink
+    _tell(sheet, delivery, num_bytes)
+    return sheet.ink
 
 
 def _planned(
@@ -86,90 +83,86 @@ def _planned(
     layout: Layout | None,
     delivery: Delivery,
     seed: int,
-) -> tuple[Source, Format]:
+) -> Sheet:
     """How the picture is written, with warnings of what it loses."""
-    size = (image.shape[2], image.shape[3]) if layout is None else layout.size
+    size = image.shape[2], image.shape[3]
+    if layout is not None:
+        layout = layout.at(size)
+        size, dpi = layout.size, layout.dpi
     file_format, profile = _output(path, bit_depth, delivery, size)
     _require_page(path, file_format, dpi)
     if profile.problem is not None:
         warnings.warn(f"{path}: {profile.problem}", stacklevel=3)
     has_inks = profile.space == "CMYK"
-    flatten = alpha is not None and (has_inks or not file_format.has_alpha)
-    if flatten and alpha is not None and bool((alpha < 1).any()):
-        kind = "CMYK" if has_inks else file_format.name
-        warnings.warn(f"{path}: {kind} has no alpha; laid on white", stacklevel=3)
-    source = Source(
+    sheet = Sheet(
         image=image,
         alpha=alpha,
         layout=layout,
         profile=profile,
         bit_depth=delivery.depth(bit_depth),
-        flatten=flatten,
+        dpi=dpi,
+        file_format=file_format,
         seed=seed if delivery.deliver == "lab" else None,
         path=path,
         ink=TotalInk(delivery.ink_limit) if has_inks else None,
     )
-    return source, file_format
+    if sheet.flatten and alpha is not None and bool((alpha < 1).any()):
+        kind = "CMYK" if has_inks else file_format.name
+        warnings.warn(f"{path}: {kind} has no alpha; laid on white", stacklevel=3)
+    return sheet
 
 
-def _tell(source: Source, delivery: Delivery, num_bytes: int) -> None:
+def _tell(sheet: Sheet, delivery: Delivery, num_bytes: int) -> None:
     """Warn of what a print shop would not take."""
-    problem = None if source.ink is None else source.ink.problem()
+    problem = None if sheet.ink is None else sheet.ink.problem()
     if problem is not None:
-        warnings.warn(f"{source.path}: {problem}", stacklevel=3)
+        warnings.warn(f"{sheet.path}: {problem}", stacklevel=3)
     if delivery.deliver == "lab" and num_bytes > LARGE_FILE:
         warnings.warn(
-            f"{source.path} has {num_bytes / 1e6:.0f} MB; many labs take {LARGE_FILE / 1e6:.0f} MB"
+            f"{sheet.path} has {num_bytes / 1e6:.0f} MB; many labs take {LARGE_FILE / 1e6:.0f} MB"
             " at most: save a .jpg, or give a smaller dpi",
             stacklevel=3,
         )
 
 
 def _write(
-    source: Source,
-    target: Path,
-    file_format: Format,
-    delivery: Delivery,
-    dpi: float | None,
-    xmp: bytes | None,
-    author: Authorship,
+    sheet: Sheet, target: Path, delivery: Delivery, xmp: bytes | None, author: Authorship
 ) -> None:
+    file_format = sheet.file_format
     exif = exif_of(author) if author else None
     if file_format.page_of is not None:
-        assert dpi is not None
-        page = _page(source, dpi, delivery, xmp, author)
+        page = _page(sheet, delivery, xmp, author)
         with scratch(target, file_format.page_of) as picture:
-            encode(source, picture, file_format, dpi)
+            encode(sheet, picture)
             write_pdf(picture, target, page)
-    elif file_format.saver == "jpegsave" and (dpi, xmp, exif) != (None,) * 3:
+    elif file_format.saver == "jpegsave" and (sheet.dpi, xmp, exif) != (None,) * 3:
         with scratch(target, ".jpg") as picture:
-            encode(source, picture, file_format, dpi, exif=exif)
-            complete(picture, target, dpi, xmp)
+            encode(sheet, picture, exif=exif)
+            complete(picture, target, sheet.dpi, xmp)
     else:
-        encode(source, target, file_format, dpi, xmp=xmp, exif=exif)
+        encode(sheet, target, xmp=xmp, exif=exif)
         if author and file_format.saver == "tiffsave":
             add_texts(target, tags_of(author))
 
 
-def _page(
-    source: Source, dpi: float, delivery: Delivery, xmp: bytes | None, author: Authorship
-) -> PdfPage:
-    layout, (height, width) = source.layout, source.size
-    inches = height / dpi * MM_PER_INCH, width / dpi * MM_PER_INCH
+def _page(sheet: Sheet, delivery: Delivery, xmp: bytes | None, author: Authorship) -> PdfPage:
+    assert sheet.dpi is not None
+    layout, (height, width) = sheet.layout, sheet.size
+    own = height / sheet.dpi * MM_PER_INCH, width / sheet.dpi * MM_PER_INCH
     page = PdfPage(
-        size=inches if layout is None else layout.page,
+        size=own if layout is None else layout.page,
         bleed=0.0 if layout is None else layout.bleed,
-        pixels=source.size,
-        profile=source.profile.data or output_profile("srgb").data or b"",
-        num_channels=source.num_channels,
+        pixels=sheet.size,
+        profile=sheet.profile.data or output_profile("srgb").data or b"",
+        num_channels=sheet.num_channels,
         xmp=xmp,
         creator=author.creator,
-        press=None if delivery.pdfx is None else source.profile.name,
-        title=source.path.stem,
+        press=None if delivery.pdfx is None else sheet.profile.name,
+        title=sheet.path.stem,
     )
     if delivery.pdfx is not None and page.unit > 1:
         raise ImageError(
-            f"cannot save {source.path}: PDF/X-4 has no pages above 5080 mm; leave `pdfx` out"
+            f"cannot save {sheet.path}: PDF/X-4 has no pages above 5080 mm; leave `pdfx` out"
         )
     return page
 
@@ -241,9 +234,9 @@ def check_output(
         raise ImageError(f"cannot save {path}: it is a folder; give a file name in it")
     if target.exists() and not target.is_file():
         raise ImageError(f"cannot save {path}: it is not a regular file; choose another name")
-    for source in inputs:
-        if target.exists() and os.path.exists(source) and os.path.samefile(target, source):
-            raise ImageError(f"cannot save {path}: it is the input {source}; choose another name")
+    for file in inputs:
+        if target.exists() and os.path.exists(file) and os.path.samefile(target, file):
+            raise ImageError(f"cannot save {path}: it is the input {file}; choose another name")
     if not is_writable(target):
         raise ImageError(f"cannot save {path}: no permission to write there; choose another folder")
 
