@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from hires.image.decode.read import read_picture
 
@@ -21,6 +23,11 @@ REC709 = [(0.64, 0.33), (0.30, 0.60), (0.15, 0.06)]
 ADOBE_RGB = [(0.64, 0.33), (0.21, 0.71), (0.15, 0.06)]
 P3 = [(0.680, 0.320), (0.265, 0.690), (0.150, 0.060)]
 ADOBE_GAMMA = 563 / 256
+
+
+def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand((1, channels, height, width), generator=generator)
 
 
 def gradient(height: int = 96, width: int = 128) -> Array:

@@ -16,6 +16,7 @@ import torch
 from conftest import largest_file
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import noise
 from PIL import Image, ImageCms
 from torch import Tensor
 
@@ -32,11 +33,6 @@ LAB, MASTER = Delivery(deliver="lab"), Delivery(deliver="master")
 PAGE = Print(paper="A6", dpi=40, bleed="3mm")
 LAYOUT = PAGE.layout((300, 200))
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">made by a test</x:xmpmeta>'
-
-
-def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand((1, channels, height, width), generator=generator)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import torch
 from conftest import largest_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import ADOBE_GAMMA, ADOBE_RGB, P3, REC709, from_primaries, to_srgb
+from pictures import ADOBE_GAMMA, ADOBE_RGB, P3, REC709, from_primaries, noise, to_srgb
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
@@ -31,11 +31,6 @@ from hires.image.resample import fill, resize
 
 LOSSLESS = [(".png", 8), (".png", 16), (".tif", 8), (".TIFF", 16)]
 ENDINGS = [".jpg", ".JPEG", ".png", ".tif", ".tiff", ".webp"]
-
-
-def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand((1, channels, height, width), generator=generator)
 
 
 def levels(image: Tensor) -> list[float]:

@@ -51,8 +51,14 @@ def opened(path: Path, max_long_side: int | None = None) -> tuple[pyvips.Image, 
         ratio = max(image.width, image.height) // max_long_side
         shrink = next(factor for factor in (8, 4, 2, 1) if factor <= max(ratio, 1))
         image = _lazy(path, kind, shrink=shrink)
+    count = int(image.get("n-pages")) if "n-pages" in image.get_fields() else 1
+    if kind == "AVIF":
+        count = max(count, num_frames(path))
+        if image.format == "ushort":
+            # 10 or 12 bit, which libheif's loader shifts up: so that the last level becomes white.
+            image |= image >> int(image.get("bits-per-sample"))
     profile, notes = _stated(path, kind, image)
-    return _with_profile(_to_16_bit(image), profile), (*notes, *_of_several(_count(image, path)))
+    return _with_profile(image, profile), (*notes, *_of_several(count))
 
 
 def _lazy(path: Path, kind: str, **options: int) -> pyvips.Image:
@@ -114,21 +120,6 @@ def _with_profile(image: pyvips.Image, profile: bytes | None) -> pyvips.Image:
     image = image.copy()
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
     return image
-
-
-def _to_16_bit(image: pyvips.Image) -> pyvips.Image:
-    """Levels of 10 or 12 bit, which libheif's loader shifts up, so that the last becomes white."""
-    is_heif = str(image.get("vips-loader")).startswith("heif")
-    if not is_heif or image.format != "ushort":
-        return image
-    return image | (image >> int(image.get("bits-per-sample")))
-
-
-def _count(image: pyvips.Image, path: Path) -> int:
-    """Pictures that a file shows one after the other or side by side."""
-    count = int(image.get("n-pages")) if "n-pages" in image.get_fields() else 1
-    is_heif = str(image.get("vips-loader")).startswith("heif")
-    return max(count, num_frames(path)) if is_heif else count
 
 
 def _of_several(count: int) -> tuple[str, ...]:

@@ -160,9 +160,10 @@ def _shrunk(image: pyvips.Image, max_long_side: int | None, path: Path) -> pyvip
     long_side = max(image.width, image.height)
     if max_long_side is None or long_side < 2 * max_long_side:
         return image
-    width = max(1, round(image.width * max_long_side / long_side))
-    height = max(1, round(image.height * max_long_side / long_side))
-    scale, vscale = width / image.width, height / image.height
+    scale, vscale = (
+        max(1, round(side * max_long_side / long_side)) / side
+        for side in (image.width, image.height)
+    )
     if image.bands == num_colours(image, path):
         return image.resize(scale, vscale=vscale)
     # Hidden colours must not be mixed into visible ones: pixels count as much as they are opaque.
