@@ -1,4 +1,4 @@
-"""Files in and out, judged by other libraries: Pillow, tifffile and torchvision."""
+"""Files in and out, judged by other libraries: Pillow and tifffile."""
 
 import io
 import math
