@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from hires.feedforward.training import (
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
 from hires.image.resample import resize
-from hires.utils.files import replacing
+from hires.utils.files import replacing, sha256
 from hires.version import __version__
 
 # Sample pictures are this many crops wide: small enough to paint often, large enough to judge.
@@ -68,7 +67,7 @@ class TrainingJob:
         self.folders = folders
         self.photographs = Photographs(folders, seed=config.seed)
         self.trainer: Trainer = open_trainer(config, self.photographs, style)
-        self._style_hash = "" if style is None else hashlib.sha256(style.read_bytes()).hexdigest()
+        self._style_hash = "" if style is None else sha256(style)
         self._seconds, self._started = 0.0, time.monotonic()
         self._samples = self._read_samples(samples)
         if resume:
