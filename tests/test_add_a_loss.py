@@ -108,6 +108,21 @@ class Contrast(Term):
         return (sums["second"] - sums["first"].square() - 100).square()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Squashed(Term):
+    """Features through a curve whose slope is that of its value: graphs keep the value."""
+
+    layers: tuple[str, ...]
+    name: str = "squashed"
+    weight: float = 1.0
+
+    def measure(self, view: View, features: Tensor) -> Statistics:
+        return {"sum": features.sigmoid().sum(dim=(0, 2, 3), dtype=view.sum_dtype)}
+
+    def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
+        return torch.stack([sums["sum"].square().sum() for sums in statistics.values()]).sum()
+
+
 @pytest.mark.parametrize("num_kept", [1, 2, 100])
 @pytest.mark.parametrize("masked", [False, True])
 def test_terms_are_exact_under_tiles(num_kept: int, masked: bool, third_moments: Any) -> None:
@@ -116,7 +131,15 @@ def test_terms_are_exact_under_tiles(num_kept: int, masked: bool, third_moments:
     content, style, canvas = (random_image(*SIZE, seed=seed) for seed in (1, 2, 3))
     mask = random_image(*SIZE, seed=4)[:, :1] if masked else None
     layers = STYLE_LAYERS, {"relu2_2": 1.0}
-    for extra in (third_moments(), Quantiles(), Contrast()):
+    # The first layer is made again on the way back: `Squashed` looks at it as style does.
+    first = Squashed(layers=("relu1_1", "relu2_1"))
+    for extra in (
+        third_moments(),
+        third_moments(layers=("relu1_1",)),
+        first,
+        Quantiles(),
+        Contrast(),
+    ):
         terms = (*terms_of("wasserstein", layers, (1.0, 0.5, 1.0)), extra)
         found = []
         for tile in (None, 64):

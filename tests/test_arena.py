@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hires.kernels.activation_buffer import Arena
+from hires.kernels.activation_buffer import Arena, Remade
 
 CPU = torch.device("cpu")
 
@@ -170,7 +170,7 @@ def test_a_layer_is_made_again_once_for_all_who_saved_it() -> None:
         grad_modes.append(torch.is_grad_enabled())
         return tensor
 
-    with arena.keeping(), arena.remaking(make):
+    with arena.keeping(), arena.remaking(Remade(make)):
         y = x.exp()
         z = y.square() + y.sin()
     assert not made
@@ -183,13 +183,24 @@ def test_a_layer_is_made_again_once_for_all_who_saved_it() -> None:
     assert torch.equal(found, wanted)
 
 
+def test_what_else_is_saved_beside_a_layer_is_kept() -> None:
+    arena, x = arena_of(), leaf(6)
+    y = x.exp()
+    with arena.remaking(Remade(x.exp), y):
+        z = y.sin() * y.sigmoid()
+    plain = x.exp()
+    wanted = torch.autograd.grad((plain.sin() * plain.sigmoid()).sum(), x)[0]
+    assert arena._used > 0
+    assert torch.equal(torch.autograd.grad(z.sum(), x)[0], wanted)
+
+
 def test_lasting_tensors_are_not_made_again() -> None:
     weight, x = torch.arange(6.0), leaf(6)
 
     def make() -> Tensor:
         raise AssertionError
 
-    with arena_of(lasting=(weight,)).remaking(make):
+    with arena_of(lasting=(weight,)).remaking(Remade(make)):
         y = x * weight
     assert torch.equal(torch.autograd.grad(y.sum(), x)[0], weight)
 
@@ -197,7 +208,7 @@ def test_lasting_tensors_are_not_made_again() -> None:
 def test_the_arena_goes_on_keeping_after_something_was_not_kept() -> None:
     arena, x = arena_of(), leaf(6)
     with arena.keeping():
-        with arena.remaking(x.exp):
+        with arena.remaking(Remade(x.exp)):
             y = x.exp()
         z = y.exp()
     assert offset(saved(z), arena) == 0

@@ -19,7 +19,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from hires.features.costs import costs_of, remade_layer
 from hires.features.network import Network
-from hires.kernels.activation_buffer import Arena
+from hires.kernels.activation_buffer import Arena, Remade
 from hires.kernels.precision import Precision, fp32_island
 from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Statistics, Term, Verdict, layers_of
@@ -186,18 +186,21 @@ class Objective:
         # The widest map of all is the cheapest: where a loss looks at it, it is made again. Where
         # none does, its ReLU saves bits, which a layer made again cannot stand in for.
         first = remade_layer(self._names)
-        kept_as: dict[str, AbstractContextManager[object]] = {}
-        if self.plan.remakes and first in self._names:
-            kept_as[first] = arena.remaking(lambda: self._remake(first, canvas, tile, seams))
+        remade = Remade(lambda: self._remake(first, canvas, tile, seams))
+
+        def keeping(layer: str, found: Tensor | None = None) -> AbstractContextManager[object]:
+            is_remade = self.plan.remakes and layer == first and first in self._names
+            return arena.remaking(remade, found) if is_remade else nullcontext()
+
         sums: dict[_Key, Tensor] = {}
         for layer, features in network.produce(
             read_pixels(canvas, tile.read, device, self._gradient, self._scale),
             self._names,
             seams=seams,
-            around=lambda name: kept_as.get(name, nullcontext()),
+            around=keeping,
         ):
             view = self.positions.of_tile(layer, tile)
-            with kept_as.get(layer, nullcontext()):
+            with keeping(layer, features):
                 for i, term in enumerate(self.terms):
                     if layer not in term.layers:
                         continue

@@ -50,19 +50,26 @@ class Arena:
         """Graphs built inside of this ``with`` save into the arena."""
         return saved_tensors_hooks(self._keep, _itself)
 
-    def remaking(self, make: Callable[[], Tensor]) -> AbstractContextManager[object]:
-        """Graphs built inside of this ``with`` save nothing: what they ask for is made again.
+    def remaking(
+        self, remade: Remade, found: Tensor | None = None
+    ) -> AbstractContextManager[object]:
+        """Graphs built inside of this ``with`` do not save one tensor: it is made again.
 
         Args:
-            make: makes the one tensor that is saved inside, once or several times, bit by bit.
+            remade: that tensor.
+            found: the same as it was computed, where graphs save others too: those are kept. None
+                where it is the only one that they save.
         """
-        remade = _Remade(make)
+        key = None if found is None else (found.data_ptr(), _layout(found))
 
-        def pack(tensor: Tensor) -> Tensor | _Remade:
-            return tensor if self._lasts(tensor) else remade.wanted()
+        def pack(tensor: Tensor) -> Tensor | Remade:
+            if self._lasts(tensor):
+                return tensor
+            is_it = key is None or key == (tensor.data_ptr(), _layout(tensor))
+            return remade.wanted() if is_it else self._keep(tensor)
 
-        def unpack(saved: Tensor | _Remade) -> Tensor:
-            return saved.get() if isinstance(saved, _Remade) else saved
+        def unpack(saved: Tensor | Remade) -> Tensor:
+            return saved.get() if isinstance(saved, Remade) else saved
 
         return saved_tensors_hooks(pack, unpack)
 
@@ -91,19 +98,25 @@ class Arena:
         return copy
 
 
-class _Remade:
-    """A tensor that is made when it is first asked for, and forgotten when it was last."""
+class Remade:
+    """A tensor that is made when it is first asked for, and forgotten when it was last.
+
+    Args:
+        make: makes it, bit by bit as it was.
+    """
 
     def __init__(self, make: Callable[[], Tensor]) -> None:
         self._make = make
         self._num_wanted = 0
         self._made: Tensor | None = None
 
-    def wanted(self) -> _Remade:
+    def wanted(self) -> Remade:
+        """Count one more who will `get` it."""
         self._num_wanted += 1
         return self
 
     def get(self) -> Tensor:
+        """Make it, unless it is there still."""
         if self._made is None:
             with torch.no_grad():
                 self._made = self._make()
