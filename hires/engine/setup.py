@@ -110,7 +110,6 @@ def open_setup(
     *,
     terms: Iterable[Term] = (),
     network: Network | None = None,
-    device: torch.device | None = None,
 ) -> Setup:
     """Load the network and settle device, precision and terms.
 
@@ -118,12 +117,11 @@ def open_setup(
         config: how to paint.
         terms: of the loss, beside those of the configuration.
         network: in place of the configuration's; it is copied.
-        device: in place of the configuration's.
 
     Raises:
         ValueError: for an unknown device, precision, network or layer.
     """
-    device = resolve_device(config.device) if device is None else device
+    device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
     if network is None:
         network = load_features(config.features, pooling=config.pooling, pixels=config.pixels)
