@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hires.kernels.activation_buffer import ActivationBuffer
+from hires.kernels.activation_buffer import ActivationBuffer, Recomputed
 
 CPU = torch.device("cpu")
 
@@ -133,7 +133,7 @@ def test_what_does_not_fit_stays_where_it_is() -> None:
     assert torch.equal(found, wanted)
 
 
-def test_an_empty_arena_keeps_nothing() -> None:
+def test_an_empty_buffer_keeps_nothing() -> None:
     buffer, x = buffer_of(0), leaf(5)
     with buffer.saving():
         y = x.exp()
@@ -141,7 +141,7 @@ def test_an_empty_arena_keeps_nothing() -> None:
     assert torch.equal(torch.autograd.grad(y.sum(), x)[0], y)
 
 
-def test_a_cleared_arena_begins_at_its_start() -> None:
+def test_a_cleared_buffer_begins_at_its_start() -> None:
     buffer, x = buffer_of(64), leaf(16)
     for scale in (1.0, 2.0):
         buffer.clear()
@@ -170,7 +170,7 @@ def test_a_layer_is_made_again_once_for_all_who_saved_it() -> None:
         grad_modes.append(torch.is_grad_enabled())
         return tensor
 
-    with buffer.saving(), buffer.recomputing(make):
+    with buffer.saving(), buffer.recomputing(Recomputed(make)):
         y = x.exp()
         z = y.square() + y.sin()
     assert not made
@@ -183,13 +183,24 @@ def test_a_layer_is_made_again_once_for_all_who_saved_it() -> None:
     assert torch.equal(found, wanted)
 
 
+def test_what_else_is_saved_beside_a_layer_is_kept() -> None:
+    buffer, x = buffer_of(), leaf(6)
+    y = x.exp()
+    with buffer.recomputing(Recomputed(x.exp), y):
+        z = y.sin() * y.sigmoid()
+    plain = x.exp()
+    wanted = torch.autograd.grad((plain.sin() * plain.sigmoid()).sum(), x)[0]
+    assert buffer.used_bytes > 0
+    assert torch.equal(torch.autograd.grad(z.sum(), x)[0], wanted)
+
+
 def test_lasting_tensors_are_not_made_again() -> None:
     weight, x = torch.arange(6.0), leaf(6)
 
     def make() -> Tensor:
         raise AssertionError
 
-    with buffer_of(lasting=(weight,)).recomputing(make):
+    with buffer_of(lasting=(weight,)).recomputing(Recomputed(make)):
         y = x * weight
     assert torch.equal(torch.autograd.grad(y.sum(), x)[0], weight)
 
@@ -197,7 +208,7 @@ def test_lasting_tensors_are_not_made_again() -> None:
 def test_the_buffer_goes_on_keeping_after_something_was_not_kept() -> None:
     buffer, x = buffer_of(), leaf(6)
     with buffer.saving():
-        with buffer.recomputing(x.exp):
+        with buffer.recomputing(Recomputed(x.exp)):
             y = x.exp()
         z = y.exp()
     assert offset(saved(z), buffer) == 0

@@ -108,6 +108,21 @@ class Contrast(Term):
         return (sums["second"] - sums["first"].square() - 100).square()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Squashed(Term):
+    """Features through a curve whose slope is that of its value: graphs keep the value."""
+
+    layers: tuple[str, ...]
+    name: str = "squashed"
+    weight: float = 1.0
+
+    def measure(self, view: View, features: Tensor) -> Statistics:
+        return {"sum": features.sigmoid().sum(dim=(0, 2, 3), dtype=view.sum_dtype)}
+
+    def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
+        return torch.stack([sums["sum"].square().sum() for sums in statistics.values()]).sum()
+
+
 @pytest.mark.parametrize("num_kept", [1, 2, 100])
 @pytest.mark.parametrize("masked", [False, True])
 def test_terms_are_exact_under_tiles(num_kept: int, masked: bool, third_moments: Any) -> None:
@@ -116,7 +131,15 @@ def test_terms_are_exact_under_tiles(num_kept: int, masked: bool, third_moments:
     content, style, canvas = (random_image(*SIZE, seed=seed) for seed in (1, 2, 3))
     mask = random_image(*SIZE, seed=4)[:, :1] if masked else None
     layers = STYLE_LAYERS, {"relu2_2": 1.0}
-    for extra in (third_moments(), Quantiles(), Contrast()):
+    # The first layer is made again on the way back: `Squashed` looks at it as style does.
+    first = Squashed(layers=("relu1_1", "relu2_1"))
+    for extra in (
+        third_moments(),
+        third_moments(layers=("relu1_1",)),
+        first,
+        Quantiles(),
+        Contrast(),
+    ):
         terms = (*terms_of("wasserstein", layers, (1.0, 0.5, 1.0)), extra)
         found = []
         for tile in (None, 64):
@@ -157,3 +180,83 @@ def test_two_terms_of_one_name_are_refused(third_moments: Any) -> None:
     picture = random_image(64, 64).float()
     with pytest.raises(ConfigError, match="two terms of the loss are called 'third'"):
         hires.stylize(picture, picture, config, terms=[third_moments(), third_moments()])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean(Term):
+    """Channels shall be nothing on average; counts what it sees by itself."""
+
+    layers: tuple[str, ...] = ("relu2_1",)
+    name: str = "mean"
+    weight: float = 1.0
+
+    def measure(self, view: View, features: Tensor) -> Statistics:
+        count = torch.tensor(features.shape[2] * features.shape[3])
+        return {"local": features.sum(dim=(0, 2, 3), dtype=view.sum_dtype), "count": count}
+
+    def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
+        losses = [(sums["local"] / sums["count"]).square().sum() for sums in statistics.values()]
+        return torch.stack(losses).sum()
+
+
+class LocalMean(Mean):
+    """The same with slopes of its own."""
+
+    def local(self, view: View, features: Tensor, verdict: Verdict) -> Tensor:  # noqa: ARG002
+        return (verdict.slopes["local"] * features.sum(dim=(0, 2, 3))).sum()
+
+
+@pytest.mark.parametrize("term", [Mean(), LocalMean()])
+@pytest.mark.parametrize("tile", [None, 64])
+def test_what_a_canvas_does_not_move_may_be_measured(term: Term, tile: int | None) -> None:
+    """A count has no slope; and any name will do for a statistic."""
+    network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
+    network.prepare(CPU, torch.float64, torch.channels_last)
+    canvas = random_image(*SIZE, seed=3)
+    found = objective_of(setup_of(network, [term], torch.float64, tile), canvas, canvas)(canvas)
+    leaf = canvas.clone().requires_grad_()
+    loss = network(leaf, ["relu2_1"])["relu2_1"].mean(dim=(0, 2, 3)).square().sum()
+    (slope,) = torch.autograd.grad(loss, leaf)
+    assert float(found.loss) == pytest.approx(float(loss.detach()), rel=1e-12)
+    assert float((found.gradient - slope).norm() / slope.norm()) < 1e-12
+
+
+def test_pixels_are_seen_by_every_process() -> None:
+    """Only what is added up over tiles is added up across processes, and once."""
+    network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
+    network.prepare(CPU, torch.float64, torch.channels_last)
+    canvas = random_image(*SIZE, seed=3)
+    objective = objective_of(
+        setup_of(network, [Mean(), Contrast()], torch.float64, 64), canvas, canvas
+    )
+    alone = {name: float(value) for name, value in objective(canvas).terms.items()}
+    calls: list[Tensor] = []
+
+    def of_two(sums: Tensor) -> Tensor:
+        calls.append(sums)
+        return 2 * sums
+
+    objective.reduce = of_two
+    assert {name: float(value) for name, value in objective(canvas).terms.items()} == alone
+    assert len(calls) == 2
+
+
+def test_slopes_of_its_own_need_no_room_for_graphs() -> None:
+    network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
+    network.prepare(CPU, torch.float64, torch.channels_last)
+    canvas = random_image(*SIZE, seed=3)
+    rooms = []
+    for term in (Mean(), LocalMean()):
+        setup = setup_of(network, [term], torch.float64, 64)
+        objective = objective_of(setup, canvas, canvas, num_kept=8)
+        objective(canvas)
+        rooms.append(objective._room().num_bytes)
+    assert rooms[1] < rooms[0] / 4
+
+
+@pytest.mark.parametrize("layers", ["relu2_1", (PIXELS, "relu2_1")])
+def test_layers_that_are_no_layers_are_refused(layers: Any) -> None:
+    config = hires.Config(size=64, min_size=64, iterations=(1,), device="cpu")
+    picture = random_image(64, 64).float()
+    with pytest.raises(ConfigError, match=r"the term 'mean' looks at .*: give a tuple of layers"):
+        hires.stylize(picture, picture, config, terms=[Mean(layers=layers)])

@@ -176,8 +176,22 @@ def test_a_breakdown_is_told_with_its_place(
         return Evaluation(found.loss * torch.nan, found.terms, found.gradient)
 
     monkeypatch.setattr(Objective, "__call__", broken)
-    with pytest.raises(StylizeError, match=r"the loss is nan at rung 2 \(256x192\), iteration 1: "):
+    where = r"the loss is nan at rung 2 \(256x192\), iteration 1: "
+    with pytest.raises(StylizeError, match=where) as caught:
         list(CloseUp(standing, content, [style], config, rungs))
+    assert caught.value.picture.shape == (1, 3, 128, 128)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_window_is_shown_on_the_way(features: str, image: Callable[..., Tensor]) -> None:
+    """Where it is smaller than at the end, it is shown whole, and nothing beside it."""
+    config = Config(features=features, sizes=(128, 160, 512), iterations=(2,))
+    content, style = image(96, 128).float(), image(64, 64, seed=1).float()
+    rungs = plan(config, (96, 128), [(64, 64)])
+    close_up = CloseUp(first_rung(content, style, config), content, [style], config, rungs)
+    for step in close_up:
+        whole = closeup._windows(step.rung.size, (0.5, 0.5))[0].size
+        assert close_up.picture().shape[2:] == tuple(min(side, 128) for side in whole)
 
 
 @pytest.mark.usefixtures("small")

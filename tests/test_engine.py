@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 import re
+import weakref
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -472,3 +473,34 @@ def test_networks_and_devices_are_taken_as_objects(features: str) -> None:
     assert torch.equal(picture, stylize(CONTENT, STYLE, settings))
     # The run has worked on a copy.
     assert all(torch.equal(buffer, weights[name]) for name, buffer in network.named_buffers())
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_a_device_is_in_place_of_the_configurations(
+    device: Any, features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all that is settled by it, such as the size of a preset without a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    settings = Config(features=features, size=80, cpu_size=64, min_size=64, iterations=(1,))
+    progress = next(iter_stylize(CONTENT, STYLE, settings, device=device))
+    assert progress.rung.size == (48, 64)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_a_run_needs_to_paint_ends_with_it(
+    ended: bool, features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory of graphs and network is the encoder's, while a step still shows the painting."""
+    alive: list[weakref.ref[Any]] = []
+    build = Objective.__init__
+
+    def noted(self: Objective, network: Network, *args: Any, **options: Any) -> None:
+        alive.extend([weakref.ref(self), weakref.ref(network)])
+        build(self, network, *args, **options)
+
+    monkeypatch.setattr(Objective, "__init__", noted)
+    for progress in iter_stylize(CONTENT, STYLE, config(features)):
+        if not ended and progress.rung.index:
+            break
+    assert progress.picture().shape == (1, 3, *SIZE)
+    assert [reference() for reference in alive] == [None] * 4

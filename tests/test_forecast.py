@@ -119,6 +119,16 @@ def test_the_probe_measures_what_a_ladder_needs(
     assert all(line.seconds for line in found)
 
 
+def test_a_ladder_that_starts_from_its_aim_is_measured_all_the_same(
+    features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A content's own loss has no slope there: the probe starts elsewhere."""
+    monkeypatch.setattr(probe, "_PATIENCE", 0.0)
+    only_content = {"style_weight": 0.0, "tv_weight": 0.0}
+    rates = measure_rates(*opened(features, sizes=(96,), init="noise", **only_content))
+    assert len(rates.whole) == 1
+
+
 def test_the_probed_tile_is_the_largest_with_its_seams(features: str) -> None:
     _, studio, rungs = opened(features, sizes=(640,), tile=96)
     tiles = studio.plan_tiles(rungs[0].size)

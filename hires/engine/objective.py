@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from hires.features.costs import costs_of, remade_layer
 from hires.features.network import Network
-from hires.kernels.activation_buffer import ActivationBuffer
+from hires.kernels.activation_buffer import ActivationBuffer, Recomputed
 from hires.kernels.precision import Precision, fp32_island
 from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Statistics, Term, Verdict, layers_of
@@ -61,7 +61,8 @@ class Objective:
         precision: types of features and sums.
         smaller: what to try in place of a plan that took more memory than there is; None for the
             tiles of a canvas that is one picture.
-        reduce: adds sums up across processes; nothing to do on one.
+        reduce: adds sums over tiles up across processes; nothing to do on one. Each of them sees
+            all pixels.
         timed: a context for each stage by its name, for those who time them.
     """
 
@@ -90,7 +91,8 @@ class Objective:
         # Gradients of means fall with the number of pixels; made of order one inside of the network
         # they are safe from underflow in half precision. Those of sums would overflow instead.
         num_pixels = positions.size[0] * positions.size[1]
-        self._scale = float(num_pixels) if all(term.is_mean for term in terms) else 1.0
+        are_means = all(term.is_mean for term in terms if PIXELS not in term.layers)
+        self._scale = float(num_pixels) if are_means else 1.0
         self._localises = [type(term).local is not Term.local for term in self.terms]
         self._gradient: Tensor | None = None
         self._buffer: ActivationBuffer | None = None
@@ -157,7 +159,7 @@ class Objective:
                     (slope,) = torch.autograd.grad(term.weight * value, [window])
                 gradient[..., *window_around(band, term.margin, self.positions.size)] += slope
                 values[i] = values[i] + value.detach()
-        return gradient, {key: self.reduce(part) for key, part in sums.items()}, values
+        return gradient, sums, values
 
     def _of_pixels(self) -> Iterator[tuple[int, Term]]:
         return ((i, term) for i, term in enumerate(self.terms) if PIXELS in term.layers)
@@ -186,18 +188,21 @@ class Objective:
         # The widest map of all is the cheapest: where a loss looks at it, it is made again. Where
         # none does, its ReLU saves bits, which a layer made again cannot stand in for.
         first = remade_layer(self._names)
-        kept_as: dict[str, AbstractContextManager[object]] = {}
-        if self.plan.remakes and first in self._names:
-            kept_as[first] = buffer.recomputing(lambda: self._remake(first, canvas, tile, seams))
+        remade = Recomputed(lambda: self._remake(first, canvas, tile, seams))
+
+        def keeping(layer: str, found: Tensor | None = None) -> AbstractContextManager[object]:
+            is_remade = self.plan.remakes and layer == first and first in self._names
+            return buffer.recomputing(remade, found) if is_remade else nullcontext()
+
         sums: dict[_Key, Tensor] = {}
         for layer, features in network.produce(
             read_pixels(canvas, tile.read, device, self._gradient, self._scale),
             self._names,
             seams=seams,
-            around=lambda name: kept_as.get(name, nullcontext()),
+            around=keeping,
         ):
             view = self.positions.of_tile(layer, tile)
-            with kept_as.get(layer, nullcontext()):
+            with keeping(layer, features):
                 for i, term in enumerate(self.terms):
                     if layer not in term.layers:
                         continue
@@ -215,10 +220,16 @@ class Objective:
         made: Tensor = self.network(pixels, [layer], seams=seams)[layer]
         return made
 
+    @property
+    def _num_kept(self) -> int:
+        """Of how many tiles graphs are kept: none where slopes wait for the verdict."""
+        return 0 if any(self._localises) else self.plan.num_kept
+
     def _room(self) -> ActivationBuffer:
         """Where graphs keep what they keep; on a GPU, whose allocator does not scatter, nowhere."""
         device = self.network.origin.device
-        num_bytes = self._costs.kept_bytes(self.plan) if device.type == "cpu" else 0
+        plan = replace(self.plan, num_kept=self._num_kept)
+        num_bytes = self._costs.kept_bytes(plan) if device.type == "cpu" else 0
         if self._buffer is None or self._buffer.num_bytes != num_bytes:
             self._buffer = None  # The old one makes room.
             lasting = [tensor for term in self.terms for tensor in term.lasting]
@@ -231,15 +242,14 @@ class Objective:
         kept: list[dict[_Key, GradientEdge]] = []
         buffer = self._room()
         buffer.clear()
-        num_kept = 0 if any(self._localises) else self.plan.num_kept
         for i, tile in enumerate(self.plan.tiles):
-            keep = i >= len(self.plan.tiles) - num_kept
+            keep = i >= len(self.plan.tiles) - self._num_kept
             seams = self._seams.of(tile, last=keep)
             with torch.set_grad_enabled(keep), buffer.saving():
                 parts = self._forward(canvas, tile, buffer, seams)
             if keep:
                 # Of a tile's sums, only where they come from is needed again.
-                kept.append({name: get_gradient_edge(part) for name, part in parts.items()})
+                kept.append({key: get_gradient_edge(part) for key, part in _sloped(parts)})
             _add(sums, parts)
         return {key: self.reduce(total) for key, total in sums.items()}, kept
 
@@ -253,21 +263,21 @@ class Objective:
             values: losses of the others.
             canvas: what is judged.
         """
-        leaves = {key: value.detach().requires_grad_() for key, value in sums.items()}
+        leaves = {key: _leaf(value) for key, value in sums.items()}
+        free = {key: leaf for key, leaf in leaves.items() if leaf.requires_grad}
         loss = torch.zeros((), dtype=self.precision.sum_dtype, device=canvas.device)
         losses: dict[str, Tensor] = {}
+        slopes = {key: torch.zeros_like(leaf) for key, leaf in leaves.items()}
         with torch.enable_grad():
             for i, term in enumerate(self.terms):
                 value = values[i] if i in values else _judged(term, i, leaves, loss)
                 losses[term.name] = value.detach()
                 loss = loss + term.weight * value
             if loss.requires_grad:
-                slopes = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
-            else:
-                slopes = tuple(torch.zeros_like(leaf) for leaf in leaves.values())
-        by_key = dict(zip(leaves, slopes, strict=True))
+                found = torch.autograd.grad(loss, list(free.values()), materialize_grads=True)
+                slopes.update(zip(free, found, strict=True))
         verdicts = {
-            (i, layer): Verdict(_of(sums, i, layer), _of(by_key, i, layer))
+            (i, layer): Verdict(_of(sums, i, layer), _of(slopes, i, layer))
             for i, layer, _ in leaves
         }
         return loss.detach(), losses, verdicts
@@ -285,22 +295,26 @@ class Objective:
         slopes = {
             (i, layer, name): slope * self._scale
             for (i, layer), verdict in verdicts.items()
-            if layer != PIXELS
+            if layer != PIXELS and not self._localises[i]
             for name, slope in verdict.slopes.items()
         }
         repainted = self.plan.tiles[: len(self.plan.tiles) - len(kept)]
         buffer = self._room()
         while kept:
             graph = kept.pop()
-            torch.autograd.backward([graph[key] for key in slopes], list(slopes.values()))
+            torch.autograd.backward(list(graph.values()), [slopes[key] for key in graph])
         for tile in reversed(repainted):
             buffer.clear()
             seams = self._seams.of(tile, first=False)
             with torch.enable_grad(), buffer.saving():
                 sums = self._forward(canvas, tile, buffer, seams, verdicts)
+            sloped = dict(_sloped(sums))
             torch.autograd.backward(
-                list(sums.values()),
-                [slopes.get(key, torch.full_like(part, self._scale)) for key, part in sums.items()],
+                list(sloped.values()),
+                [
+                    slopes.get(key, torch.full_like(part, self._scale))
+                    for key, part in sloped.items()
+                ],
             )
 
     def _paint_pixels(self, canvas: Tensor, term: Term, verdict: Verdict) -> None:
@@ -322,6 +336,17 @@ _LOCAL = "local"
 def _add(sums: dict[_Key, Tensor], parts: Mapping[_Key, Tensor]) -> None:
     for key, part in parts.items():
         sums[key] = sums[key].add_(part.detach()) if key in sums else part.detach()
+
+
+def _sloped(sums: Mapping[_Key, Tensor]) -> Iterator[tuple[_Key, Tensor]]:
+    """Those that a canvas moves; a count, say, it does not."""
+    return ((key, part) for key, part in sums.items() if part.requires_grad)
+
+
+def _leaf(total: Tensor) -> Tensor:
+    """A finished sum, to be judged."""
+    leaf = total.detach()
+    return leaf.requires_grad_() if leaf.is_floating_point() else leaf
 
 
 def _of(found: Mapping[_Key, Tensor], term: int, layer: str) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from hires.engine.measuring import Measuring, features_of, no_features
 from hires.engine.progress import Progress
 from hires.engine.run import Run
 from hires.engine.setup import Setup, open_setup
+from hires.errors import StylizeError
 from hires.image.originals import Original, PictureLike, original, originals
 from hires.image.resample import resize
 from hires.tiling.geometry import Region, Span, Tile, canvas_window
@@ -91,12 +92,11 @@ class CloseUp:
         photograph = original(content)
         spot = busiest(painting.picture(), rungs[-1].size, photograph.mask)
         setup = open_setup(config)
-        canvases: dict[int, SampledCanvas] = {}
+        self._canvases: dict[int, SampledCanvas] = {}
         for rung, before in zip(above, [below, *above], strict=False):
-            canvases[rung.index] = SampledCanvas(
+            self._canvases[rung.index] = SampledCanvas(
                 setup, rung.size, before.size, spot, samples=before is not below
             )
-        self._shown = canvases[above[-1].index].windows[0]
         self._run = Run(
             setup,
             config,
@@ -105,15 +105,26 @@ class CloseUp:
             originals(styles),
             resume=painting.snapshot(),
             below=below,
-            canvas_of=lambda rung: canvases[rung.index],
+            canvas_of=lambda rung: self._canvases[rung.index],
         )
 
     def __iter__(self) -> Iterator[Progress]:
-        return iter(self._run)
+        """Paint.
+
+        Raises:
+            StylizeError: if the optimisation breaks down; its picture is the window.
+        """
+        try:
+            yield from self._run
+        except StylizeError as error:
+            raise StylizeError(str(error), self.picture()) from None
 
     def picture(self) -> Tensor:
-        """The window as it is painted so far: (1, 3, 768, 768) or smaller; not a copy."""
-        window = self._shown
+        """The window as it is painted so far: (1, 3, 768, 768) or smaller; not a copy.
+
+        At the scale of the rung that is being painted, from the first step on.
+        """
+        window = self._canvases[self._run.progress.rung.index].windows[0]
         rows, columns = (max(side - SHOWN, 0) // 2 for side in window.size)
         picture = self._run.optimizer.picture[..., *window.place.index]
         return picture[..., rows : rows + SHOWN, columns : columns + SHOWN]

@@ -123,7 +123,8 @@ def _run(config: Config, setup: Setup, rung: Rung) -> Run:
     """A run that stands before the first step of a rung; of random pictures, as good as any."""
     content = Original(_random(rung.size))
     sampled = replace(rung, style_sizes=(_style_size(setup),))
-    config = replace(config, init="content", style_weights=())
+    # Not where the content's loss has no slope; nor is it the noise of the pictures.
+    config = replace(config, init="noise", seed=1, style_weights=())
     run = Run(setup, config, [sampled], content, [Original(_random(_style_size(setup)))])
     run.begin(sampled)
     return run

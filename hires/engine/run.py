@@ -43,6 +43,41 @@ class _Position:
     terms: Mapping[str, Tensor]
 
 
+@dataclass(slots=True)
+class _Standing:
+    """What every `Progress` of a run shows: no network, no loss, whose memory ends with the run."""
+
+    config: Config
+    content: Original
+    styles: tuple[Original, ...]
+    position: _Position | None = None
+
+    @property
+    def now(self) -> _Position:
+        """The position, once there is one."""
+        assert self.position is not None, "the run has not begun"
+        return self.position
+
+    @property
+    def optimizer(self) -> CanvasOptimizer:
+        """What moves the canvas."""
+        return self.now.optimizer
+
+    def snapshot(self, seconds: float) -> Snapshot:
+        """Everything that the rest of the run depends on; no copies."""
+        now = self.now
+        return Snapshot(
+            rung=now.rung.index,
+            iteration=now.optimizer.num_steps,
+            seconds=seconds,
+            loss=float(now.loss),
+            terms={name: float(value) for name, value in now.terms.items()},
+            tiles=(now.plan.side, now.plan.num_kept),
+            measured=now.measured,
+            state=now.optimizer.state(),
+        )
+
+
 class Run:
     """A painting on its way up the ladder: its canvas, optimizer, tiles and position.
 
@@ -81,8 +116,8 @@ class Run:
         timed: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
     ) -> None:
         self.setup, self.config, self.rungs = setup, config, tuple(rungs)
-        self.content, self.styles = content, tuple(styles)
-        self.shares = config.style_shares(len(self.styles))
+        self._standing = _Standing(config, content, tuple(styles))
+        self.shares = config.style_shares(len(styles))
         self.warnings = warnings
         self._canvas_of = canvas_of or (lambda rung: WholeCanvas(setup, rung.size))
         self._timed = timed
@@ -91,17 +126,16 @@ class Run:
         on_cpu = setup.device.type == "cpu"
         self._waiting = Waiting(torch.get_num_threads() if on_cpu else 1, _parallel_work)
         self._objective: Objective | None = None
-        self._position: _Position | None = None
         self._is_resumed = resume is not None and below is None
         if resume is not None:
-            self._position = self._restored(resume, below)
+            self._standing.position = self._restored(resume, below)
 
     def __iter__(self) -> Iterator[Progress]:
         """Paint. A resumed run first yields the step that the other had done."""
         if self._is_resumed:
             yield self.progress
         for rung in self.rungs:
-            if self._position is not None and self._is_done(rung):
+            if self._standing.position is not None and self._is_done(rung):
                 continue
             self.begin(rung)
             while self.optimizer.num_steps < rung.num_iterations:
@@ -110,24 +144,19 @@ class Run:
 
     def _is_done(self, rung: Rung) -> bool:
         """Whether nothing is left to do at a rung."""
-        now = self._now
+        now = self._standing.now
         done = now.optimizer.num_steps == now.rung.num_iterations
         return rung.index < now.rung.index or (rung == now.rung and done)
 
     @property
-    def _now(self) -> _Position:
-        assert self._position is not None, "the run has not begun"
-        return self._position
-
-    @property
     def optimizer(self) -> CanvasOptimizer:
         """What moves the canvas."""
-        return self._now.optimizer
+        return self._standing.optimizer
 
     @property
     def progress(self) -> Progress:
         """Where it stands."""
-        now = self._now
+        now = self._standing.now
         done: float = sum(work for index, work in self._work.items() if index < now.rung.index)
         if now.rung.index in self._work:
             share = now.optimizer.num_steps / now.rung.num_iterations
@@ -141,21 +170,7 @@ class Run:
             warnings=self.warnings,
             _loss=now.loss,
             _terms=now.terms,
-            _run=self,
-        )
-
-    def snapshot(self, seconds: float) -> Snapshot:
-        """Everything that the rest of the run depends on; no copies."""
-        now = self._now
-        return Snapshot(
-            rung=now.rung.index,
-            iteration=now.optimizer.num_steps,
-            seconds=seconds,
-            loss=float(now.loss),
-            terms={name: float(value) for name, value in now.terms.items()},
-            tiles=(now.plan.side, now.plan.num_kept),
-            measured=now.measured,
-            state=now.optimizer.state(),
+            _run=self._standing,
         )
 
     def begin(self, rung: Rung) -> None:
@@ -165,7 +180,7 @@ class Run:
         # no holes and may keep what later steps free.
         keep_freed_memory(False)
         return_freed_memory()
-        canvas, before = self._canvas_of(rung), self._position
+        canvas, before = self._canvas_of(rung), self._standing.position
         is_there = before is not None and before.rung == rung
         measuring = Measuring(self.setup, before.measured if before and is_there else ())
         objective = self._compared(rung, canvas, measuring)
@@ -176,7 +191,7 @@ class Run:
             optimizer = self._optimizer(rung, canvas)
             loss, terms = (before.loss, before.terms) if before else (torch.zeros(()), {})
             # In one piece: whoever interrupts the run finds the old rung or the new one.
-            self._position = _Position(
+            self._standing.position = _Position(
                 rung, optimizer, objective.plan, tuple(measuring.sides), loss, terms
             )
         self._objective = objective
@@ -185,8 +200,8 @@ class Run:
         references = References(
             setup=self.setup,
             canvas=canvas,
-            content=self.content,
-            styles=self.styles,
+            content=self._standing.content,
+            styles=self._standing.styles,
             style_sizes=rung.style_sizes,
             shares=self.shares,
             measuring=measuring,
@@ -196,9 +211,10 @@ class Run:
         )
 
     def _optimizer(self, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
-        if self._position is not None:
+        if self._standing.position is not None:
             return self.optimizer.enlarged(canvas.from_below, rung.learning_rate)
-        start = first_canvas(self.config, canvas.size, self.content.pixels).to(self.setup.device)
+        pixels = self._standing.content.pixels
+        start = first_canvas(self.config, canvas.size, pixels).to(self.setup.device)
         return optimizer_of(self.config, start, rung.learning_rate)
 
     def step(self) -> None:
@@ -207,7 +223,7 @@ class Run:
         Raises:
             StylizeError: if the optimisation breaks down.
         """
-        now, objective = self._now, self._objective
+        now, objective = self._standing.now, self._objective
         assert objective is not None, "the rung has not begun"
         now.optimizer.set_learning_rate(now.rung.learning_rate_at(now.optimizer.num_steps + 1))
         with self._waiting:

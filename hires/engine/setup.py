@@ -21,7 +21,7 @@ from hires.features.costs import costs_of
 from hires.features.network import Network
 from hires.kernels.precision import Precision, resolve_device, resolve_precision
 from hires.losses.content import Content
-from hires.losses.positions import Positions
+from hires.losses.positions import PIXELS, Positions
 from hires.losses.style import STYLE_LOSSES, Style, shares_of
 from hires.losses.terms import References, Term, layers_of
 from hires.losses.variation import TotalVariation
@@ -110,7 +110,6 @@ def open_setup(
     *,
     terms: Iterable[Term] = (),
     network: Network | None = None,
-    device: torch.device | None = None,
 ) -> Setup:
     """Load the network and settle device, precision and terms.
 
@@ -118,12 +117,11 @@ def open_setup(
         config: how to paint.
         terms: of the loss, beside those of the configuration.
         network: in place of the configuration's; it is copied.
-        device: in place of the configuration's.
 
     Raises:
         ValueError: for an unknown device, precision, network or layer.
     """
-    device = resolve_device(config.device) if device is None else device
+    device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
     if network is None:
         network = load_features(config.features, pooling=config.pooling, pixels=config.pixels)
@@ -131,7 +129,7 @@ def open_setup(
         network = copy.deepcopy(network)
     network.prepare(device, precision.dtype, precision.memory_format)
     asked = (*terms_of(config), *terms)
-    _check_names(asked)
+    _check_terms(asked)
     setup = Setup(
         network=network,
         precision=precision,
@@ -143,11 +141,16 @@ def open_setup(
     return setup
 
 
-def _check_names(terms: Sequence[Term]) -> None:
+def _check_terms(terms: Sequence[Term]) -> None:
     names = [term.name for term in terms]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"two terms of the loss are called '{name}': rename one")
+    for term in terms:
+        if names.count(term.name) > 1:
+            raise ConfigError(f"two terms of the loss are called '{term.name}': rename one")
+        if isinstance(term.layers, str) or (PIXELS in term.layers and len(term.layers) > 1):
+            raise ConfigError(
+                f"the term '{term.name}' looks at {term.layers!r}: give a tuple of layers, or"
+                f" ('{PIXELS}',) alone"
+            )
 
 
 def terms_of(config: Config) -> tuple[Term, ...]:

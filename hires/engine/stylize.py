@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ def stylize(
     size: tuple[int, int] | None = None,
     terms: Iterable[Term] = (),
     network: Network | None = None,
-    device: torch.device | None = None,
+    device: torch.device | str | None = None,
 ) -> Tensor:
     """Paint a content picture in the style of one or more others.
 
@@ -78,7 +79,7 @@ def iter_stylize(
     resume: Snapshot | None = None,
     terms: Iterable[Term] = (),
     network: Network | None = None,
-    device: torch.device | None = None,
+    device: torch.device | str | None = None,
 ) -> Iterator[Progress]:
     """Paint, and yield after every step. See `stylize` for arguments and errors.
 
@@ -96,10 +97,12 @@ def iter_stylize(
     Raises:
         SnapshotError: if the snapshot is that of a run with another ladder.
     """
+    if device is not None:
+        config = replace(config, device=str(device))
     fitted = fit(config)
     config, photograph, paintings = fitted.config, original(content), originals(styles)
     config.style_shares(len(paintings))
-    setup = open_setup(config, terms=terms, network=network, device=device)
+    setup = open_setup(config, terms=terms, network=network)
     style_sizes = [painting.size for painting in paintings]
     rungs = ladder.plan(config, photograph.size, style_sizes, size=size)
     names = [one.name for one in (photograph, *paintings)]

@@ -54,20 +54,26 @@ class ActivationBuffer:
         """Graphs built inside of this ``with`` save into the buffer."""
         return saved_tensors_hooks(self.save, lambda saved: saved)
 
-    def recomputing(self, compute: Callable[[], Tensor]) -> AbstractContextManager[object]:
-        """Graphs built inside of this ``with`` save nothing: what they ask for is computed again.
+    def recomputing(
+        self, again: Recomputed, found: Tensor | None = None
+    ) -> AbstractContextManager[object]:
+        """Graphs built inside of this ``with`` do not save one tensor: it is made again.
 
         Args:
-            compute: computes the one tensor that is saved inside, once or several times, bit by
-                bit.
+            again: that tensor.
+            found: the same as it was computed, where graphs save others too: those are kept. None
+                where it is the only one that they save.
         """
-        again = _Recomputed(compute)
+        key = None if found is None else (found.data_ptr(), _layout(found))
 
-        def pack(tensor: Tensor) -> Tensor | _Recomputed:
-            return tensor if self.lasts(tensor) else again.wanted()
+        def pack(tensor: Tensor) -> Tensor | Recomputed:
+            if self.lasts(tensor):
+                return tensor
+            is_it = key is None or key == (tensor.data_ptr(), _layout(tensor))
+            return again.wanted() if is_it else self.save(tensor)
 
-        def unpack(saved: Tensor | _Recomputed) -> Tensor:
-            return saved.get() if isinstance(saved, _Recomputed) else saved
+        def unpack(saved: Tensor | Recomputed) -> Tensor:
+            return saved.get() if isinstance(saved, Recomputed) else saved
 
         return saved_tensors_hooks(pack, unpack)
 
@@ -97,19 +103,25 @@ class ActivationBuffer:
         return copy
 
 
-class _Recomputed:
-    """A tensor that is computed when it is first asked for, and forgotten when it was last."""
+class Recomputed:
+    """A tensor that is made when it is first asked for, and forgotten when it was last.
+
+    Args:
+        compute: computes it, bit by bit as it was.
+    """
 
     def __init__(self, compute: Callable[[], Tensor]) -> None:
         self._compute = compute
         self._num_wanted = 0
         self._found: Tensor | None = None
 
-    def wanted(self) -> _Recomputed:
+    def wanted(self) -> Recomputed:
+        """Count one more who will `get` it."""
         self._num_wanted += 1
         return self
 
     def get(self) -> Tensor:
+        """Compute it, unless it is there still."""
         if self._found is None:
             with torch.no_grad():
                 self._found = self._compute()

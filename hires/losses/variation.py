@@ -67,7 +67,7 @@ def total_variation(window: Tensor, edges: tuple[int, int, int, int]) -> tuple[T
 
 
 def squared(window: Tensor, edges: Edges, size: tuple[int, int]) -> tuple[Tensor, Tensor]:  # noqa: ARG001
-    """The house's own nine-point form, `hires.losses.moments.total_variation`."""
+    """The house's own nine-point form, `total_variation`."""
     return total_variation(window, edges)
 
 
