@@ -24,7 +24,6 @@ from rich.console import Console
 from hires.cli import display
 from hires.cli import main as cli
 from hires.cli.commands import plan as plan_command
-from hires.cli.parsing import one_line
 from hires.config.run import Config
 from hires.engine import estimate as forecast
 from hires.engine import preview as closeup
@@ -242,10 +241,6 @@ class TestBadInput:
         monkeypatch.setattr("hires.runs.painting.read_picture", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             cli.main(typed())
-
-    def test_a_box_of_unknown_shape_still_gives_one_line(self) -> None:
-        assert one_line("") == "invalid arguments"
-        assert one_line("what\nis this") == "what is this"
 
 
 def cut_short(error: BaseException, monkeypatch: pytest.MonkeyPatch, num_steps: int = 3) -> None:

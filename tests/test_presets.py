@@ -15,7 +15,7 @@ from conftest import COMPACT_SHAPE, VGG_SHAPE, random_image, random_weights
 from objectives import objective_of, setup_of
 from torch import Tensor
 
-from hires.cli.arguments import Stylize
+from hires.config.job import PaintJob
 from hires.config.presets import PRESETS
 from hires.config.run import Config
 from hires.config.settings import job_of, settings_of
@@ -186,7 +186,7 @@ def test_replacing_keeps_what_was_given() -> None:
     config = preset("keras", size=64, tv_weight=0.0)
     larger = dataclasses.replace(config, size=128)
     assert larger == preset("keras", size=128, tv_weight=0.0)
-    job = Stylize(content="a.jpg", styles=("b.jpg",), output="c.jpg", config=larger)
+    job = PaintJob(content="a.jpg", styles=("b.jpg",), output="c.jpg", config=larger)
     assert job_of(json.loads(json.dumps(settings_of(job)))) == job
 
 

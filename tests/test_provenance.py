@@ -18,7 +18,7 @@ from PIL import Image
 
 import hires
 from hires.cli import main as cli
-from hires.cli.arguments import Stylize
+from hires.config.job import PaintJob
 from hires.config.output import Delivery
 from hires.config.paper import Print
 from hires.config.run import Config
@@ -116,7 +116,7 @@ def test_changed_and_missing_inputs(tmp_path: Path) -> None:
 
 
 def test_jobs_with_paper_come_back_from_json() -> None:
-    job = Stylize(
+    job = PaintJob(
         content="a.png",
         styles=("b.png",),
         output="c.tif",
@@ -386,7 +386,7 @@ def test_other_readers_find_the_metadata() -> None:
 
 def test_size_beside_paper_is_refused_from_python_as_well() -> None:
     with pytest.raises(ConfigError, match="leave --size out"):
-        Stylize(
+        PaintJob(
             content="a",
             styles=("b",),
             output="c.tif",

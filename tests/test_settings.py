@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from hires.cli.arguments import Stylize
+from hires.config.job import PaintJob
 from hires.config.run import Config
 from hires.config.settings import job_of, settings_of
 from hires.errors import ConfigError
 
-JOB = Stylize(
+JOB = PaintJob(
     content="a.jpg",
     styles=("b.jpg", "c.png"),
     output="out.tif",

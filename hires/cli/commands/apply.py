@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hires.cli.arguments import NOT_OF_THE_APPLIED, Apply
 from hires.cli.exits import EXIT_MENDABLE, mendable, tell
-from hires.cli.forward_arguments import NOT_OF_THE_APPLIED, Apply
 from hires.cli.tally import Tally, open_tally
 from hires.config.settings import settings_of
 from hires.feedforward.apply import Press

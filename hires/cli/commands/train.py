@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hires.cli.arguments import Train
 from hires.cli.exits import EXIT_INTERRUPTED, tell
-from hires.cli.forward_arguments import Train
 from hires.cli.tally import open_tally
 from hires.config.values import counted
 from hires.feedforward.training_job import Workshop
