@@ -31,17 +31,19 @@ def read_table() -> list[Room]:
     rows = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines()
     found = [re.fullmatch(r"\| ((?:`[\w./]+`(?:, )?)+) \| (.*) \|", row) for row in rows]
     return [
-        Room(
-            tuple(name.strip("/").replace("/", ".") for name in re.findall(r"`(.*?)`", row[1])),
-            row[2],
-        )
+        Room(tuple(map(module_name, re.findall(r"`(.*?)`", row[1]))), row[2])
         for row in found
         if row
     ]
 
 
+def module_name(path: str) -> str:
+    """``image.bands`` for ``image/bands.py``, ``image`` for ``image/``."""
+    return path.strip("/").removesuffix(".py").replace("/", ".")
+
+
 TABLE = read_table()
-ROOMS = {name.removesuffix(".py"): level for level, room in enumerate(TABLE) for name in room.names}
+ROOMS = {name: level for level, room in enumerate(TABLE) for name in room.names}
 FILES = {
     path.relative_to(PACKAGE)
     .with_suffix("")
@@ -62,6 +64,9 @@ def room_of(module: str) -> str:
 def imports(module: str) -> Iterator[tuple[str, ast.stmt]]:
     """Full names of all that a module imports, wherever in it, and the statements."""
     tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
+    for node in list(ast.walk(tree)):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []  # Not imported when it runs.
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node) for alias in node.names)

@@ -195,3 +195,27 @@ def test_what_cannot_be_seen_does_not_count(features: str, image: Callable[..., 
         assert bool(torch.isfinite(close_up.picture()).all())
         shown.append(close_up.picture())
     assert not torch.equal(*shown)
+
+
+@pytest.mark.usefixtures("small")
+def test_moments_are_carried_as_in_the_run(features: str, image: Callable[..., Tensor]) -> None:
+    config = Config(features=features, size=512, min_size=128, iterations=(3,), average=0)
+    content, style = image(96, 128).float(), image(64, 64, seed=1).float()
+    rungs = plan(config, (96, 128), [(64, 64)])
+    standing = first_rung(content, style, config)
+    before = standing.snapshot().copy().state["moments"]
+    close_up = CloseUp(standing, content, [style], config, rungs)
+    for _ in zip(range(2), close_up, strict=False):
+        pass
+    (window, *_) = close_up._run._canvas_of(rungs[1]).windows  # type: ignore[attr-defined]
+    moments = close_up._run.optimizer.state()["moments"]
+    assert float(moments["step"]) == 3 + 2
+    # Means shrink with the number of pixels: so do their gradients, and the moments of those.
+    part = before["exp_avg_sq"].mean() * (96 * 128 / canvas_pixels(close_up)) ** 2
+    found = moments["exp_avg_sq"][..., *window.place.index].mean()
+    assert 0.05 * float(part) < float(found) < 20 * float(part)
+
+
+def canvas_pixels(close_up: CloseUp) -> int:
+    canvas = close_up._run.optimizer.canvas
+    return canvas.shape[2] * canvas.shape[3]

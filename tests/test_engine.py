@@ -27,7 +27,7 @@ from hires.engine.setup import open_setup
 from hires.engine.stylize import iter_stylize, stylize
 from hires.errors import ConfigError, ImageError, StylizeError
 from hires.features.architecture import FeaturesError
-from hires.features.checkpoints import write_checkpoint
+from hires.features.checkpoints import load_features, write_checkpoint
 from hires.features.network import Network
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
@@ -460,3 +460,15 @@ def test_the_package_offers_what_it_says() -> None:
     assert {name for name in hires.__all__ if getattr(hires, name, None) is None} == set()
     with pytest.raises(AttributeError, match="no attribute 'paint'"):
         hires.paint  # noqa: B018
+
+
+def test_networks_and_devices_are_taken_as_objects(features: str) -> None:
+    settings = config(features)
+    network = load_features(features)
+    weights = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    picture = stylize(
+        CONTENT, STYLE, config("compact"), network=network, device=torch.device("cpu")
+    )
+    assert torch.equal(picture, stylize(CONTENT, STYLE, settings))
+    # The run has worked on a copy.
+    assert all(torch.equal(buffer, weights[name]) for name, buffer in network.named_buffers())

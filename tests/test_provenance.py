@@ -396,6 +396,7 @@ def test_size_beside_paper_is_refused_from_python_as_well() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:--min-size 64 is too small")
+@pytest.mark.filterwarnings("ignore:.*min_size")
 def test_a_print_from_python_is_the_same_as_from_the_command_line() -> None:
     assert cli.main(typed(*PRINT, "--no-metadata")) == 0
     layout = hires.Print(paper="A6", dpi=20, bleed="3mm").layout(hires.picture_size("content.png"))

@@ -88,8 +88,10 @@ def iter_stylize(
         config: how to paint.
         size: see `stylize`.
         resume: where an earlier run with the same pictures and settings stood. The run takes its
-            tensors over and goes on from there; first it yields the step that the other had done.
-        terms, network, device: see `stylize`.
+            tensors over; first it yields the step that the other had done.
+        terms: see `stylize`.
+        network: see `stylize`.
+        device: see `stylize`.
 
     Raises:
         SnapshotError: if the snapshot is that of a run with another ladder.
@@ -107,14 +109,6 @@ def iter_stylize(
         *ladder.warnings(config, rungs, photograph.size, style_sizes),
         *about_hidden([photograph, *paintings]),
     )
-    run = Run(
-        setup,
-        config,
-        rungs,
-        photograph,
-        paintings,
-        warnings=notes,
-        resume=resume,
-    )
+    run = Run(setup, config, rungs, photograph, paintings, warnings=notes, resume=resume)
     del resume  # Its tensors are the run's now, and go with it.
     yield from run

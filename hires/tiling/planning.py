@@ -148,16 +148,15 @@ def plan_tiles(
     side = largest if tile is None else min(max(round_up(tile, alignment), alignment), largest)
     found: list[tuple[float, TilePlan]] = []
     least_work, least_needed, leanest = math.inf, 2**63, side
-    per_tile = costs.per_tile
     while True:
         tiles = grid(size, side, halo=halo, alignment=alignment)
-        if _work(tiles, len(tiles), per_tile) > _NEARLY * least_work:
+        if _work(tiles, len(tiles), costs.per_tile) > _NEARLY * least_work:
             break  # Even with all graphs kept: smaller tiles only have more seams.
         remakes = len(tiles) > 1
         num_kept, needed = _kept(costs, tiles, memory, remakes=remakes)
         least_needed, leanest = min((least_needed, leanest), (needed, side))
         if needed <= memory:
-            work = _work(tiles, num_kept, per_tile)
+            work = _work(tiles, num_kept, costs.per_tile)
             found.append((work, TilePlan(tiles, side, num_kept, needed, remakes)))
             least_work = min(least_work, work)
         if tile is not None or side <= smallest or (found and not remakes):
