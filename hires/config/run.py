@@ -6,7 +6,6 @@ The command line is generated from these fields; the string under a field is its
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, Literal, TypeVar, cast
@@ -230,7 +229,8 @@ class Config:
             )
         for term, options in _OF_TERM.items():
             if not getattr(self, f"{term}_weight"):
-                leave_out(self._given(options), f"does nothing where `{term}_weight` is 0")
+                given = (name for name in options if not self.is_default(name))
+                leave_out(given, f"does nothing where `{term}_weight` is 0")
         for term, layers in (("style", self.style_layers), ("content", self.content_layers)):
             weight = f"{term}_weight"
             if not layers and getattr(self, weight) and not self.is_default(weight):
@@ -280,9 +280,6 @@ class Config:
     def is_default(self, name: str) -> bool:
         """Whether a field has the value that it has when it is not given."""
         return getattr(self, name) in (PRESETS[self.preset].settings.get(name), _HOUSE[name])
-
-    def _given(self, names: Iterable[str]) -> list[str]:
-        return [name for name in names if not self.is_default(name)]
 
     def learning_rate_at(self, rung: int) -> float:  # noqa: ARG002
         """Step size at a rung, from 0; so far every rung has the same."""
