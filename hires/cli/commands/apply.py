@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hires.cli.arguments import NOT_OF_THE_APPLIED, Apply
+from hires.cli.display import Display, open_display
 from hires.cli.exits import EXIT_MENDABLE, mendable, tell
-from hires.cli.tally import Tally, open_tally
 from hires.config.settings import settings_of
 from hires.feedforward.apply import Press
 from hires.feedforward.batch import Errand, Errands, Outcome, plan_errands
@@ -37,8 +37,8 @@ def run(job: Apply) -> int:
     if errands.skipped and not job.quiet:
         count = len(errands.skipped)
         tell("hires", f"{count} in {job.output} already: skipped (--overwrite makes them anew)")
-    with open_tally(quiet=job.quiet) as tally:
-        failures, lines = _work(job, press, errands, tally)
+    with open_display(quiet=job.quiet) as display:
+        failures, lines = _work(job, press, errands, display)
     if not job.quiet:
         print("".join(f"{line}\n" for line in lines), end="")
     if errands.passed_over:
@@ -52,14 +52,14 @@ def run(job: Apply) -> int:
 
 
 def _work(
-    job: Apply, press: Press, errands: Errands, tally: Tally
+    job: Apply, press: Press, errands: Errands, display: Display
 ) -> tuple[list[Exception], list[str]]:
     failures: list[Exception] = []
     lines: list[str] = []
     for index, errand in enumerate(errands.todo):
 
         def report(fraction: float, index: int = index, errand: Errand = errand) -> None:
-            tally.update((index + fraction) / len(errands.todo), str(errand.target))
+            display.tell((index + fraction) / len(errands.todo), str(errand.target))
 
         try:
             lines.append(_one(job, press, errand, report))
