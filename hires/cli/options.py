@@ -9,7 +9,6 @@ import ast
 import functools
 import inspect
 import sys
-from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from itertools import pairwise
 from types import NoneType, UnionType
@@ -20,6 +19,7 @@ from hires.config.output import Delivery
 from hires.config.paper import Print
 
 AUTO = "auto"
+_NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
 
 
 class UsageError(ValueError):
@@ -44,21 +44,17 @@ class Typed:
 
 
 # The same for the dataclasses of hires.config, which know no command line.
-_OF_CONFIG: dict[type, dict[str, Typed]] = {
-    Job: {
-        "content": Typed(positional=True),
-        "styles": Typed(positional=True, metavar="STYLE [STYLE ...]"),
-        "output": Typed(short="-o", metavar="PATH"),
-        "finish": Typed(metavar="MODEL"),
-    },
-    PaintJob: {
-        "source": Typed(name="from", metavar="FILE"),
-        "run_dir": Typed(metavar="DIR"),
-    },
-    Print: {"paper": Typed(name="print", metavar="PAPER"), "bleed": Typed(metavar="LENGTH")},
-    Delivery: {"icc": Typed(metavar="PROFILE")},
+_OF_CONFIG: dict[tuple[type, str], Typed] = {
+    (Job, "content"): Typed(positional=True),
+    (Job, "styles"): Typed(positional=True, metavar="STYLE [STYLE ...]"),
+    (Job, "output"): Typed(short="-o", metavar="PATH"),
+    (Job, "finish"): Typed(metavar="MODEL"),
+    (PaintJob, "source"): Typed(name="from", metavar="FILE"),
+    (PaintJob, "run_dir"): Typed(metavar="DIR"),
+    (Print, "paper"): Typed(name="print", metavar="PAPER"),
+    (Print, "bleed"): Typed(metavar="LENGTH"),
+    (Delivery, "icc"): Typed(metavar="PROFILE"),
 }
-_NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +63,23 @@ class Option:
 
     Attributes:
         group: the field that holds its dataclass; empty for the command's own.
-        field: the dataclass's field.
-        hint: the field's type.
+        field: of that dataclass.
         typed: how it is typed.
+        kinds: types of its value, or of each of its values.
+        is_many: whether it takes any number of values.
+        is_optional: whether its value may be None.
     """
 
     group: str
     field: Field[Any]
-    hint: Any
     typed: Typed
+    kinds: tuple[Any, ...]
+    is_many: bool
+    is_optional: bool
 
     @property
     def key(self) -> tuple[str, str]:
-        """Where its value belongs."""
+        """Where its value belongs: group and name."""
         return self.group, self.field.name
 
     @property
@@ -96,42 +96,21 @@ class Option:
     @property
     def is_switch(self) -> bool:
         """Whether it is on or off, without a value."""
-        return self.hint is bool
-
-    @property
-    def is_many(self) -> bool:
-        """Whether it takes any number of values."""
-        return get_origin(self.hint) is tuple
-
-    @property
-    def kinds(self) -> tuple[Any, ...]:
-        """The types of its values, without None."""
-        parts = get_args(self.hint)
-        if get_origin(self.hint) is UnionType:
-            return tuple(part for part in parts if part is not NoneType)
-        return parts[:1] if self.is_many else (self.hint,)
-
-    @property
-    def metavar(self) -> str:
-        """What stands for its value in help."""
-        if self.typed.metavar is not None:
-            return self.typed.metavar
-        if self.typed.positional:
-            name = self.field.name.upper()
-            return name if self.is_required else f"[{name}]"
-        one = "|".join(_metavar(kind) for kind in self.kinds)
-        if not self.is_many:
-            return one
-        return f"{one} [{one} ...]" if self.kinds[0] in _NUMBERS else f"[{one} [{one} ...]]"
+        return self.kinds == (bool,)
 
     @property
     def usage(self) -> str:
         """``-o PATH, --output PATH``, as it stands in help."""
-        if self.typed.positional:
-            return self.metavar
         if self.is_switch:
             return f"--no-{self.flags[-1][2:]}" if self.field.default is True else self.flags[-1]
-        return ", ".join(f"{flag} {self.metavar}" for flag in self.flags)
+        if self.typed.positional:
+            name = self.typed.metavar or self.field.name.upper()
+            return name if self.is_required else f"[{name}]"
+        value = "|".join(_metavar(kind) for kind in self.kinds)
+        if self.is_many:
+            value = f"{value} [{value} ...]"
+            value = value if self.kinds[0] in _NUMBERS else f"[{value}]"
+        return ", ".join(f"{flag} {self.typed.metavar or value}" for flag in self.flags)
 
     def text(self, value: Any) -> str:
         """A value as it would be typed."""
@@ -147,13 +126,9 @@ class Option:
         Raises:
             UsageError: if it is none; what is allowed besides is for the dataclass to say.
         """
-        takes_numbers = self.kinds[0] in _NUMBERS
-        if takes_numbers and len(self.kinds) == 1 and texts == [AUTO]:
-            if self.is_many:
-                return ()
-            if NoneType in get_args(self.hint):
-                return None
-        if takes_numbers and not texts:
+        if self.kinds[0] in _NUMBERS and (self.is_many or self.is_optional) and texts == [AUTO]:
+            return () if self.is_many else None
+        if self.kinds[0] in _NUMBERS and not texts:
             raise UsageError(f"{self.flags[-1]}: needs at least one number")
         values = tuple(self._read_one(text) for text in texts)
         return values if self.is_many else values[0]
@@ -174,18 +149,39 @@ class Option:
             raise UsageError(f"{self.flags[-1]}: '{text}' is not {_NUMBERS[kind]}") from None
 
 
+def parts_of(command: Any) -> dict[str, Any]:
+    """The dataclasses that are typed together: a command under "", and those of its groups."""
+    hints = get_type_hints(command)
+    groups = [field.name for field in fields(command) if is_dataclass(hints[field.name])]
+    return {"": command, **{name: hints[name] for name in groups}}
+
+
 def options_of(command: type) -> list[Option]:
     """Everything that can be typed for a dataclass: its own fields first, then those of groups."""
-    own = [*_fields(command, "")]
-    groups = [option for option in own if is_dataclass(option.hint)]
-    single = [option for option in own if option not in groups]
-    return [*single, *(one for part in groups for one in _fields(part.hint, part.field.name))]
+    parts = parts_of(command)
+    return [
+        _option(group, kind, field)
+        for group, kind in parts.items()
+        for field in fields(kind)
+        if field.name not in parts
+    ]
 
 
-def groups_of(command: type) -> dict[str, Any]:
-    """Fields of a dataclass that hold dataclasses, and these."""
-    own = {option.field.name: option.hint for option in _fields(command, "")}
-    return {name: hint for name, hint in own.items() if is_dataclass(hint)}
+def _option(group: str, kind: type, field: Field[Any]) -> Option:
+    hint, typed = _hints(kind)[field.name], None
+    if get_origin(hint) is Annotated:
+        hint, typed = get_args(hint)
+    known = (_OF_CONFIG.get((base, field.name)) for base in kind.__mro__)
+    is_many, parts = get_origin(hint) is tuple, get_args(hint)
+    kinds = parts[:1] if is_many else parts if get_origin(hint) is UnionType else (hint,)
+    return Option(
+        group,
+        field,
+        typed or next(filter(None, known), Typed()),
+        tuple(part for part in kinds if part is not NoneType),
+        is_many,
+        NoneType in kinds,
+    )
 
 
 @functools.cache
@@ -193,39 +189,25 @@ def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
-def _fields(kind: Any, group: str) -> Iterator[Option]:
-    for field in fields(kind):
-        hint, typed = _hints(kind)[field.name], None
-        if get_origin(hint) is Annotated:
-            hint, typed = get_args(hint)
-        known = (_OF_CONFIG.get(base, {}).get(field.name) for base in kind.__mro__)
-        yield Option(group, field, hint, typed or next(filter(None, known), Typed()))
-
-
 def _metavar(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return "{" + ",".join(map(str, get_args(kind))) + "}"
-    return str(kind.__name__).upper()
+    choices = ",".join(map(str, get_args(kind)))
+    return f"{{{choices}}}" if choices else str(kind.__name__).upper()
 
 
-@functools.cache
-def documented(kind: Any) -> dict[str, str]:
+def documented(kind: type) -> dict[str, str]:
     """The strings under the fields of a dataclass and its bases, each as one line."""
     found: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        for node in ast.walk(_parsed(base.__module__)) if is_dataclass(base) else ():
-            if isinstance(node, ast.ClassDef) and node.name == base.__name__:
-                found |= dict(_strings_under_fields(node))
+    for base in filter(is_dataclass, reversed(kind.__mro__)):
+        for node in _classes(base.__module__):
+            if node.name == base.__name__:
+                for field, below in pairwise(node.body):
+                    text = below.value if isinstance(below, ast.Expr) else None
+                    if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Constant):
+                        found[ast.unparse(field.target)] = " ".join(str(text.value).split())
     return found
 
 
 @functools.cache
-def _parsed(module: str) -> ast.Module:
-    return ast.parse(inspect.getsource(sys.modules[module]))
-
-
-def _strings_under_fields(kind: ast.ClassDef) -> Iterator[tuple[str, str]]:
-    for field, below in pairwise(kind.body):
-        text = below.value if isinstance(below, ast.Expr) else None
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Constant):
-            yield ast.unparse(field.target), " ".join(str(text.value).split())
+def _classes(module: str) -> list[ast.ClassDef]:
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
-from hires.cli.options import Option, UsageError, groups_of, options_of
+from hires.cli.options import Option, UsageError, options_of, parts_of
 from hires.config.run import Config, changed
 from hires.errors import ConfigError
 
@@ -65,7 +65,7 @@ def _made(command: type[Command], given: Given, before: Command | None) -> Comma
         return {name: value for (part, name), value in given.items() if part == group}
 
     values = of("")
-    for name, kind in groups_of(command).items():
+    for name, kind in [*parts_of(command).items()][1:]:
         start: Any = getattr(before, name, None)
         if isinstance(start, Config):
             values[name] = changed(start, **of(name))
@@ -130,11 +130,11 @@ def _unknown(word: str, options: Sequence[Option]) -> UsageError:
 
 def _show_help(command: type, options: Sequence[Option], argv: Sequence[str], prog: str) -> None:
     """Print what there is; defaults are those of the preset that was typed."""
-    from hires.cli.help import show_options  # It takes long to load.
+    from hires.cli.help import show_options
 
-    groups = {name: kind() for name, kind in groups_of(command).items()}
+    start = {name: kind() for name, kind in parts_of(command).items() if name}
     with suppress(UsageError, ConfigError):
-        if isinstance(groups.get("config"), Config):
+        if isinstance(start.get("config"), Config):
             given = _given(options, [word for word in argv if word not in ("-h", "--help")])
-            groups["config"] = Config(preset=given.get(("config", "preset"), "hires"))
-    show_options(command, prog, groups)
+            start["config"] = Config(preset=given.get(("config", "preset"), "hires"))
+    show_options(command, prog, start)
