@@ -58,6 +58,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "losses":
+        return importlib.import_module("hires.losses")
     if name not in _HOMES:
         raise AttributeError(f"module 'hires' has no attribute '{name}'")
     return getattr(importlib.import_module(f"hires.{_HOMES[name]}"), name)

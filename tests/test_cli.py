@@ -30,6 +30,7 @@ from hires.engine import estimate as forecast
 from hires.engine import preview as closeup
 from hires.engine import rates as probe
 from hires.engine.ladder import Rung, plan
+from hires.engine.preview import CloseUp
 from hires.engine.progress import Progress
 from hires.engine.setup import open_setup
 from hires.engine.stylize import iter_stylize
@@ -39,7 +40,6 @@ from hires.image.decode.attribution import read_authorship
 from hires.image.decode.read import read_picture
 from hires.image.encode.save import save_image
 from hires.image.metadata.authorship import authorship
-from hires.optim.first_order import NonFiniteError
 from hires.version import __version__
 
 TINY = ("--size", "96", "--iterations", "2", "--precision", "fp32")
@@ -573,14 +573,13 @@ class TestPreview:
         self, work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def broken(*_: object) -> None:
-            raise NonFiniteError("the loss is nan")
+            raise StylizeError("the loss is nan; try `precision=fp32`", torch.zeros(1, 3, 2, 2))
 
-        monkeypatch.setattr(closeup, "_step", broken)
+        monkeypatch.setattr(CloseUp, "__iter__", broken)
         assert cli.main([*self.words(), "--quiet"]) == 2
         assert capsys.readouterr().err.endswith(
-            "hires: the loss is nan at rung 3 (256x192), iteration 1: try --precision fp32 or a"
-            " smaller --learning-rate; out-preview.png is saved, the close-up is not;"
-            " hires resume out.run goes on\n"
+            "hires: the loss is nan; try --precision fp32; out-preview.png is saved, the close-up"
+            " is not; hires resume out.run goes on\n"
         )
         assert made(work) == {"out-preview.png", "out.run"}
 

@@ -166,7 +166,7 @@ def test_another_training_is_not_resumed(
 def test_nothing_to_resume_from(studio: Path, tmp_path: Path, contents: bytes | None) -> None:
     if contents is not None:
         (tmp_path / "a.state").write_bytes(contents)
-    with pytest.raises(TrainingError, match="leave --resume out"):
+    with pytest.raises(TrainingError, match="leave `resume` out"):
         workshop(studio, tmp_path / "a.safetensors", resume=True)
 
 

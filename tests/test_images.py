@@ -27,6 +27,7 @@ from hires.image.encode import encoder as encoding
 from hires.image.encode.save import check_output, save_image
 from hires.image.libvips import BAND_ROWS
 from hires.image.resample import fill, resize
+from hires.utils import files
 
 LOSSLESS = [(".png", 8), (".png", 16), (".tif", 8), (".TIFF", 16)]
 ENDINGS = [".jpg", ".JPEG", ".png", ".tif", ".tiff", ".webp"]
@@ -348,7 +349,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, e
         temporary.symlink_to("/dev/full")
         return temporary
 
-    monkeypatch.setattr(encoding, "_temporary_beside", on_the_full_disk)
+    monkeypatch.setattr(files, "_temporary_beside", on_the_full_disk)
     with pytest.raises(OSError, match=r"cannot save .*: No space left on device; .*\)$") as raised:
         save_image(noise(64, 64), tmp_path / f"out{ending}")
     assert isinstance(raised.value, ImageError)

@@ -51,20 +51,24 @@ def files(folder: Path) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("kind", "place", "error"),
     [
-        ("jpg", "hires.reading.torch.empty", TORCH),
-        ("jpg", "hires.bands.np.empty", MemoryError()),
-        ("jpg", "hires.reading.to_srgb", MemoryError()),
+        ("jpg", "hires.image.decode.read.torch.empty", TORCH),
+        ("jpg", "hires.image.bands.np.empty", MemoryError()),
+        ("jpg", "hires.image.decode.read.to_srgb", MemoryError()),
         ("jpg", "pyvips.Image.rawsave_target", libvips("out of memory --- size == 48MB")),
         ("jpg", "pyvips.Image.rawsave_target", libvips("glib: Error creating thread: Resource")),
-        ("png", "hires.reading.opened", libvips("VipsJpeg: Insufficient memory (case 4)")),
+        (
+            "png",
+            "hires.image.decode.read.opened",
+            libvips("VipsJpeg: Insufficient memory (case 4)"),
+        ),
         ("cut", "pathlib.Path.read_bytes", MemoryError()),
         ("turned", "pyvips.Image.copy_memory", libvips("out of memory --- size == 48MB")),
-        ("clear", "hires.reading.fill_hidden", TORCH),
-        ("jp2", "hires.foreign.Image.open", PILLOW),
-        ("jp2", "hires.foreign.np.empty", MemoryError()),
-        ("jp2", "hires.foreign.np.asarray", MemoryError()),
-        ("floats", "hires.value_ranges.np.zeros", MemoryError()),
-        ("floats", "hires.value_ranges.np.isfinite", MemoryError()),
+        ("clear", "hires.image.decode.read.fill_hidden", TORCH),
+        ("jp2", "hires.image.decode.pillow.Image.open", PILLOW),
+        ("jp2", "hires.image.decode.pillow.np.empty", MemoryError()),
+        ("jp2", "hires.image.decode.pillow.np.asarray", MemoryError()),
+        ("floats", "hires.image.decode.value_ranges.np.zeros", MemoryError()),
+        ("floats", "hires.image.decode.value_ranges.np.isfinite", MemoryError()),
     ],
 )
 def test_wherever_it_runs_out(
@@ -103,7 +107,7 @@ def test_of_each_command_it_is_one_line(
     for name in ("in.png", "photos/one.png"):
         save_image(random_image(64, 64), name)
     before = {*tmp_path.rglob("*")}
-    monkeypatch.setattr("hires.reading.to_srgb", full)
+    monkeypatch.setattr("hires.image.decode.read.to_srgb", full)
     assert refusal(argv, capsys) == (
         "hires: cannot read in.png: it does not fit the memory; shrink it\n"
     )

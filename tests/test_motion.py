@@ -78,7 +78,7 @@ def test_every_rung_is_looked_at(features: str) -> None:
     for progress in run:
         if progress.ends_rung:
             # As if it had grown so far that nothing is left of its gradient.
-            progress._standing[0].optimizer.epsilon = 1e3  # type: ignore[attr-defined]
+            progress._run.optimizer.epsilon = 1e3  # type: ignore[attr-defined]
             break
     with pytest.raises(StylizeError, match=r"does not move.* at rung 2 \(64x48\), iteration 1"):
         next(run)

@@ -292,7 +292,7 @@ def test_saving_under_a_name_in_latin_1(monkeypatch: pytest.MonkeyPatch) -> None
     def full(*_: object, **__: object) -> None:
         pyvips.Image.black(9, 9).pngsave(b"no/gr\xfcn.png")
 
-    monkeypatch.setattr("hires.images.encode", full)
+    monkeypatch.setattr("hires.image.encode.save.encode", full)
     with pytest.raises(SaveError, match="No such file or directory"):
         save_image(random_image(8, 8), target)
     assert target.read_bytes() == before

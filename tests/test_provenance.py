@@ -385,7 +385,7 @@ def test_other_readers_find_the_metadata() -> None:
 
 
 def test_size_beside_paper_is_refused_from_python_as_well() -> None:
-    with pytest.raises(ConfigError, match="leave --size out"):
+    with pytest.raises(ConfigError, match="leave `size` out"):
         PaintJob(
             content="a",
             styles=("b",),
