@@ -258,34 +258,26 @@ class Print:
         paper = parse_paper(self.paper)
         if landscape or self.portrait or content[0] > content[1]:
             paper = paper.turned(landscape=landscape)
-        place = self._cropped if self.fit == "crop" else self._padded
-        return place(content, paper, self.dpi_of_file or DEFAULT_DPI)
-
-    def _cropped(self, content: tuple[int, int], paper: Paper, dpi: float) -> Layout:
-        size = _file_size(paper, self.bleed_mm, dpi)
-        height, width = largest_within(content, size)
-        top, left = self._placed((content[0] - height, content[1] - width))
-        return Layout(
-            size=size,
-            painted=size,
-            offset=(0, 0),
-            window=Window(top, left, height, width),
-            dpi=dpi,
-            paper=paper,
-            bleed=self.bleed_mm,
-        )
-
-    def _padded(self, content: tuple[int, int], paper: Paper, dpi: float) -> Layout:
-        size = _file_size(paper, self.bleed_mm, dpi)
-        edge = to_pixels(self.bleed_mm, dpi)
-        trim = size[0] - 2 * edge, size[1] - 2 * edge
-        painted = largest_within(trim, content)
-        top, left = self._placed((trim[0] - painted[0], trim[1] - painted[1]))
+        dpi = self.dpi_of_file or DEFAULT_DPI
+        # The sum is rounded, not its parts: the file as a whole is what is measured on paper.
+        both = 2 * self.bleed_mm
+        size = painted = to_pixels(paper.height + both, dpi), to_pixels(paper.width + both, dpi)
+        offset, window = (0, 0), Window(0, 0, *content)
+        if self.fit == "crop":
+            height, width = largest_within(content, size)
+            room = content[0] - height, content[1] - width
+            window = Window(*self._placed(room), height, width)
+        else:
+            edge = to_pixels(self.bleed_mm, dpi)
+            trim = size[0] - 2 * edge, size[1] - 2 * edge
+            painted = largest_within(trim, content)
+            top, left = self._placed((trim[0] - painted[0], trim[1] - painted[1]))
+            offset = edge + top, edge + left
         return Layout(
             size=size,
             painted=painted,
-            offset=(edge + top, edge + left),
-            window=Window(0, 0, *content),
+            offset=offset,
+            window=window,
             dpi=dpi,
             paper=paper,
             bleed=self.bleed_mm,
@@ -296,11 +288,6 @@ class Print:
         top = 0 if "north" in self.gravity else room[0] if "south" in self.gravity else room[0] // 2
         left = 0 if "west" in self.gravity else room[1] if "east" in self.gravity else room[1] // 2
         return top, left
-
-
-def _file_size(paper: Paper, bleed: float, dpi: float) -> tuple[int, int]:
-    # The sum is rounded, not its parts: the file as a whole is what is measured on paper.
-    return to_pixels(paper.height + 2 * bleed, dpi), to_pixels(paper.width + 2 * bleed, dpi)
 
 
 def largest_within(room: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, Literal, TypeVar, cast
 
 from hires.config.checks import LARGEST, bounds, check_device, check_fields, leave_out
-from hires.config.presets import PRESETS, yielding
+from hires.config.presets import APPLIES, PRESETS, yielding
 from hires.config.values import (
     LEAST_SIZE,
     counted,
@@ -182,7 +182,7 @@ class Config:
         if self.preset not in PRESETS:
             raise ConfigError(f"`preset` is '{self.preset}': choose one of {', '.join(PRESETS)}")
         given = {name: getattr(self, name) for name in _HOUSE if getattr(self, name) is not ...}
-        left_out = yielding(self.preset, given, given.get("optimizer"))
+        left_out = yielding(self.preset, given)
         for name, value in PRESETS[self.preset].settings.items():
             if name not in given and name not in left_out:
                 object.__setattr__(self, name, value)
@@ -203,7 +203,7 @@ class Config:
     def _check_optimizer(self) -> None:
         if (self.learning_rate_decay is None) != (not self.decay_every):
             raise ConfigError("`learning_rate_decay` and `decay_every` need each other: give both")
-        for name, allowed in _APPLIES.items():
+        for name, allowed in APPLIES.items():
             if self.optimizer not in allowed and getattr(self, name) != _HOUSE[name]:
                 leave_out([name], f"applies to `optimizer={' or '.join(allowed)}` only")
         if self.optimizer == "lbfgs-wolfe" and self.clamp in ("steps", "blind"):
@@ -319,26 +319,13 @@ def changed(config: Config, **given: Any) -> Config:
             f"the recorded run has the preset {config.preset}, and its options with it:"
             f" leave `preset` out, or paint anew with `preset={preset}`"
         )
-    left_out = yielding(preset, given, given.get("optimizer"))
+    left_out = yielding(preset, given)
     return replace(config, **{name: _HOUSE[name] for name in left_out} | given)
 
 
 # The house's own values: what options have where no preset says otherwise.
 _HOUSE: dict[str, Any] = {
     field.name: field.metadata.get("house", field.default) for field in fields(Config)
-}
-
-# Options that only some optimizers have a use for.
-_APPLIES = {
-    "learning_rate": ("adam", "lbfgs"),
-    "learning_rate_decay": ("adam", "lbfgs"),
-    "decay_every": ("adam", "lbfgs"),
-    "average": ("adam",),
-    "beta2": ("adam",),
-    "epsilon": ("adam",),
-    "optimizer_state": ("adam",),
-    "history": ("lbfgs", "lbfgs-wolfe"),
-    "restart": ("lbfgs-wolfe",),
 }
 
 # Options that do nothing where their term of the loss has no weight.
