@@ -68,5 +68,6 @@ def _row(typed: str, about: str, width: int) -> Iterator[str]:
 
 
 def _bold(text: str) -> str:
-    plain = "NO_COLOR" in os.environ or not sys.stdout.isatty()
-    return text if plain else f"\x1b[1m{text}\x1b[0m"
+    if "NO_COLOR" in os.environ or sys.stdout is None or not sys.stdout.isatty():
+        return text
+    return f"\x1b[1m{text}\x1b[0m"

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import field, fields
+from numbers import Real
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -90,8 +91,8 @@ def _check(name: str, value: Any, hint: Any, limits: Mapping[str, Any]) -> None:
 
 def _check_number(name: str, value: Any, kind: type, limits: Mapping[str, Any]) -> None:
     least, most = limits["least"], limits["most"]
-    is_number = isinstance(value, int | kind) and not isinstance(value, bool)
-    if is_number and least <= value <= most:  # NaN is not.
+    is_number = isinstance(value, int if kind is int else Real) and not isinstance(value, bool)
+    if is_number and least <= kind(value) <= most:  # NaN is not.
         return
     what = limits["what"] or ("a whole number" if kind is int else "a number")
     allowed = f"of at least {least:g}" if most >= LARGEST else f"from {least:g} to {most:g}"
