@@ -1,6 +1,6 @@
 """Published systems as tables of settings: what each asks for, term by term. No torch.
 
-``hires`` is the house's own. Each of the others reproduces one document; its formulas are stated
+``hires`` is the default. Each of the others reproduces one document; its formulas are stated
 here, and every departure from it is listed under `Preset.notes`. In all of them ``F`` are a layer's
 features (C, N) at ``N`` positions, ``Δ`` is the difference between the canvas's and the target's,
 and content and style pictures are both stretched to the size of the canvas.
@@ -21,7 +21,7 @@ class Preset:
         title: what it is.
         source: who published it.
         loss: its loss in a line.
-        settings: fields of `hires.config.run.Config` that differ from the house's own.
+        settings: fields of `hires.config.run.Config` that differ from their defaults.
         notes: where it departs from its document, and why.
     """
 

@@ -25,9 +25,12 @@ from hires.errors import ConfigError
 Value = TypeVar("Value")
 
 
-def house(value: Value, least: float = 0, most: float = LARGEST) -> Value:
-    """A field that has the house's own value where neither the caller nor the preset gives one."""
-    made: Any = field(default=..., metadata={"house": value, **bounds(least, most)})
+def option(default: Value, least: float = 0, most: float = LARGEST) -> Value:
+    """A field that has this default where neither the caller nor the preset gives a value.
+
+    It is ``...`` to the dataclass: `Config` fills in what was left out.
+    """
+    made: Any = field(default=..., metadata={"default": default, **bounds(least, most)})
     return cast(Value, made)
 
 
@@ -41,124 +44,124 @@ class Config:
     preset: Literal["hires", "tutorial", "d2l", "keras"] = "hires"
     """Published system that the other options start from; `hires presets` lists them."""
 
-    size: int | str = house(1024, LEAST_SIZE)
+    size: int | str = option(1024, LEAST_SIZE)
     """Long side of the painting in pixels; content: as large as the photograph; or 50% of it."""
 
-    min_size: int = house(256, LEAST_SIZE)
+    min_size: int = option(256, LEAST_SIZE)
     """Long side of the first rung of the ladder in pixels."""
 
-    sizes: tuple[int, ...] = house((), LEAST_SIZE)
+    sizes: tuple[int, ...] = option((), LEAST_SIZE)
     """Long sides of all rungs, from small to large, in place of --size and --min-size."""
 
-    rungs: int | None = house(None, 1)
+    rungs: int | None = option(None, 1)
     """Number of sizes in the ladder. auto: as few as keep each at most twice the one before."""
 
-    measured_side: Literal["long", "short", "height"] = house("long")
+    measured_side: Literal["long", "short", "height"] = option("long")
     """Which side of the painting --size, --min-size and --sizes measure."""
 
-    cpu_size: int | None = house(None, LEAST_SIZE)
+    cpu_size: int | None = option(None, LEAST_SIZE)
     """Size where there is no GPU, in place of --size. auto: the same."""
 
-    iterations: tuple[int, ...] = house((), 1)
+    iterations: tuple[int, ...] = option((), 1)
     """Steps per rung, from small to large; the last number repeats. auto: fewer as rungs grow."""
 
-    style_weights: tuple[float, ...] = house(())
+    style_weights: tuple[float, ...] = option(())
     """Share of each style picture when there are several. auto: equal shares."""
 
-    content_weight: float = house(0.025)
+    content_weight: float = option(0.025)
     """How strongly the scene of the content picture is kept."""
 
-    style_weight: float = house(1.0)
+    style_weight: float = option(1.0)
     """How strongly the style's textures and strokes are asked for."""
 
-    tv_weight: float = house(1.0)
+    tv_weight: float = option(1.0)
     """How strongly pixel noise is smoothed away (total variation)."""
 
-    style_loss: Literal["gram", "meanstd", "wasserstein", "gram-mse", "gram-sum"] = house(
+    style_loss: Literal["gram", "meanstd", "wasserstein", "gram-mse", "gram-sum"] = option(
         "wasserstein"
     )
     """Which statistic of the style is matched; gram-mse and gram-sum are those of the presets."""
 
-    content_loss: Literal["relative", "mse", "sum"] = house("relative")
+    content_loss: Literal["relative", "mse", "sum"] = option("relative")
     """Squared error of the content's features: over their squared size, its mean, or its sum."""
 
-    tv_loss: Literal["squared", "absolute", "power"] = house("squared")
+    tv_loss: Literal["squared", "absolute", "power"] = option("squared")
     """Form of the total variation; absolute is that of d2l, power that of keras."""
 
-    layer_reduction: Literal["mean", "sum"] = house("mean")
+    layer_reduction: Literal["mean", "sum"] = option("mean")
     """Whether the losses of several layers are averaged or added up."""
 
-    style_layers: tuple[str, ...] = house(("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
+    style_layers: tuple[str, ...] = option(("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
     """Layers that carry the style, as NAME or NAME:WEIGHT."""
 
-    content_layers: tuple[str, ...] = house(("relu4_2",))
+    content_layers: tuple[str, ...] = option(("relu4_2",))
     """Layers that carry the content, as NAME or NAME:WEIGHT."""
 
-    features: str = house("compact")
+    features: str = option("compact")
     """Feature network: compact (built in), vgg19, vgg16, or the path of a checkpoint."""
 
-    pooling: Literal["max", "average", "l2"] = house("max")
+    pooling: Literal["max", "average", "l2"] = option("max")
     """Pooling of the feature network."""
 
-    pixels: Literal["unit", "imagenet", "caffe"] = house("unit")
+    pixels: Literal["unit", "imagenet", "caffe"] = option("unit")
     """Units that are optimised: 0 to 1, standard deviations, or 0 to 255 (the network's too)."""
 
-    optimizer: Literal["adam", "lbfgs", "lbfgs-wolfe"] = house("adam")
+    optimizer: Literal["adam", "lbfgs", "lbfgs-wolfe"] = option("adam")
     """Adam is lean and robust; L-BFGS needs fewer steps but several canvases of memory."""
 
-    learning_rate: float | None = house(None, 1e-6)
+    learning_rate: float | None = option(None, 1e-6)
     """Step size, in units of --pixels. auto: 0.02 for Adam, 1 for L-BFGS."""
 
-    learning_rate_decay: float | None = house(None, 1e-6)
+    learning_rate_decay: float | None = option(None, 1e-6)
     """Factor on the step size every --decay-every steps. auto: it stays."""
 
-    decay_every: tuple[int, ...] = house((), 1)
+    decay_every: tuple[int, ...] = option((), 1)
     """Steps between two decays, per rung; the last number repeats. auto: never."""
 
-    average: float | None = house(None, 0, 0.9999)
+    average: float | None = option(None, 0, 0.9999)
     """Decay of the running average that Adam's result is; 0 switches it off. auto: 0.9."""
 
-    beta2: float | None = house(None, 0, 0.9999)
+    beta2: float | None = option(None, 0, 0.9999)
     """Decay of Adam's second moment. auto: 0.99."""
 
-    epsilon: float | None = house(None)
+    epsilon: float | None = option(None)
     """Adam's epsilon. auto: 1e-8 over the number of the canvas's values, as gradients of means."""
 
-    optimizer_state: Literal["carry", "fresh"] = house("carry")
+    optimizer_state: Literal["carry", "fresh"] = option("carry")
     """Whether Adam's moments are carried from rung to rung or start afresh."""
 
-    history: int | None = house(None, 1)
+    history: int | None = option(None, 1)
     """Steps that L-BFGS remembers, halved from rung to rung down to 3. auto: 20."""
 
-    restart: int | None = house(None, 2)
+    restart: int | None = option(None, 2)
     """Evaluations after which lbfgs-wolfe forgets its past: a round. auto: never."""
 
-    clamp: Literal["auto", "steps", "blind", "result"] = house("auto")
+    clamp: Literal["auto", "steps", "blind", "result"] = option("auto")
     """Hold the canvas in [0, 1] at all steps (blind: L-BFGS is not told) or its result only. auto:
     steps, if no line search."""
 
-    style_scale: float = house(1.0, 0.01, 16.0)
+    style_scale: float = option(1.0, 0.01, 16.0)
     """Size of the style picture relative to the painting: finer strokes below 1, coarser above."""
 
-    style_fit: Literal["aspect", "stretch"] = house("aspect")
+    style_fit: Literal["aspect", "stretch"] = option("aspect")
     """Whether a style keeps its shape or is stretched to the canvas's."""
 
-    init: str = house("content")
+    init: str = option("content")
     """Start of the first rung: content, noise, blend:0.3 (0.3 of noise), or a picture's path."""
 
-    seed: int = house(0)
+    seed: int = option(0)
     """Seed of everything random."""
 
-    memory: str = house("2GiB")
+    memory: str = option("2GiB")
     """Memory for feature maps; the tile size follows from it. The canvas itself comes on top."""
 
-    tile: int | None = house(None, 32)
+    tile: int | None = option(None, 32)
     """Largest side of a tile in pixels. auto: what is fast and fits the memory."""
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = house("auto")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto")
     """Arithmetic of the feature network; auto is bf16 where that is fast."""
 
-    device: str = house("auto")
+    device: str = option("auto")
     """Where to compute: auto, cpu, cuda, cuda:N or mps."""
 
     def __post_init__(self) -> None:
@@ -178,16 +181,15 @@ class Config:
         parse_bytes(self.memory)
 
     def _fill_in(self) -> None:
-        """Give what was left out the value of the preset, or else the house's own."""
+        """Give what was left out the value of the preset, or else its default."""
         if self.preset not in PRESETS:
             raise ConfigError(f"`preset` is '{self.preset}': choose one of {', '.join(PRESETS)}")
-        given = {name: getattr(self, name) for name in _HOUSE if getattr(self, name) is not ...}
-        left_out = yielding(self.preset, given)
-        for name, value in PRESETS[self.preset].settings.items():
-            if name not in given and name not in left_out:
-                object.__setattr__(self, name, value)
-        for name, value in _HOUSE.items():
-            if getattr(self, name) is ...:
+        given = {name: getattr(self, name) for name in _DEFAULTS if getattr(self, name) is not ...}
+        settings = {**PRESETS[self.preset].settings}
+        for name in yielding(self.preset, given):
+            del settings[name]
+        for name, value in (_DEFAULTS | settings).items():
+            if name not in given:
                 object.__setattr__(self, name, value)
 
     def _check_sizes(self) -> None:
@@ -195,16 +197,16 @@ class Config:
             told = " ".join(map(str, self.sizes))
             raise ConfigError(f"`sizes` is {told}: give sizes that grow, each once")
         for name in ("size", "min_size", "rungs", "cpu_size"):
-            if self.sizes and getattr(self, name) != _HOUSE[name]:
+            if self.sizes and getattr(self, name) != _DEFAULTS[name]:
                 raise ConfigError(f"`sizes` names every size: leave `{name}` out")
-        if self.rungs == 1 and self.min_size != _HOUSE["min_size"]:
+        if self.rungs == 1 and self.min_size != _DEFAULTS["min_size"]:
             raise ConfigError("`rungs=1` paints at one size: leave `min_size` out")
 
     def _check_optimizer(self) -> None:
         if (self.learning_rate_decay is None) != (not self.decay_every):
             raise ConfigError("`learning_rate_decay` and `decay_every` need each other: give both")
         for name, allowed in APPLIES.items():
-            if self.optimizer not in allowed and getattr(self, name) != _HOUSE[name]:
+            if self.optimizer not in allowed and getattr(self, name) != _DEFAULTS[name]:
                 leave_out([name], f"applies to `optimizer={' or '.join(allowed)}` only")
         if self.optimizer == "lbfgs-wolfe" and self.clamp in ("steps", "blind"):
             raise ConfigError(f"`clamp={self.clamp}` would mislead lbfgs-wolfe: leave it out")
@@ -279,7 +281,7 @@ class Config:
 
     def is_default(self, name: str) -> bool:
         """Whether a field has the value that it has when it is not given."""
-        return getattr(self, name) in (PRESETS[self.preset].settings.get(name), _HOUSE[name])
+        return getattr(self, name) in (PRESETS[self.preset].settings.get(name), _DEFAULTS[name])
 
     def learning_rate_at(self, rung: int) -> float:  # noqa: ARG002
         """Step size at a rung, from 0; so far every rung has the same."""
@@ -308,7 +310,7 @@ class Config:
 
 
 def changed(config: Config, **given: Any) -> Config:
-    """A recorded run's settings with options given anew; what gives way has the house's values.
+    """A recorded run's settings with options given anew; what gives way has its default.
 
     Raises:
         ConfigError: also for another preset, to which the other settings would not belong.
@@ -320,12 +322,12 @@ def changed(config: Config, **given: Any) -> Config:
             f" leave `preset` out, or paint anew with `preset={preset}`"
         )
     left_out = yielding(preset, given)
-    return replace(config, **{name: _HOUSE[name] for name in left_out} | given)
+    return replace(config, **{name: _DEFAULTS[name] for name in left_out} | given)
 
 
-# The house's own values: what options have where no preset says otherwise.
-_HOUSE: dict[str, Any] = {
-    field.name: field.metadata.get("house", field.default) for field in fields(Config)
+# What options have where no preset says otherwise.
+_DEFAULTS: dict[str, Any] = {
+    field.name: field.metadata.get("default", field.default) for field in fields(Config)
 }
 
 # Options that do nothing where their term of the loss has no weight.
