@@ -390,14 +390,14 @@ class TestProcess:
         assert "Traceback" not in rest
         assert read_picture("out.png").pixels.shape == (1, 3, 72, 96)
 
-    def test_help_and_version_do_not_load_torch(self) -> None:
+    def test_help_and_mistakes_do_not_load_torch(self) -> None:
         check = (
             "import sys; from hires import cli; code = cli.main(sys.argv[1:]);"
             "assert 'torch' not in sys.modules, 'torch is loaded'; sys.exit(code)"
         )
-        for argv in (["--version"], ["--help"], ["stylize", "--help"], ["plan", "--help"]):
-            done = run_python("-c", check, *argv)
-            assert done.returncode == 0, done.stderr
+        for line, code in (("--version", 0), ("--help", 0), ("stylize a b", 2), ("plan --help", 0)):
+            done = run_python("-c", check, *line.split())
+            assert done.returncode == code, done.stderr
         assert "usage: hires plan" in done.stdout
 
     def test_python_m_hires(self) -> None:
