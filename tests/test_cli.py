@@ -366,7 +366,7 @@ class TestBreakdown:
 ENVIRONMENT = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": str(Path(cli.__file__).parents[1]),
+    "PYTHONPATH": str(Path(cli.__file__).parents[2]),
 }
 
 
@@ -392,7 +392,7 @@ class TestProcess:
 
     def test_help_and_mistakes_do_not_load_torch(self) -> None:
         check = (
-            "import sys; from hires import cli; code = cli.main(sys.argv[1:]);"
+            "import sys; from hires.cli import main as cli; code = cli.main(sys.argv[1:]);"
             "assert 'torch' not in sys.modules, 'torch is loaded'; sys.exit(code)"
         )
         for line, code in (("--version", 0), ("--help", 0), ("stylize a b", 2), ("plan --help", 0)):
