@@ -23,10 +23,10 @@ from typing import Annotated, Any
 from PIL import Image, ImageDraw, ImageFont
 from resolution_ladder import LABEL_HEIGHT, MARGIN, PANEL, as_pillow, save_sheet
 from torch import Tensor
-from tyro.conf import Positional, arg
 
 from hires.cli.display import clock_time, open_display
 from hires.cli.exits import EXIT_INTERRUPTED, guarded, tell
+from hires.cli.options import Typed
 from hires.cli.parsing import parse
 from hires.config.presets import PRESETS
 from hires.config.run import Config
@@ -46,13 +46,13 @@ PROG = "compare_presets"
 class Comparison:
     """Paint one photograph in one style with several presets at one size."""
 
-    content: Positional[str]
+    content: Annotated[str, Typed(positional=True)]
     """The photograph."""
 
-    style: Positional[str]
+    style: Annotated[str, Typed(positional=True)]
     """The painting."""
 
-    output: Annotated[str, arg(aliases=["-o"], metavar="DIR")] = "presets"
+    output: Annotated[str, Typed(short="-o", metavar="DIR")] = "presets"
     """Folder for the pictures, compare.md, compare.json and contact_sheet.jpg; made if missing."""
 
     presets: tuple[str, ...] = tuple(PRESETS)

@@ -21,12 +21,12 @@ from typing import Annotated
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from tyro.conf import arg
 
-from hires.cli.arguments import TypedJob
 from hires.cli.display import clock_time, open_display
 from hires.cli.exits import EXIT_INTERRUPTED, guarded, tell
+from hires.cli.options import Typed
 from hires.cli.parsing import parse
+from hires.config.job import Job
 from hires.config.values import format_bytes
 from hires.engine.progress import Progress
 from hires.errors import ConfigError, ImageError
@@ -43,10 +43,10 @@ PANELS_PER_ROW = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Study(TypedJob):
+class Study(Job):
     """Paint a ladder of --sizes, each from the one before, and save all of them side by side."""
 
-    output: Annotated[str, arg(aliases=["-o"], metavar="DIR")] = "ladder"
+    output: Annotated[str, Typed(short="-o", metavar="DIR")] = "ladder"
     """Folder for the pictures, ladder.csv and contact_sheet.jpg; made if missing."""
 
     def __post_init__(self) -> None:
@@ -88,7 +88,7 @@ def run(argv: Sequence[str]) -> int:
         return 0
     folder = Path(study.output)
     easel = Easel(
-        TypedJob(
+        Job(
             content=study.content,
             styles=study.styles,
             bit_depth=study.bit_depth,

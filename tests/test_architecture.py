@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hires"
 IMAGING = {"pyvips", "PIL", "pikepdf", "cv2", "imageio", "tifffile", "skimage"}
 TORCH = {"torch", "torchvision", "kornia"}
-COMMAND_LINE = {"tyro", "rich", "argparse", "click"}
+COMMAND_LINE = {"rich", "argparse"}
 LONGEST_MODULE, LONGEST_FUNCTION = 350, 50
 
 

@@ -11,8 +11,9 @@ import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
 from hires.cli import main as cli
-from hires.cli.arguments import COMMANDS, Stylize
-from hires.cli.parsing import UsageError, parse
+from hires.cli.options import UsageError
+from hires.cli.parsing import parse
+from hires.config.job import PaintJob
 from hires.config.presets import PRESETS
 from hires.config.run import Config
 from hires.config.settings import settings_of
@@ -38,8 +39,7 @@ def typed(*extra: str) -> list[str]:
 
 
 def parsed(*extra: str) -> Config:
-    job: Stylize = parse(COMMANDS, typed(*extra))
-    return job.config
+    return parse(PaintJob, typed(*extra)[1:], prog="hires stylize").config
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -128,7 +128,7 @@ def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["presets", "tutorial", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    job = Stylize(content="a", styles=("b",), output="c", config=Config(preset="tutorial"))
+    job = PaintJob(content="a", styles=("b",), output="c", config=Config(preset="tutorial"))
     assert found["settings"] == settings_of(job)["config"]
     assert found["notes"]
     assert cli.main(["presets", "--json"]) == 0

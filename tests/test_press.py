@@ -376,7 +376,7 @@ def test_presses_and_formats_that_do_not_go_together(tmp_path: Path, press: str)
         ({"intent": "perceptual"}, "`intent` is for `icc=PROFILE.icc`"),
         ({"black_point_compensation": False}, "`black_point_compensation=False` is for `icc=P"),
         ({"ink_limit": 280}, "`ink_limit` is for `icc=PROFILE.icc`"),
-        ({"ink_limit": 40, "icc": "a.icc"}, "`ink_limit` is 40: give percent, from 100 to 400"),
+        ({"ink_limit": 40, "icc": "a.icc"}, "`ink_limit` is 40: give percent from 100 to 400"),
         ({"intent": "nice", "icc": "a.icc"}, "choose one of relative, perceptual, saturation"),
         ({"compression": "zip"}, "`compression` is 'zip': choose one of auto, none, lzw"),
     ],

@@ -23,10 +23,10 @@ import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
 from torch import Tensor
 
-from hires.cli import display
 from hires.cli import main as cli
-from hires.cli.display import Silence
+from hires.cli.display import Display
 from hires.engine.objective import Objective
+from hires.engine.progress import Progress
 from hires.features.checkpoints import write_checkpoint
 from hires.image.encode.save import save_image
 from hires.runs import recorder
@@ -54,13 +54,13 @@ class Killed(BaseException):
     """Ends a run as a kill does: no handler of ours knows it."""
 
 
-class Watching(Silence):
+class Watching(Display):
     """Lets things happen after steps, counted from 1."""
 
     def __init__(self, acts: Acts) -> None:
         self._acts, self._num_steps = acts, 0
 
-    def update(self, progress: display.Step) -> None:
+    def update(self, progress: Progress) -> None:
         del progress
         self._num_steps += 1
         self._acts.get(self._num_steps, lambda: None)()

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The ``hires`` command: what is typed, help, displays, exit codes; commands/ runs each."""

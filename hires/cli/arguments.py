@@ -1,60 +1,29 @@
-"""What can be typed: the commands as dataclasses.
+"""The commands as dataclasses: what can be typed for each. No torch.
 
-Options come from the fields of `hires.config.run.Config`, so that each exists once. No torch here:
-help and mistakes must not wait for it.
+Options that are settings come from the dataclasses of `hires.config`, so that each exists once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Literal
 
-from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
-
-from hires.cli.forward_arguments import Apply, Export, Train
-from hires.cli.parsing import AUTO, starting_config
+from hires.cli.options import AUTO, Typed
+from hires.config.checks import bounded, check_fields
+from hires.config.feedforward import ApplyConfig, TrainConfig
 from hires.config.job import Job, PaintJob
 from hires.config.output import Delivery
-from hires.config.paper import Print
+from hires.config.paper import DPI_RANGE
 from hires.config.presets import PRESETS
 from hires.config.run import Config
 from hires.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TypedJob(Job):
-    """How the fields of a job are typed."""
-
-    content: Positional[str]
-    """The photograph: its scene is kept."""
-
-    styles: Annotated[
-        Positional[tuple[str, ...]],
-        arg(metavar="STYLE [STYLE ...]", help_behavior_hint="(required)"),
-    ]
-    """One or more paintings: their strokes and colours are taken."""
-
-    output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
-    """Where a picture would be saved."""
-
-    finish: Annotated[str | None, arg(metavar="MODEL")] = None
-    """A super-resolution model for the last rung: paint at a fraction of --size, then enlarge."""
-
-    config: OmitArgPrefixes[Config] = field(default_factory=starting_config)
-    """How to paint."""
-
-    print: OmitArgPrefixes[Print] = field(default_factory=Print)
-    """What to paint for."""
-
-    delivery: OmitArgPrefixes[Delivery] = field(default_factory=Delivery)
-    """How to hand it over."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan(TypedJob):
+class Plan(Job):
     """Tell what stylize would take, rung by rung: steps, tiles, memory and time. Paints nothing."""
 
-    output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
+    output: str | None = None
     """If given, also check that a picture can be saved there, and how long that takes."""
 
     no_probe: bool = False
@@ -65,24 +34,10 @@ class Plan(TypedJob):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stylize(TypedJob, PaintJob):
-    """Paint a photograph in the style of one or more paintings."""
-
-    output: Annotated[str, arg(aliases=["-o"], metavar="PATH")]
-    """Where to save, as .jpg .png .tif .webp or .pdf. Ctrl-C saves what is painted by then."""
-
-    source: Annotated[str | None, arg(name="from", metavar="FILE")] = None
-    """Repeat the run that painted FILE, with its pictures and options but for those given here."""
-
-    run_dir: Annotated[str | None, arg(metavar="DIR")] = None
-    """Folder for checkpoints, losses and previews of the run. auto: beside the output, as .run."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Resume:
     """Go on with a run that was cut short; it ends with the same bytes as if it had not been."""
 
-    directory: Positional[str]
+    directory: Annotated[str, Typed(positional=True)]
     """Its run directory, such as painted.run."""
 
     anyway: bool = False
@@ -96,7 +51,7 @@ class Resume:
 class Presets:
     """List the published systems that --preset knows, with their settings."""
 
-    name: Positional[str | None] = None
+    name: Annotated[str | None, Typed(positional=True)] = None
     """Tell all about one of them."""
 
     json: bool = False
@@ -128,7 +83,7 @@ class Papers:
 class Inspect:
     """Tell what a finished file is, and how it was painted."""
 
-    file: Positional[str]
+    file: Annotated[str, Typed(positional=True)]
     """A picture or PDF that hires saved."""
 
     json: bool = False
@@ -157,16 +112,16 @@ class Bench:
     device: str = Config().device
     """auto, cpu, cuda, cuda:N or mps."""
 
-    repeats: int = 5
+    repeats: int = bounded(5, 1)
     """Timed steps of every case."""
 
     ladder: bool = False
     """Also paint whole pictures of these sizes, with the default settings."""
 
-    output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
+    output: Annotated[str | None, Typed(short="-o", metavar="PATH")] = None
     """Where to save: NAME.json, or a folder for JSON, Markdown and plots."""
 
-    compare: Annotated[tuple[str, ...], arg(metavar="BEFORE.json AFTER.json")] = ()
+    compare: Annotated[tuple[str, ...], Typed(metavar="BEFORE.json AFTER.json")] = ()
     """Measure nothing; print the ratios of two saved runs."""
 
     def __post_init__(self) -> None:
@@ -175,20 +130,115 @@ class Bench:
             raise ConfigError("--compare takes two files, BEFORE.json AFTER.json, and nothing else")
 
 
-# What tyro reads; the type checkers' name for it is ``Stylize | Resume | Plan | ... | Presets``.
-COMMANDS: Any = Union[  # noqa: UP007
-    Annotated[Stylize, subcommand("stylize")],
-    Annotated[Resume, subcommand("resume")],
-    Annotated[Plan, subcommand("plan")],
-    Annotated[Papers, subcommand("papers")],
-    Annotated[Inspect, subcommand("inspect")],
-    Annotated[Doctor, subcommand("doctor")],
-    Annotated[Bench, subcommand("bench")],
-    Annotated[Presets, subcommand("presets")],
-    Annotated[Train, subcommand("train")],
-    Annotated[Apply, subcommand("apply")],
-    Annotated[Export, subcommand("export")],
-]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """Train a network once, to paint any photograph in one style in seconds, or to enlarge."""
+
+    style: Annotated[str | None, Typed(positional=True)] = None
+    """The painting to learn; none for --task super-resolution."""
+
+    images: Annotated[tuple[str, ...], Typed(metavar="DIR [DIR ...]")]
+    """Folders of photographs to practise on, with all below them; unreadable files are skipped."""
+
+    output: Annotated[str, Typed(short="-o", metavar="NAME.safetensors")]
+    """Where the model goes. Beside it: NAME.state, NAME.jsonl (losses) and NAME-samples."""
+
+    resume: bool = False
+    """Go on from NAME.state, where an earlier training stopped."""
+
+    samples: Annotated[tuple[str, ...], Typed(metavar="PICTURE [PICTURE ...]")] = ()
+    """Photographs for the sample pictures. Else some of the practice ones."""
+
+    save_every: int = bounded(250, 1)
+    """Steps between two saves of the model, the state and the sample pictures."""
+
+    quiet: bool = False
+    """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
+
+    config: TrainConfig = field(default_factory=TrainConfig)
+    """How to train."""
+
+    def __post_init__(self) -> None:
+        """Refuse a training without its pictures."""
+        check_fields(self)
+        if not self.images:
+            raise ConfigError("--images is empty: give at least one folder of photographs")
+        if self.config.task == "style" and self.style is None:
+            raise ConfigError("missing STYLE: give the painting to learn after train")
+        if self.config.task != "style" and self.style is not None:
+            raise ConfigError(f"--task {self.config.task} learns no style: leave {self.style} out")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apply:
+    """Apply a trained model to photographs of any size, in seconds."""
+
+    model: Annotated[str, Typed(positional=True)]
+    """A model's path, or the name of one that comes with hires: impasto."""
+
+    contents: Annotated[tuple[str, ...], Typed(positional=True, metavar="CONTENT [CONTENT ...]")]
+    """Photographs: files, folders of them, or patterns such as 'holiday/*.jpg'."""
+
+    recursive: bool = False
+    """Search folders with all that lie in them; what is made lies in folders of the same names."""
+
+    output: Annotated[str, Typed(short="-o", metavar="PATH|DIR")]
+    """Where to save: a file for one photograph, else a folder, made if it is missing."""
+
+    overwrite: bool = False
+    """Make pictures anew that are in the folder already; else they are skipped."""
+
+    bit_depth: Literal[8, 16] = 8
+    """Bits per channel of the saved pictures; 16 for PNG and TIFF only."""
+
+    dpi: float | None = bounded(None, *DPI_RANGE)
+    """Pixels per inch, recorded in the file; a PDF needs it."""
+
+    quiet: bool = False
+    """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
+
+    config: ApplyConfig = field(default_factory=ApplyConfig)
+    """How to apply."""
+
+    delivery: Delivery = field(default_factory=Delivery)
+    """How to hand it over."""
+
+    def __post_init__(self) -> None:
+        """Refuse a call without a photograph, and options that contradict each other."""
+        if not self.contents:
+            raise ConfigError("missing CONTENT: give at least one photograph after MODEL")
+        check_fields(self)
+        self.delivery.depth(self.bit_depth)
+
+
+# Options of `Apply` that do not change a picture: they are not recorded in its file.
+NOT_OF_THE_APPLIED = ("contents", "recursive", "output", "overwrite", "quiet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """Write a trained model as ONNX, for pictures of any size; tells what grain they need first."""
+
+    model: Annotated[str, Typed(positional=True)]
+    """A model's path, or the name of one that comes with hires: impasto."""
+
+    output: Annotated[str, Typed(positional=True)]
+    """Where to save, as .onnx."""
+
+
+COMMANDS: dict[str, type] = {
+    "stylize": PaintJob,
+    "resume": Resume,
+    "plan": Plan,
+    "papers": Papers,
+    "inspect": Inspect,
+    "doctor": Doctor,
+    "bench": Bench,
+    "presets": Presets,
+    "train": Train,
+    "apply": Apply,
+    "export": Export,
+}
 
 DESCRIPTION = """\
 Paint a photograph in the style of a painting, at any size.

@@ -48,7 +48,10 @@ def guarded(prog: str, action: Callable[[], int], command: str = "") -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # Names of files need not be text.
-    with _watched_streams():
+    with (
+        redirect_stdout(sys.stdout and _Watched(sys.stdout, is_needed=True)),
+        redirect_stderr(sys.stderr and _Watched(sys.stderr, is_needed=False)),
+    ):
         try:
             with _terminable(), _warnings_in_one_line(prog):
                 code = action()
@@ -136,15 +139,6 @@ class _Watched:
             if isinstance(error, BrokenPipeError):
                 raise _Unread from None
             raise
-
-
-@contextmanager
-def _watched_streams() -> Iterator[None]:
-    with (
-        redirect_stdout(sys.stdout and _Watched(sys.stdout, is_needed=True)),
-        redirect_stderr(sys.stderr and _Watched(sys.stderr, is_needed=False)),
-    ):
-        yield
 
 
 @contextmanager

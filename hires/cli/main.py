@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
 from importlib import import_module
 from typing import Any
 
-from hires.cli.arguments import COMMANDS, DESCRIPTION, Stylize
+from hires.cli.arguments import COMMANDS, DESCRIPTION
 from hires.cli.exits import guarded
-from hires.cli.parsing import MISSING, parse
+from hires.cli.options import UsageError
+from hires.cli.parsing import Given, parse
 from hires.utils.memory import manage_heap
 from hires.utils.openmp import bound_waiting
 from hires.version import __version__
@@ -37,39 +37,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    if list(argv) == ["--version"]:
+    name = next(iter(argv), "")
+    if name == "--version":
         print(f"hires {__version__}")
         return 0
+    if name in ("-h", "--help"):
+        from hires.cli.help import show_commands
+
+        show_commands("hires", COMMANDS, DESCRIPTION)
+        return 0
+    if name not in COMMANDS:
+        problem = f"unknown argument '{name}'" if name else "missing command"
+        raise UsageError(f"{problem}: choose one of {', '.join(COMMANDS)}")
     try:
-        command = _parsed(argv)
+        job: Any = parse(COMMANDS[name], argv[1:], prog=f"hires {name}", recorded=_recorded)
     except SystemExit:  # --help
         return 0
-    # A command's class is called like its module: Stylize lives in commands/stylize.py.
-    module = import_module(f"hires.cli.commands.{type(command).__name__.lower()}")
-    run: Callable[[Any], int] = module.run
-    return run(command)
+    run: Callable[[Any], int] = import_module(f"hires.cli.commands.{name}").run
+    return run(job)
 
 
-def _parsed(argv: Sequence[str]) -> Any:
-    source = _source_in(argv)
+def _recorded(given: Given) -> Any:
+    """The run that ``--from`` names; it takes the place of the defaults, but for its output."""
+    source = given.get(("", "source"))
     if source is None:
-        return parse(COMMANDS, argv, description=DESCRIPTION)
+        return None
     from hires.runs.rerun import recorded_job
 
-    # The recorded run takes the place of the defaults; only where to save is asked for anew.
-    recorded = recorded_job(source)
-    before = Stylize(**{field.name: getattr(recorded, field.name) for field in fields(recorded)})
-    before = replace(before, output=MISSING)
-    return parse(Stylize, argv[1:], prog="hires stylize", default=before)
-
-
-def _source_in(argv: Sequence[str]) -> str | None:
-    """The file after ``--from`` of a ``stylize``; None if there is none, or help is asked for."""
-    if list(argv[:1]) != ["stylize"] or {"-h", "--help"} & set(argv):
-        return None
-    for word, following in zip(argv, [*argv[1:], None], strict=True):
-        if word == "--from":
-            return following
-        if word.startswith("--from="):
-            return word.removeprefix("--from=")
-    return None
+    return recorded_job(source)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from hires.config.checks import bounded, check_device, check_fields, given, leave_out
 from hires.config.values import parse_bytes, parse_layer
 from hires.errors import ConfigError
 
-_PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _STYLE_ONLY = ("style_weight", "style_loss", "style_layers", "style_size", "grain")
 _SUPER_RESOLUTION_ONLY = ("consistency_weight",)
 # Noise on photographs beyond which little of them is left.
@@ -40,13 +38,13 @@ class TrainConfig:
     factor: Literal[1, 4, 8] = 1
     """How many times super-resolution enlarges: 4 or 8."""
 
-    steps: int = 2000
+    steps: int = bounded(2000, 1)
     """Training steps. The more, the better: the document takes 40000."""
 
-    batch_size: int = 4
+    batch_size: int = bounded(4, 1)
     """Photographs a step."""
 
-    crop: int = 256
+    crop: int = bounded(256, 64)
     """Side of the training crops in pixels."""
 
     content_weight: float = 0.1
@@ -70,16 +68,16 @@ class TrainConfig:
     content_layers: tuple[str, ...] = ()
     """Layers that carry the content, as NAME or NAME:WEIGHT. auto: as suits the features."""
 
-    style_size: int = 512
+    style_size: int = bounded(512, 64)
     """Long side in pixels at which the painting is looked at; smaller gives finer strokes."""
 
-    grain: float = 0.06
+    grain: float = bounded(0.06, 0, _MAX_GRAIN)
     """Noise added to the photographs, so that flat areas get strokes, too; 0 for none."""
 
     features: str = "compact"
     """Feature network: compact (built in), vgg16 (the document's), vgg19, or a checkpoint."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = bounded(1e-3, 1e-7)
     """Step size of Adam; falls along a cosine to a fiftieth at the end."""
 
     seed: int = 0
@@ -93,17 +91,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every field on its own; what depends on files or machine is checked later."""
-        _check_choice("precision", self.precision, _PRECISIONS)
-        _check_choice("style_loss", self.style_loss, ("gram", "meanstd", "wasserstein"))
-        _check_choice("task", self.task, ("style", "super-resolution"))
-        _check_device(self.device)
-        for name, least in (("steps", 1), ("batch_size", 1), ("crop", 64), ("style_size", 64)):
-            _check_whole(name, getattr(self, name), least)
-        _check_whole("seed", self.seed, 0)
-        for name in ("content_weight", "style_weight", "consistency_weight", "tv_weight"):
-            _check_number(name, getattr(self, name), 0)
-        _check_number("learning_rate", self.learning_rate, 1e-7)
-        _check_grain(self.grain)
+        check_fields(self)
+        check_device(self.device)
         for layer in (*self.style_layers, *self.content_layers):
             parse_layer(layer)
         self._check_task()
@@ -116,31 +105,23 @@ class TrainConfig:
         if not any(getattr(self, name) for name in names):
             told = ", ".join(f"`{name}`" for name in names)
             raise ConfigError(f"{told} are all 0: give one some weight")
-        for name in ("style_loss", "style_layers", "style_size"):
-            if not self.style_weight and getattr(self, name) != _default(name):
-                raise ConfigError(f"`{name}` does nothing where `style_weight` is 0: leave it out")
-        if not self.content_weight and self.content_layers:
-            raise ConfigError(
-                "`content_layers` does nothing where `content_weight` is 0: leave it out"
-            )
+        if not self.style_weight:
+            idle = given(self, ("style_loss", "style_layers", "style_size"))
+            leave_out(idle, "does nothing where `style_weight` is 0")
+        if not self.content_weight:
+            idle = given(self, ("content_layers",))
+            leave_out(idle, "does nothing where `content_weight` is 0")
 
     def _check_task(self) -> None:
         if self.task == "style":
-            if self.factor != 1:
-                raise ConfigError("`factor` is for `task=super-resolution`: leave it out")
-            self._check_idle(_SUPER_RESOLUTION_ONLY)
+            idle = given(self, ("factor", *_SUPER_RESOLUTION_ONLY))
+            leave_out(idle, "is for `task=super-resolution`")
             return
-        if self.factor not in (4, 8):
+        if self.factor == 1:
             raise ConfigError("`task=super-resolution` needs `factor=4` or `factor=8`")
         if self.crop % self.factor:
             raise ConfigError(f"`crop` is {self.crop}: give a multiple of `factor={self.factor}`")
-        self._check_idle(_STYLE_ONLY)
-
-    def _check_idle(self, names: tuple[str, ...]) -> None:
-        other = "style" if self.task != "style" else "super-resolution"
-        for name in names:
-            if getattr(self, name) != _default(name):
-                raise ConfigError(f"`{name}` is for `task={other}`: leave it out")
+        leave_out(given(self, _STYLE_ONLY), "is for `task=style`")
 
     @property
     def chosen_style_layers(self) -> dict[str, float]:
@@ -171,16 +152,16 @@ class ApplyConfig:
     mode: Literal["exact", "thumbnail"] = "exact"
     """exact: as if the whole picture ran at once; thumbnail: statistics of a small copy, faster."""
 
-    thumbnail: int = 1024
+    thumbnail: int = bounded(1024, 64)
     """Long side in pixels of the copy that --mode thumbnail looks at."""
 
-    grain: float | None = None
+    grain: float | None = bounded(None, 0, _MAX_GRAIN)
     """Noise added to the photograph, for strokes in flat areas. auto: as the model was trained."""
 
     memory: str = "2GiB"
     """Memory for feature maps. The picture itself, before and after, comes on top."""
 
-    tile: int | None = None
+    tile: int | None = bounded(None, 32)
     """Largest side of a tile in pixels. auto: as the memory allows."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -191,51 +172,13 @@ class ApplyConfig:
 
     def __post_init__(self) -> None:
         """Check every field on its own; what depends on files or machine is checked later."""
-        _check_choice("mode", self.mode, ("exact", "thumbnail"))
-        _check_choice("precision", self.precision, _PRECISIONS)
-        _check_device(self.device)
-        _check_whole("thumbnail", self.thumbnail, 64)
-        if self.grain is not None:
-            _check_grain(self.grain)
-        if self.tile is not None:
-            _check_whole("tile", self.tile, 32)
-        if (
-            self.mode == "exact"
-            and self.thumbnail != ApplyConfig.__dataclass_fields__["thumbnail"].default
-        ):
-            raise ConfigError("`thumbnail` is for `mode=thumbnail`: leave it out")
+        check_fields(self)
+        check_device(self.device)
+        if self.mode == "exact":
+            leave_out(given(self, ("thumbnail",)), "is for `mode=thumbnail`")
         parse_bytes(self.memory)
 
     @property
     def memory_bytes(self) -> int:
         """The memory budget in bytes."""
         return parse_bytes(self.memory)
-
-
-def _default(name: str) -> object:
-    return TrainConfig.__dataclass_fields__[name].default
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"`{name}` is '{value}': choose one of {', '.join(allowed)}")
-
-
-def _check_device(device: str) -> None:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise ConfigError(f"`device` is '{device}': choose auto, cpu, cuda, cuda:N or mps")
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"`{name}` is {value}: give a whole number of at least {least}")
-
-
-def _check_grain(grain: float) -> None:
-    if not 0 <= grain <= _MAX_GRAIN:  # NaN fails as well
-        raise ConfigError(f"`grain` is {grain:g}: give a number from 0 to {_MAX_GRAIN:g}")
-
-
-def _check_number(name: str, value: float, least: float) -> None:
-    if not math.isfinite(value) or value < least:
-        raise ConfigError(f"`{name}` is {value:g}: give a number of at least {least:g}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from hires.config.checks import bounded, check_fields
 from hires.config.output import Delivery
 from hires.config.paper import Print
 from hires.config.run import Config
@@ -47,10 +49,10 @@ class Job:
         """Refuse a run without a style, and options that contradict each other."""
         if not self.styles:
             raise ConfigError("missing STYLE: give at least one style picture after CONTENT")
+        check_fields(self)
         self.delivery.depth(self.bit_depth)
         for option in ("size", "sizes", "cpu_size"):
-            given = not self.config.is_default(option)
-            if given and self.print.paper is not None:
+            if self.print.paper is not None and not self.config.is_default(option):
                 raise ConfigError(
                     f"`paper={self.print.paper}` and `dpi` say how large the painting is:"
                     f" leave `{option}` out"
@@ -79,9 +81,9 @@ class PaintJob(Job):
     """Where to save, as .jpg .png .tif .webp or .pdf. Ctrl-C saves what is painted by then."""
 
     source: str | None = None
-    """The painting whose run this repeats, if it repeats one."""
+    """Repeat the run that painted FILE, with its pictures and options but for those given here."""
 
-    save_every: int | None = None
+    save_every: int | None = bounded(None, 1)
     """Also save the picture every so many steps, as out-0020.jpg beside out.jpg. auto: never."""
 
     run_dir: str | None = None
@@ -90,7 +92,7 @@ class PaintJob(Job):
     no_run_dir: bool = False
     """Keep no run directory; a run that is cut short cannot be resumed then."""
 
-    checkpoint_every: float | None = None
+    checkpoint_every: float | None = bounded(None, 0, math.inf, "seconds")
     """Seconds between checkpoints. auto: as often as 2% of the time allows."""
 
     preview: bool = False
@@ -99,15 +101,9 @@ class PaintJob(Job):
     def __post_init__(self) -> None:
         """Refuse a run without a style, options of a run directory that is not kept, and such."""
         super(PaintJob, self).__post_init__()
-        if self.save_every is not None and self.save_every < 1:
-            raise ConfigError(f"`save_every` is {self.save_every}: give a number of steps")
         for name in ("run_dir", "checkpoint_every"):
             if self.no_run_dir and getattr(self, name) is not None:
                 raise ConfigError(f"`no_run_dir` keeps no checkpoints: leave `{name}` out")
-        if self.checkpoint_every is not None and not self.checkpoint_every >= 0:
-            raise ConfigError(
-                f"`checkpoint_every` is {self.checkpoint_every:g}: give seconds, at least 0"
-            )
 
 
 # Fields of `PaintJob` that do not change the picture: they are not recorded in its file, so that

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Annotated, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal
 
-from tyro.conf import arg
-
+from hires.config.checks import bounded, check_fields, given
 from hires.errors import ConfigError
 
 Purpose = Literal["plain", "master", "lab"]
@@ -14,7 +13,6 @@ Intent = Literal["relative", "perceptual", "saturation", "absolute"]
 Compression = Literal["auto", "none", "lzw", "deflate"]
 
 MADE_PROFILES = ("srgb", "adobe-rgb")
-_INK_RANGE = (100.0, 400.0)  # percent: one ink everywhere, all four
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +22,7 @@ class Delivery:
     deliver: Purpose = "plain"
     """master: 16-bit TIFF or PNG, to keep. lab: 8-bit TIFF, JPEG or PDF as print labs take it."""
 
-    icc: Annotated[str, arg(metavar="PROFILE")] = "srgb"
+    icc: str = "srgb"
     """Profile to convert to and embed: srgb, adobe-rgb or the path of an RGB or CMYK profile."""
 
     intent: Intent = "relative"
@@ -33,7 +31,8 @@ class Delivery:
     black_point_compensation: bool = True
     """Whether the picture's black becomes that of the profile, so that shadows keep their steps."""
 
-    ink_limit: float = 300.0
+    # From one ink everywhere to all four.
+    ink_limit: float = bounded(300.0, 100.0, 400.0, "percent")
     """Total ink in percent above which a CMYK picture is warned of, as the print shop says it."""
 
     pdfx: int | None = None
@@ -47,16 +46,9 @@ class Delivery:
 
     def __post_init__(self) -> None:
         """Refuse what is unknown, and what contradicts itself."""
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                named = ", ".join(str(choice) for choice in choices if choice is not None)
-                raise ConfigError(f"`{name}` is '{value}': choose one of {named}")
-        least, most = _INK_RANGE
-        if not least <= self.ink_limit <= most:  # NaN fails as well
-            raise ConfigError(
-                f"`ink_limit` is {self.ink_limit:g}: give percent, from {least:g} to {most:g}"
-            )
+        check_fields(self)
+        if self.pdfx not in (4, None):
+            raise ConfigError(f"`pdfx` is '{self.pdfx}': choose one of 4")
         if self.icc not in MADE_PROFILES:
             return
         if self.pdfx is not None:
@@ -64,11 +56,9 @@ class Delivery:
                 f"`pdfx={self.pdfx}` says which press the file is for: give its profile, which the"
                 " print shop names, as `icc=PROFILE.icc`"
             )
-        defaults = {field.name: field.default for field in fields(self)}
-        for name in ("intent", "black_point_compensation", "ink_limit"):
-            if getattr(self, name) != defaults[name]:
-                told = f"{name}=False" if name == "black_point_compensation" else name
-                raise ConfigError(f"`{told}` is for `icc=PROFILE.icc`: leave it out, or give one")
+        for name in given(self, ("intent", "black_point_compensation", "ink_limit")):
+            told = f"{name}=False" if name == "black_point_compensation" else name
+            raise ConfigError(f"`{told}` is for `icc=PROFILE.icc`: leave it out, or give one")
 
     def depth(self, asked: int) -> int:
         """Bits per channel of the file, where 8 were asked for by default.
@@ -79,11 +69,3 @@ class Delivery:
         if self.deliver == "lab" and asked != 8:
             raise ConfigError("`deliver=lab` is 8 bit: leave `bit_depth` out, or deliver a master")
         return 16 if self.deliver == "master" else asked
-
-
-_CHOICES: dict[str, tuple[object, ...]] = {
-    "deliver": get_args(Purpose),
-    "intent": get_args(Intent),
-    "pdfx": (4, None),
-    "compression": get_args(Compression),
-}

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Literal, get_args
+from typing import Literal
 
-from tyro.conf import arg
-
+from hires.config.checks import bounded, check_fields, given
 from hires.errors import ConfigError
 
 MM_PER_INCH = 25.4
@@ -124,13 +123,6 @@ def parse_paper(text: str) -> Paper:
     return Paper(f"{match[1]}x{match[2]}{unit}", height, width)
 
 
-def check_dpi(dpi: float | None) -> None:
-    """Refuse pixels per inch that no printer has."""
-    least, most = DPI_RANGE
-    if dpi is not None and not least <= dpi <= most:  # NaN fails as well
-        raise ConfigError(f"`dpi` is {dpi:g}: give a number from {least:g} to {most:g}")
-
-
 def to_pixels(length: float, dpi: float) -> int:
     """Millimetres in whole pixels, to nearest."""
     return math.floor(length / MM_PER_INCH * dpi + 0.5)
@@ -208,13 +200,13 @@ class Layout:
 class Print:
     """What is printed: the paper and how the picture lies on it. Validates itself."""
 
-    paper: Annotated[str | None, arg(name="print", metavar="PAPER")] = None
+    paper: str | None = None
     """Paint for a paper, in place of --size: A2, letter, 24x36in, 50x70cm. See hires papers."""
 
-    dpi: float | None = None
+    dpi: float | None = bounded(None, *DPI_RANGE)
     """Pixels per inch, recorded in the file. auto: 300 with --print."""
 
-    bleed: Annotated[str, arg(metavar="LENGTH")] = "0mm"
+    bleed: str = "0mm"
     """Strip painted around the paper for the printer to cut away, such as 3mm."""
 
     landscape: bool = False
@@ -231,25 +223,18 @@ class Print:
 
     def __post_init__(self) -> None:
         """Check every value, and that each applies."""
-        _check_choices(self)
-        check_dpi(self.dpi)
+        check_fields(self)
         if self.landscape and self.portrait:
             raise ConfigError("`landscape` and `portrait` exclude each other: give one of them")
         if self.paper is None:
-            self._check_nothing_idle()
+            for name in given(self, (field.name for field in fields(self) if field.name != "dpi")):
+                raise ConfigError(f"`{name}` applies to `paper` only: give a paper or leave it out")
             return
         parse_paper(self.paper)
         if self.bleed_mm > MAX_BLEED:
             raise ConfigError(
                 f"`bleed` is {self.bleed}: give at most {MAX_BLEED:g}mm (labs ask for about 3mm)"
             )
-
-    def _check_nothing_idle(self) -> None:
-        for option in fields(self):
-            if option.name != "dpi" and getattr(self, option.name) != option.default:
-                raise ConfigError(
-                    f"`{option.name}` applies to `paper` only: give a paper or leave it out"
-                )
 
     @property
     def bleed_mm(self) -> float:
@@ -273,34 +258,26 @@ class Print:
         paper = parse_paper(self.paper)
         if landscape or self.portrait or content[0] > content[1]:
             paper = paper.turned(landscape=landscape)
-        place = self._cropped if self.fit == "crop" else self._padded
-        return place(content, paper, self.dpi_of_file or DEFAULT_DPI)
-
-    def _cropped(self, content: tuple[int, int], paper: Paper, dpi: float) -> Layout:
-        size = _file_size(paper, self.bleed_mm, dpi)
-        height, width = largest_within(content, size)
-        top, left = self._placed((content[0] - height, content[1] - width))
-        return Layout(
-            size=size,
-            painted=size,
-            offset=(0, 0),
-            window=Window(top, left, height, width),
-            dpi=dpi,
-            paper=paper,
-            bleed=self.bleed_mm,
-        )
-
-    def _padded(self, content: tuple[int, int], paper: Paper, dpi: float) -> Layout:
-        size = _file_size(paper, self.bleed_mm, dpi)
-        edge = to_pixels(self.bleed_mm, dpi)
-        trim = size[0] - 2 * edge, size[1] - 2 * edge
-        painted = largest_within(trim, content)
-        top, left = self._placed((trim[0] - painted[0], trim[1] - painted[1]))
+        dpi = self.dpi_of_file or DEFAULT_DPI
+        # The sum is rounded, not its parts: the file as a whole is what is measured on paper.
+        both = 2 * self.bleed_mm
+        size = painted = to_pixels(paper.height + both, dpi), to_pixels(paper.width + both, dpi)
+        offset, window = (0, 0), Window(0, 0, *content)
+        if self.fit == "crop":
+            height, width = largest_within(content, size)
+            room = content[0] - height, content[1] - width
+            window = Window(*self._placed(room), height, width)
+        else:
+            edge = to_pixels(self.bleed_mm, dpi)
+            trim = size[0] - 2 * edge, size[1] - 2 * edge
+            painted = largest_within(trim, content)
+            top, left = self._placed((trim[0] - painted[0], trim[1] - painted[1]))
+            offset = edge + top, edge + left
         return Layout(
             size=size,
             painted=painted,
-            offset=(edge + top, edge + left),
-            window=Window(0, 0, *content),
+            offset=offset,
+            window=window,
             dpi=dpi,
             paper=paper,
             bleed=self.bleed_mm,
@@ -313,26 +290,8 @@ class Print:
         return top, left
 
 
-def _file_size(paper: Paper, bleed: float, dpi: float) -> tuple[int, int]:
-    # The sum is rounded, not its parts: the file as a whole is what is measured on paper.
-    return to_pixels(paper.height + 2 * bleed, dpi), to_pixels(paper.width + 2 * bleed, dpi)
-
-
 def largest_within(room: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
     """The largest ``(height, width)`` of a given shape that fits a room, at least 1 px each."""
     scale = min(room[0] / shape[0], room[1] / shape[1])
     height, width = (math.floor(side * scale + 0.5) for side in shape)
     return min(max(height, 1), room[0]), min(max(width, 1), room[1])
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "fit": ("crop", "pad"),
-    "gravity": get_args(Gravity),
-}
-
-
-def _check_choices(options: Print) -> None:
-    for name, allowed in _CHOICES.items():
-        value = getattr(options, name)
-        if value not in allowed:
-            raise ConfigError(f"`{name}` is '{value}': choose one of {', '.join(allowed)}")

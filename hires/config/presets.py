@@ -1,6 +1,6 @@
 """Published systems as tables of settings: what each asks for, term by term. No torch.
 
-``hires`` is the house's own. Each of the others reproduces one document; its formulas are stated
+``hires`` is the default. Each of the others reproduces one document; its formulas are stated
 here, and every departure from it is listed under `Preset.notes`. In all of them ``F`` are a layer's
 features (C, N) at ``N`` positions, ``Δ`` is the difference between the canvas's and the target's,
 and content and style pictures are both stretched to the size of the canvas.
@@ -8,7 +8,7 @@ and content and style pictures are both stretched to the size of the canvas.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ class Preset:
         title: what it is.
         source: who published it.
         loss: its loss in a line.
-        settings: fields of `hires.config.run.Config` that differ from the house's own.
+        settings: fields of `hires.config.run.Config` that differ from their defaults.
         notes: where it departs from its document, and why.
     """
 
@@ -157,19 +157,18 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 
-# Settings of a preset that make sense with its own optimizer only.
-_OF_OPTIMIZER = (
-    "learning_rate",
-    "learning_rate_decay",
-    "decay_every",
-    "average",
-    "beta2",
-    "epsilon",
-    "optimizer_state",
-    "history",
-    "restart",
-    "clamp",
-)
+# Optimizers that have a use for an option, where not all of them have.
+APPLIES = {
+    "learning_rate": ("adam", "lbfgs"),
+    "learning_rate_decay": ("adam", "lbfgs"),
+    "decay_every": ("adam", "lbfgs"),
+    "average": ("adam",),
+    "beta2": ("adam",),
+    "epsilon": ("adam",),
+    "optimizer_state": ("adam",),
+    "history": ("lbfgs", "lbfgs-wolfe"),
+    "restart": ("lbfgs-wolfe",),
+}
 # What gives way when a size is asked for.
 _YIELDING = {
     "size": ("cpu_size",),
@@ -178,17 +177,18 @@ _YIELDING = {
 }
 
 
-def yielding(preset: str, given: Iterable[str], optimizer: str | None = None) -> set[str]:
+def yielding(preset: str, given: Mapping[str, Any]) -> set[str]:
     """The preset's settings that give way to options that were given.
+
+    Another optimizer than the preset's does not inherit its step size, schedule or memory.
 
     Args:
         preset: a key of `PRESETS`.
-        given: names of the fields that were given.
-        optimizer: the optimizer if one was given: another than the preset's does not inherit the
-            preset's step size, schedule or memory.
+        given: fields that were given, by name.
     """
     settings = PRESETS[preset].settings
     names = {name for option in given for name in _YIELDING.get(option, ())}
-    if optimizer not in (None, settings.get("optimizer", "adam")):
-        names.update(_OF_OPTIMIZER)
+    own = settings.get("optimizer", "adam")
+    if given.get("optimizer", own) != own:
+        names.update((*APPLIES, "clamp"))
     return names & set(settings)

@@ -6,15 +6,12 @@ The command line is generated from these fields; the string under a field is its
 
 from __future__ import annotations
 
-import functools
-import math
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast
 
-from hires.config.presets import PRESETS, yielding
+from hires.config.checks import LARGEST, bounds, check_device, check_fields, leave_out
+from hires.config.presets import APPLIES, PRESETS, yielding
 from hires.config.values import (
     LEAST_SIZE,
     counted,
@@ -25,30 +22,18 @@ from hires.config.values import (
 )
 from hires.errors import ConfigError
 
-# Strokes as coarse as a sixteenth of a style; more would only fill the memory.
-_MAX_STYLE_SCALE = 16.0
-
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 
-def _presets_first(kind: type[Made]) -> type[Made]:
-    """Let a preset stand for the defaults of whatever is not given."""
-    initialise: Callable[..., None] = kind.__init__
+def option(default: Value, least: float = 0, most: float = LARGEST) -> Value:
+    """A field that has this default where neither the caller nor the preset gives a value.
 
-    @functools.wraps(initialise)
-    def first(self: Made, *, preset: str = "hires", **given: Any) -> None:
-        if preset not in PRESETS:
-            raise ConfigError(f"`preset` is '{preset}': choose one of {', '.join(PRESETS)}")
-        left_out = yielding(preset, given, given.get("optimizer"))
-        settings = PRESETS[preset].settings
-        inherited = {name: settings[name] for name in settings if name not in left_out}
-        initialise(self, preset=preset, **{**inherited, **given})
-
-    kind.__init__ = first  # type: ignore[assignment, method-assign]
-    return kind
+    It is ``...`` to the dataclass: `Config` fills in what was left out.
+    """
+    made: Any = field(default=..., metadata={"default": default, **bounds(least, most)})
+    return cast(Value, made)
 
 
-@_presets_first
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """How to paint. Validates itself; every error is a `ConfigError` that says what is allowed.
@@ -59,206 +44,174 @@ class Config:
     preset: Literal["hires", "tutorial", "d2l", "keras"] = "hires"
     """Published system that the other options start from; `hires presets` lists them."""
 
-    size: int | str = 1024
+    size: int | str = option(1024, LEAST_SIZE)
     """Long side of the painting in pixels; content: as large as the photograph; or 50% of it."""
 
-    min_size: int = 256
+    min_size: int = option(256, LEAST_SIZE)
     """Long side of the first rung of the ladder in pixels."""
 
-    sizes: tuple[int, ...] = ()
+    sizes: tuple[int, ...] = option((), LEAST_SIZE)
     """Long sides of all rungs, from small to large, in place of --size and --min-size."""
 
-    rungs: int | None = None
+    rungs: int | None = option(None, 1)
     """Number of sizes in the ladder. auto: as few as keep each at most twice the one before."""
 
-    measured_side: Literal["long", "short", "height"] = "long"
+    measured_side: Literal["long", "short", "height"] = option("long")
     """Which side of the painting --size, --min-size and --sizes measure."""
 
-    cpu_size: int | None = None
+    cpu_size: int | None = option(None, LEAST_SIZE)
     """Size where there is no GPU, in place of --size. auto: the same."""
 
-    iterations: tuple[int, ...] = ()
+    iterations: tuple[int, ...] = option((), 1)
     """Steps per rung, from small to large; the last number repeats. auto: fewer as rungs grow."""
 
-    style_weights: tuple[float, ...] = ()
+    style_weights: tuple[float, ...] = option(())
     """Share of each style picture when there are several. auto: equal shares."""
 
-    content_weight: float = 0.025
+    content_weight: float = option(0.025)
     """How strongly the scene of the content picture is kept."""
 
-    style_weight: float = 1.0
+    style_weight: float = option(1.0)
     """How strongly the style's textures and strokes are asked for."""
 
-    tv_weight: float = 1.0
+    tv_weight: float = option(1.0)
     """How strongly pixel noise is smoothed away (total variation)."""
 
-    style_loss: Literal["gram", "meanstd", "wasserstein", "gram-mse", "gram-sum"] = "wasserstein"
+    style_loss: Literal["gram", "meanstd", "wasserstein", "gram-mse", "gram-sum"] = option(
+        "wasserstein"
+    )
     """Which statistic of the style is matched; gram-mse and gram-sum are those of the presets."""
 
-    content_loss: Literal["relative", "mse", "sum"] = "relative"
+    content_loss: Literal["relative", "mse", "sum"] = option("relative")
     """Squared error of the content's features: over their squared size, its mean, or its sum."""
 
-    tv_loss: Literal["squared", "absolute", "power"] = "squared"
+    tv_loss: Literal["squared", "absolute", "power"] = option("squared")
     """Form of the total variation; absolute is that of d2l, power that of keras."""
 
-    layer_reduction: Literal["mean", "sum"] = "mean"
+    layer_reduction: Literal["mean", "sum"] = option("mean")
     """Whether the losses of several layers are averaged or added up."""
 
-    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+    style_layers: tuple[str, ...] = option(("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
     """Layers that carry the style, as NAME or NAME:WEIGHT."""
 
-    content_layers: tuple[str, ...] = ("relu4_2",)
+    content_layers: tuple[str, ...] = option(("relu4_2",))
     """Layers that carry the content, as NAME or NAME:WEIGHT."""
 
-    features: str = "compact"
+    features: str = option("compact")
     """Feature network: compact (built in), vgg19, vgg16, or the path of a checkpoint."""
 
-    pooling: Literal["max", "average", "l2"] = "max"
+    pooling: Literal["max", "average", "l2"] = option("max")
     """Pooling of the feature network."""
 
-    pixels: Literal["unit", "imagenet", "caffe"] = "unit"
+    pixels: Literal["unit", "imagenet", "caffe"] = option("unit")
     """Units that are optimised: 0 to 1, standard deviations, or 0 to 255 (the network's too)."""
 
-    optimizer: Literal["adam", "lbfgs", "lbfgs-wolfe"] = "adam"
+    optimizer: Literal["adam", "lbfgs", "lbfgs-wolfe"] = option("adam")
     """Adam is lean and robust; L-BFGS needs fewer steps but several canvases of memory."""
 
-    learning_rate: float | None = None
+    learning_rate: float | None = option(None, 1e-6)
     """Step size, in units of --pixels. auto: 0.02 for Adam, 1 for L-BFGS."""
 
-    learning_rate_decay: float | None = None
+    learning_rate_decay: float | None = option(None, 1e-6)
     """Factor on the step size every --decay-every steps. auto: it stays."""
 
-    decay_every: tuple[int, ...] = ()
+    decay_every: tuple[int, ...] = option((), 1)
     """Steps between two decays, per rung; the last number repeats. auto: never."""
 
-    average: float | None = None
+    average: float | None = option(None, 0, 0.9999)
     """Decay of the running average that Adam's result is; 0 switches it off. auto: 0.9."""
 
-    beta2: float | None = None
+    beta2: float | None = option(None, 0, 0.9999)
     """Decay of Adam's second moment. auto: 0.99."""
 
-    epsilon: float | None = None
+    epsilon: float | None = option(None)
     """Adam's epsilon. auto: 1e-8 over the number of the canvas's values, as gradients of means."""
 
-    optimizer_state: Literal["carry", "fresh"] = "carry"
+    optimizer_state: Literal["carry", "fresh"] = option("carry")
     """Whether Adam's moments are carried from rung to rung or start afresh."""
 
-    history: int | None = None
+    history: int | None = option(None, 1)
     """Steps that L-BFGS remembers, halved from rung to rung down to 3. auto: 20."""
 
-    restart: int | None = None
+    restart: int | None = option(None, 2)
     """Evaluations after which lbfgs-wolfe forgets its past: a round. auto: never."""
 
-    clamp: Literal["auto", "steps", "blind", "result"] = "auto"
+    clamp: Literal["auto", "steps", "blind", "result"] = option("auto")
     """Hold the canvas in [0, 1] at all steps (blind: L-BFGS is not told) or its result only. auto:
     steps, if no line search."""
 
-    style_scale: float = 1.0
+    style_scale: float = option(1.0, 0.01, 16.0)
     """Size of the style picture relative to the painting: finer strokes below 1, coarser above."""
 
-    style_fit: Literal["aspect", "stretch"] = "aspect"
+    style_fit: Literal["aspect", "stretch"] = option("aspect")
     """Whether a style keeps its shape or is stretched to the canvas's."""
 
-    init: str = "content"
+    init: str = option("content")
     """Start of the first rung: content, noise, blend:0.3 (0.3 of noise), or a picture's path."""
 
-    seed: int = 0
+    seed: int = option(0)
     """Seed of everything random."""
 
-    memory: str = "2GiB"
+    memory: str = option("2GiB")
     """Memory for feature maps; the tile size follows from it. The canvas itself comes on top."""
 
-    tile: int | None = None
+    tile: int | None = option(None, 32)
     """Largest side of a tile in pixels. auto: what is fast and fits the memory."""
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto")
     """Arithmetic of the feature network; auto is bf16 where that is fast."""
 
-    device: str = "auto"
+    device: str = option("auto")
     """Where to compute: auto, cpu, cuda, cuda:N or mps."""
 
     def __post_init__(self) -> None:
         """Check every field on its own; what depends on pictures or machine is checked later."""
-        _check_choices(self)
+        self._fill_in()
+        check_fields(self)
+        check_device(self.device)
         if isinstance(self.size, str):
             size_share(self.size)
-        else:
-            _check_whole("size", self.size, LEAST_SIZE)
-        _check_whole("min_size", self.min_size, LEAST_SIZE)
-        self._check_sizes()
-        for count in self.iterations:
-            _check_whole("iterations", count, 1)
-        _check_whole("seed", self.seed, 0)
-        if self.tile is not None:
-            _check_whole("tile", self.tile, 32)
-        for name in ("content_weight", "style_weight", "tv_weight"):
-            _check_number(name, getattr(self, name), least=0)
-        for weight in self.style_weights:
-            _check_number("style_weights", weight, least=0)
         if self.style_weights and not sum(self.style_weights):
             raise ConfigError("`style_weights` are all 0: give at least one style some weight")
-        _check_number("style_scale", self.style_scale, least=0.01)
-        if self.style_scale > _MAX_STYLE_SCALE:
-            raise ConfigError(
-                f"`style_scale` is {self.style_scale:g}: give a number from 0.01 to"
-                f" {_MAX_STYLE_SCALE:g}"
-            )
+        self._check_sizes()
         self._check_optimizer()
-        self._check_average()
         self._check_layers()
         self._check_terms()
         parse_blend(self.init)
         parse_bytes(self.memory)
 
+    def _fill_in(self) -> None:
+        """Give what was left out the value of the preset, or else its default."""
+        if self.preset not in PRESETS:
+            raise ConfigError(f"`preset` is '{self.preset}': choose one of {', '.join(PRESETS)}")
+        given = {name: getattr(self, name) for name in _DEFAULTS if getattr(self, name) is not ...}
+        settings = {**PRESETS[self.preset].settings}
+        for name in yielding(self.preset, given):
+            del settings[name]
+        for name, value in (_DEFAULTS | settings).items():
+            if name not in given:
+                object.__setattr__(self, name, value)
+
     def _check_sizes(self) -> None:
-        for size in self.sizes:
-            _check_whole("sizes", size, LEAST_SIZE)
         if any(small >= large for small, large in pairwise(self.sizes)):
-            given = " ".join(map(str, self.sizes))
-            raise ConfigError(f"`sizes` is {given}: give sizes that grow, each once")
-        defaults = {field.name: field.default for field in fields(self)}
+            told = " ".join(map(str, self.sizes))
+            raise ConfigError(f"`sizes` is {told}: give sizes that grow, each once")
         for name in ("size", "min_size", "rungs", "cpu_size"):
-            if self.sizes and getattr(self, name) != defaults[name]:
+            if self.sizes and getattr(self, name) != _DEFAULTS[name]:
                 raise ConfigError(f"`sizes` names every size: leave `{name}` out")
-        if self.rungs == 1 and self.min_size != defaults["min_size"]:
+        if self.rungs == 1 and self.min_size != _DEFAULTS["min_size"]:
             raise ConfigError("`rungs=1` paints at one size: leave `min_size` out")
-        if self.rungs is not None:
-            _check_whole("rungs", self.rungs, 1)
-        if self.cpu_size is not None:
-            _check_whole("cpu_size", self.cpu_size, LEAST_SIZE)
 
     def _check_optimizer(self) -> None:
-        for name, least in _OPTIMIZER_NUMBERS.items():
-            value = getattr(self, name)
-            if value is not None:
-                _check_number(name, value, least=least)
-        for name, least in (("history", 1), ("restart", 2)):
-            value = getattr(self, name)
-            if value is not None:
-                _check_whole(name, value, least)
-        for count in self.decay_every:
-            _check_whole("decay_every", count, 1)
-        if self.beta2 is not None and self.beta2 >= 1:
-            raise ConfigError(f"`beta2` is {self.beta2:g}: give a number from 0 up to 0.9999")
         if (self.learning_rate_decay is None) != (not self.decay_every):
             raise ConfigError("`learning_rate_decay` and `decay_every` need each other: give both")
-        for name, allowed in _APPLIES.items():
-            neutral = {"decay_every": (), "optimizer_state": "carry"}.get(name)
-            if self.optimizer not in allowed and getattr(self, name) != neutral:
-                raise ConfigError(
-                    f"`{name}` applies to `optimizer={' or '.join(allowed)}` only: leave it out"
-                )
+        for name, allowed in APPLIES.items():
+            if self.optimizer not in allowed and getattr(self, name) != _DEFAULTS[name]:
+                leave_out([name], f"applies to `optimizer={' or '.join(allowed)}` only")
         if self.optimizer == "lbfgs-wolfe" and self.clamp in ("steps", "blind"):
             raise ConfigError(f"`clamp={self.clamp}` would mislead lbfgs-wolfe: leave it out")
         if self.clamp == "blind" and self.optimizer != "lbfgs":
             raise ConfigError("`clamp=blind` applies to `optimizer=lbfgs` only: leave it out")
-
-    def _check_average(self) -> None:
-        if self.average is None:
-            return
-        _check_number("average", self.average, least=0)
-        if self.average >= 1:
-            raise ConfigError(f"`average` is {self.average:g}: give a number from 0 up to 0.9999")
 
     def _check_layers(self) -> None:
         if not (self.style_layers or self.content_layers):
@@ -277,11 +230,9 @@ class Config:
                 "`style_weight`, `content_weight` and `tv_weight` are all 0: give one some weight"
             )
         for term, options in _OF_TERM.items():
-            given = [name for name in options if not self.is_default(name)]
-            if not getattr(self, f"{term}_weight") and given:
-                raise ConfigError(
-                    f"`{given[0]}` does nothing where `{term}_weight` is 0: leave it out"
-                )
+            if not getattr(self, f"{term}_weight"):
+                given = (name for name in options if not self.is_default(name))
+                leave_out(given, f"does nothing where `{term}_weight` is 0")
         for term, layers in (("style", self.style_layers), ("content", self.content_layers)):
             weight = f"{term}_weight"
             if not layers and getattr(self, weight) and not self.is_default(weight):
@@ -330,8 +281,7 @@ class Config:
 
     def is_default(self, name: str) -> bool:
         """Whether a field has the value that it has when it is not given."""
-        house = {field.name: field.default for field in fields(self)}
-        return getattr(self, name) in (PRESETS[self.preset].settings.get(name), house[name])
+        return getattr(self, name) in (PRESETS[self.preset].settings.get(name), _DEFAULTS[name])
 
     def learning_rate_at(self, rung: int) -> float:  # noqa: ARG002
         """Step size at a rung, from 0; so far every rung has the same."""
@@ -359,29 +309,25 @@ class Config:
         return tuple(weight / sum(weights) for weight in weights)
 
 
-_CHOICES = {
-    name: get_args(hint)
-    for name, hint in get_type_hints(Config).items()
-    if get_origin(hint) is Literal
-}
+def changed(config: Config, **given: Any) -> Config:
+    """A recorded run's settings with options given anew; what gives way has its default.
 
-_OPTIMIZER_NUMBERS = {
-    "learning_rate": 1e-6,
-    "learning_rate_decay": 1e-6,
-    "beta2": 0.0,
-    "epsilon": 0.0,
-}
-# Options that only some optimizers have a use for.
-_APPLIES = {
-    "learning_rate": ("adam", "lbfgs"),
-    "learning_rate_decay": ("adam", "lbfgs"),
-    "decay_every": ("adam", "lbfgs"),
-    "average": ("adam",),
-    "beta2": ("adam",),
-    "epsilon": ("adam",),
-    "optimizer_state": ("adam",),
-    "history": ("lbfgs", "lbfgs-wolfe"),
-    "restart": ("lbfgs-wolfe",),
+    Raises:
+        ConfigError: also for another preset, to which the other settings would not belong.
+    """
+    preset = given.get("preset", config.preset)
+    if preset != config.preset:
+        raise ConfigError(
+            f"the recorded run has the preset {config.preset}, and its options with it:"
+            f" leave `preset` out, or paint anew with `preset={preset}`"
+        )
+    left_out = yielding(preset, given)
+    return replace(config, **{name: _DEFAULTS[name] for name in left_out} | given)
+
+
+# What options have where no preset says otherwise.
+_DEFAULTS: dict[str, Any] = {
+    field.name: field.metadata.get("default", field.default) for field in fields(Config)
 }
 
 # Options that do nothing where their term of the loss has no weight.
@@ -390,22 +336,3 @@ _OF_TERM = {
     "content": ("content_loss",),
     "tv": ("tv_loss",),
 }
-
-
-def _check_choices(config: Config) -> None:
-    for name, allowed in _CHOICES.items():
-        value = getattr(config, name)
-        if value not in allowed:
-            raise ConfigError(f"`{name}` is '{value}': choose one of {', '.join(allowed)}")
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
-        raise ConfigError(f"`device` is '{config.device}': choose auto, cpu, cuda, cuda:N or mps")
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"`{name}` is {value}: give a whole number of at least {least}")
-
-
-def _check_number(name: str, value: float, *, least: float) -> None:
-    if not math.isfinite(value) or value < least:
-        raise ConfigError(f"`{name}` is {value:g}: give a number of at least {least:g}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -14,7 +15,8 @@ Record = TypeVar("Record")
 
 def settings_of(job: Any) -> dict[str, Any]:
     """Every field of a job (a dataclass), given or default, as values that JSON can hold."""
-    return {name: _plain(value) for name, value in dataclasses.asdict(job).items()}
+    found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(job)))
+    return found
 
 
 def job_of(settings: Mapping[str, Any]) -> PaintJob:
@@ -24,12 +26,6 @@ def job_of(settings: Mapping[str, Any]) -> PaintJob:
         ConfigError: for an option that does not exist, or a value that is not allowed.
     """
     return _record(PaintJob, settings)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
 def _record(kind: type[Record], settings: Mapping[str, Any]) -> Record:

@@ -38,7 +38,6 @@ _PACKAGES = (
     "pyvips",
     "pikepdf",
     "safetensors",
-    "tyro",
     "rich",
 )
 # What an extra brings, and what for.

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hires.cli.arguments import NOT_OF_THE_APPLIED, Apply
+from hires.cli.display import Display, open_display
 from hires.cli.exits import EXIT_MENDABLE, mendable, tell
-from hires.cli.forward_arguments import NOT_OF_THE_APPLIED, Apply
-from hires.cli.tally import Tally, open_tally
 from hires.config.settings import settings_of
 from hires.feedforward.apply import Inference
 from hires.feedforward.batch import Batch, Item, SaveOptions, plan_batch
@@ -37,8 +37,8 @@ def run(job: Apply) -> int:
     if batch.skipped and not job.quiet:
         count = len(batch.skipped)
         tell("hires", f"{count} in {job.output} already: skipped (--overwrite makes them anew)")
-    with open_tally(quiet=job.quiet) as tally:
-        failures, lines = _work(job, inference, batch, tally)
+    with open_display(quiet=job.quiet) as display:
+        failures, lines = _work(job, inference, batch, display)
     if not job.quiet:
         print("".join(f"{line}\n" for line in lines), end="")
     if batch.passed_over:
@@ -52,14 +52,14 @@ def run(job: Apply) -> int:
 
 
 def _work(
-    job: Apply, inference: Inference, batch: Batch, tally: Tally
+    job: Apply, inference: Inference, batch: Batch, display: Display
 ) -> tuple[list[Exception], list[str]]:
     failures: list[Exception] = []
     lines: list[str] = []
     for index, item in enumerate(batch.items):
 
         def report(fraction: float, index: int = index, item: Item = item) -> None:
-            tally.update((index + fraction) / len(batch.items), str(item.target))
+            display.tell((index + fraction) / len(batch.items), str(item.target))
 
         try:
             lines.append(_one(job, inference, item, report))

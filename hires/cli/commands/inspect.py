@@ -7,15 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hires.cli.arguments import Inspect
-from hires.config.feedforward import ApplyConfig
-from hires.config.output import Delivery
-from hires.config.paper import Print
-from hires.config.run import Config
+from hires.cli.arguments import Apply, Inspect
+from hires.cli.options import options_of, parts_of
+from hires.config.job import PaintJob
 from hires.image.decode.headers import Header, read_header
 from hires.image.metadata.provenance import Provenance, ProvenanceError, from_xmp
-
-_DEFAULTS: Mapping[str, Any] = {"config": Config(), "print": Print(), "delivery": Delivery()}
 
 
 def run(command: Inspect) -> int:
@@ -89,19 +85,14 @@ def _story(made: Provenance) -> Iterator[tuple[str, str]]:
 
 def _options(settings: Mapping[str, Any]) -> Iterator[str]:
     """Options that differ from their defaults, as they would be typed."""
-    applied = {"config": ApplyConfig()} if "model" in settings else {}
-    for group, defaults in {**_DEFAULTS, **applied}.items():
-        part = settings.get(group)
-        for name, value in (part if isinstance(part, Mapping) else {}).items():
-            default = getattr(defaults, name, None)
-            if value == (list(default) if isinstance(default, tuple) else default):
-                continue
-            flag = "--" + ("print" if name == "paper" else name.replace("_", "-"))
-            if value is False:
-                flag = "--no-" + flag[2:]
-            words = value if isinstance(value, list) else [] if isinstance(value, bool) else [value]
-            yield " ".join([flag, *(f"{w:g}" if isinstance(w, float) else str(w) for w in words)])
-    if settings.get("bit_depth", 8) != 8:
-        yield f"--bit-depth {settings['bit_depth']}"
-    if settings.get("dpi") is not None:
-        yield f"--dpi {settings['dpi']:g}"
+    command = Apply if "model" in settings else PaintJob
+    defaults = {name: kind() for name, kind in parts_of(command).items() if name}
+    for option in sorted(options_of(command), key=lambda option: not option.group):
+        group, name = option.key
+        if not group and name not in ("bit_depth", "dpi"):
+            continue
+        default = getattr(defaults[group], name) if group else option.field.default
+        value = (settings[group] if group else settings).get(name, default)
+        value = tuple(value) if isinstance(value, list) else value
+        if value != default:
+            yield option.usage if option.is_switch else f"{option.flags[-1]} {option.text(value)}"

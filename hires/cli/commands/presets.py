@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from hires.cli.arguments import Presets
+from hires.cli.options import Option, options_of
 from hires.config.presets import PRESETS, Preset
 from hires.config.run import Config
 
@@ -57,11 +59,9 @@ def _print_one(console: Console, name: str, preset: Preset) -> None:
     for line in (*lines, f"        ({_SYMBOLS})"):
         console.print(line, markup=False, soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
-    settings = asdict(Config(preset=name))  # type: ignore[arg-type]
-    changed = preset.settings or {field.name: None for field in fields(Config)}
-    for option, value in settings.items():
-        if option in changed:
-            table.add_row(_flag(option), _text(value))
+    for option, (value,) in _settings([name]):
+        if option.field.name in preset.settings or not preset.settings:
+            table.add_row(option.flags[-1], value)
     console.print(table, markup=False)
     for note in preset.notes:
         console.print(f"- {note}", markup=False, soft_wrap=True)
@@ -74,22 +74,15 @@ def _print_all(console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("setting", *PRESETS):
         table.add_column(heading, no_wrap=heading == "setting", overflow="fold")
-    settings = {name: asdict(Config(preset=name)) for name in PRESETS}  # type: ignore[arg-type]
-    for field in fields(Config):
-        values = [_text(settings[name][field.name]) for name in PRESETS]
-        if len(set(values)) > 1 and field.name != "preset":
-            table.add_row(_flag(field.name), *values)
+    for option, values in _settings(PRESETS):
+        if len(set(values)) > 1 and option.field.name != "preset":
+            table.add_row(option.flags[-1], *values)
     console.print(table, markup=False)
     console.print(f"\n{_FOOT}", soft_wrap=True)
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _text(value: Any) -> str:
-    if value is None or value == ():
-        return "auto"
-    if isinstance(value, tuple):
-        return " ".join(map(_text, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _settings(names: Iterable[str]) -> Iterator[tuple[Option, list[str]]]:
+    """Every setting, and what it is in each of some presets."""
+    configs = [Config(preset=name) for name in names]  # type: ignore[arg-type]
+    for option in options_of(Config):
+        yield option, [option.text(getattr(config, option.field.name)) for config in configs]

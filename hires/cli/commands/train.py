@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hires.cli.arguments import Train
+from hires.cli.display import losses, open_display
 from hires.cli.exits import EXIT_INTERRUPTED, tell
-from hires.cli.forward_arguments import Train
-from hires.cli.tally import open_tally
 from hires.config.values import counted
 from hires.feedforward.training_job import TrainingJob
 
@@ -24,12 +24,10 @@ def run(job: Train) -> int:
     for warning in training.trainer.perceptual_loss.warnings:
         tell("hires", f"warning: {warning}")
     try:
-        with open_tally(quiet=job.quiet) as tally:
+        with open_display(quiet=job.quiet) as display:
             for report in training.train(job.save_every):
-                terms = ", ".join(f"{name} {value:.3g}" for name, value in report.terms.items())
-                tally.update(
-                    report.step / report.num_steps, f"step {report.step}/{report.num_steps}", terms
-                )
+                steps = f"step {report.step}/{report.num_steps}"
+                display.tell(report.step / report.num_steps, steps, losses(report.terms))
     except KeyboardInterrupt:
         if not training.trainer.done:
             raise
