@@ -87,7 +87,7 @@ def test_tiles_that_cannot_be_read(text: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"repeats": 0}, "--repeats"),
+        ({"repeats": 0}, "`repeats`"),
         ({"memory": "much"}, "memory"),
         ({"sizes": ()}, "nothing to measure"),
     ],

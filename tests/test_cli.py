@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -31,8 +31,9 @@ from hires.engine import preview as closeup
 from hires.engine import rates as probe
 from hires.engine.ladder import Rung, plan
 from hires.engine.preview import CloseUp
+from hires.engine.progress import Progress
+from hires.engine.run import Run
 from hires.engine.setup import open_setup
-from hires.engine.stylize import iter_stylize
 from hires.errors import StylizeError
 from hires.features.checkpoints import write_checkpoint
 from hires.image.decode.attribution import read_authorship
@@ -239,7 +240,7 @@ class TestBadInput:
     def test_an_error_that_only_a_bug_can_cause_is_not_hidden(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hires.runs.painting.read_picture", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("hires.runs.planning.read_picture", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             cli.main(typed())
 
@@ -250,13 +251,13 @@ class TestBadInput:
 
 def cut_short(error: BaseException, monkeypatch: pytest.MonkeyPatch, num_steps: int = 3) -> None:
     """Let every run end with an error after some steps."""
-    real = iter_stylize
+    real = Run.__iter__
 
-    def run(*arguments: Any, **options: Any) -> Iterator[Any]:
-        yield from itertools.islice(real(*arguments, **options), num_steps)
+    def steps(run: Run) -> Iterator[Progress]:
+        yield from itertools.islice(real(run), num_steps)
         raise error
 
-    monkeypatch.setattr("hires.runs.painting.iter_stylize", run)
+    monkeypatch.setattr(Run, "__iter__", steps)
 
 
 class TestBreakdown:
@@ -549,18 +550,19 @@ class TestPreview:
         fractions: list[float] = []
 
         class Watching(display.Silence):
-            def update(self, progress: display.Step) -> None:
+            def update(self, progress: Progress) -> None:
                 pixels.append(progress.rung.num_pixels)
                 fractions.append(progress.fraction)
 
         monkeypatch.setattr("hires.cli.commands.stylize.open_display", lambda **_: Watching())
         assert cli.main(self.words()) == 0
         # The last rung, 256x192, is not painted now.
-        assert pixels == [85 * 64] * 2 + [148 * 111] * 2
-        work = [number + 2**16 for number in pixels]
+        assert pixels[:4] == [85 * 64] * 2 + [148 * 111] * 2
+        work = [number + 2**16 for number in pixels[:4]]
         done = [sum(work[: i + 1]) / sum(work) for i in range(4)]
-        assert fractions == pytest.approx(done)
-        assert fractions[-1] == 1
+        # Then comes the close-up, whose share is its own.
+        assert fractions == pytest.approx([*done, 0.5, 1])
+        assert done[-1] == 1
 
     def test_both_pictures_tell_the_author(self) -> None:
         who = authorship(["Ann"], "© Ann")
@@ -602,16 +604,20 @@ class TestPreview:
         assert made(work) == set()
 
 
-class FakeProgress:
-    """A step, as a display sees it."""
-
-    def __init__(self, rungs: tuple[Rung, ...], rung: int, iteration: int) -> None:
-        self.rung, self.num_rungs, self.iteration = rungs[rung], len(rungs), iteration
-        steps = [one.num_iterations for one in rungs]
-        self.fraction = (sum(steps[:rung]) + iteration) / sum(steps)
-        self.ends_rung = iteration == steps[rung]
-        self.is_last = self.ends_rung and rung == len(rungs) - 1
-        self.terms = {"style": 0.0123, "content": 0.456, "tv": 0.00789}
+def step_of(rungs: tuple[Rung, ...], rung: int, iteration: int) -> Progress:
+    """A step of no run, as a display sees it."""
+    steps = [one.num_iterations for one in rungs]
+    return Progress(
+        rung=rungs[rung],
+        num_rungs=len(rungs),
+        iteration=iteration,
+        fraction=(sum(steps[:rung]) + iteration) / sum(steps),
+        seconds=0.0,
+        warnings=(),
+        _loss=torch.zeros(()),
+        _terms={name: torch.tensor(v) for name, v in (("style", 0.0123), ("content", 0.456))},
+        _run=cast(Run, None),
+    )
 
 
 def rungs_of(*steps: int) -> tuple[Rung, ...]:
@@ -627,14 +633,14 @@ class TestDisplay:
         lines.begin(rungs)
         for rung in (0, 1):
             for iteration in range(1, rungs[rung].num_iterations + 1):
-                lines.update(FakeProgress(rungs, rung, iteration))
+                lines.update(step_of(rungs, rung, iteration))
         assert isinstance(console.file, io.StringIO)
         printed = console.file.getvalue().splitlines()
         assert printed[0] == "rung 1/2, 128x96: 40 steps"
         assert "% of all work" in printed[1]
         assert printed[-3].startswith("rung 1/2, 128x96: done in ")
         assert printed[-2] == "rung 2/2, 256x192: 2 steps"
-        assert printed[-1].endswith("style 0.012, content 0.46, tv 0.0079")
+        assert printed[-1].endswith("style 0.012, content 0.46")
         assert 5 < len(printed) < 20
 
     def test_live_display_fits_sixty_columns(self) -> None:
@@ -645,7 +651,7 @@ class TestDisplay:
             live.begin(rungs)
             for rung in (0, 1):
                 for iteration in range(1, rungs[rung].num_iterations + 1):
-                    live.update(FakeProgress(rungs, rung, iteration))
+                    live.update(step_of(rungs, rung, iteration))
         assert isinstance(console.file, io.StringIO)
         printed = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", console.file.getvalue())
         assert "rung 1/2  128x96   0:0" in printed
@@ -668,7 +674,7 @@ class TestDisplay:
         def steps(rung: int, *seconds: float, first: int = 1) -> None:
             for iteration, taken in enumerate(seconds, start=first):
                 now[0] += taken
-                watch.note(FakeProgress(rungs, rung, iteration))
+                watch.note(step_of(rungs, rung, iteration))
 
         steps(0, 90.0)  # Loading, measuring and the first step.
         assert watch.left is None
@@ -687,7 +693,7 @@ class TestDisplay:
         watch = display.RungWatch(clock=lambda: now[0])
         for iteration, taken in ((4, 1.0), (5, 60.0), (6, 2.0), (7, 2.0)):
             now[0] += taken
-            watch.note(FakeProgress(rungs, 0, iteration))
+            watch.note(step_of(rungs, 0, iteration))
         assert watch.left == pytest.approx(3 * 2)
 
     def test_quick_steps_are_taken_together(self) -> None:
@@ -695,7 +701,7 @@ class TestDisplay:
         watch = display.RungWatch(clock=lambda: now[0])
         for iteration in range(1, 41):  # A device that runs behind: every fourth step waits for it.
             now[0] += 0.397 if iteration % 4 == 0 else 0.001
-            watch.note(FakeProgress(rungs, 0, iteration))
+            watch.note(step_of(rungs, 0, iteration))
         assert watch.left == pytest.approx(60 * 0.1, rel=0.25)
 
     def test_clock_time(self) -> None:

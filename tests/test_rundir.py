@@ -21,20 +21,20 @@ from typing import Any
 import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
+from filelock import FileLock
 from torch import Tensor
 
-from hires.cli import display
 from hires.cli import main as cli
 from hires.cli.display import Silence
 from hires.engine.objective import Objective
+from hires.engine.progress import Progress
 from hires.features.checkpoints import write_checkpoint
 from hires.image.encode.save import save_image
 from hires.runs import recorder
-from hires.runs.directory import LAYOUT, read_record
 from hires.runs.fingerprint import fingerprint
+from hires.runs.record import LAYOUT, read_record
 from hires.runs.recorder import Pace
 from hires.runs.trace import Step, Trace
-from hires.utils.locks import Lock
 
 ROOT = Path(__file__).parents[1]
 Acts = Mapping[int, Callable[[], object]]
@@ -60,7 +60,7 @@ class Watching(Silence):
     def __init__(self, acts: Acts) -> None:
         self._acts, self._num_steps = acts, 0
 
-    def update(self, progress: display.Step) -> None:
+    def update(self, progress: Progress) -> None:
         del progress
         self._num_steps += 1
         self._acts.get(self._num_steps, lambda: None)()
@@ -356,7 +356,7 @@ class TestResume:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(
-            "hires.runs.directory.fingerprint",
+            "hires.runs.claim.fingerprint",
             lambda config: {**fingerprint(config), "torch": "9.9"},
         )
         line = refusal(["resume", "out.run"], capsys)
@@ -451,7 +451,8 @@ class TestRefusals:
 
     @pytest.mark.usefixtures("unfinished")
     def test_a_run_in_progress(self, capsys: pytest.CaptureFixture[str]) -> None:
-        lock = Lock(Path("out.run/.lock"))
+        lock = FileLock("out.run/.lock")
+        lock.acquire()
         for argv in (["resume", "out.run"], [*WORDS, "-o", "out.png"]):
             assert "out.run: another hires is painting there" in refusal(argv, capsys)
         lock.release()

@@ -142,7 +142,7 @@ def cases_of(
     if not (features and sizes and precisions and tiles):
         raise ConfigError("nothing to measure: name at least one of each")
     if repeats < 1:
-        raise ConfigError(f"--repeats is {repeats}: give a whole number of at least 1")
+        raise ConfigError(f"`repeats` is {repeats}: give a whole number of at least 1")
     kinds: tuple[Kind, ...] = ("step", "ladder") if ladder else ("step",)
     parsed = sorted(map(parse_size, sizes), key=lambda size: size[0] * size[1])
     combinations = itertools.product(kinds, features, precisions, map(parse_tile, tiles), parsed)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from statistics import median
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,6 +19,9 @@ from rich.text import Text
 from hires.config.values import counted
 from hires.engine.ladder import Rung
 
+if TYPE_CHECKING:
+    from hires.engine.progress import Progress
+
 # Reading losses waits for the device, and eyes read no faster.
 _SECONDS_PER_UPDATE = 0.2
 _SECONDS_PER_LINE = 10.0
@@ -28,45 +31,13 @@ _NUM_RATES, _SECONDS_PER_RATE = 15, 0.5
 Clock = Callable[[], float]
 
 
-class Step(Protocol):
-    """What a display reads of a step; `hires.engine.run.Progress` is one."""
-
-    @property
-    def rung(self) -> Rung:
-        """The rung being painted."""
-
-    @property
-    def num_rungs(self) -> int:
-        """Number of rungs in the ladder."""
-
-    @property
-    def iteration(self) -> int:
-        """Steps done at this rung."""
-
-    @property
-    def fraction(self) -> float:
-        """Share of all work that is done, 0 to 1."""
-
-    @property
-    def terms(self) -> Mapping[str, float]:
-        """Parts of the loss."""
-
-    @property
-    def ends_rung(self) -> bool:
-        """Whether this was the last step of its rung."""
-
-    @property
-    def is_last(self) -> bool:
-        """Whether nothing comes after it."""
-
-
 class Display(Protocol):
     """What is told to whoever watches. A context manager, so that the terminal is left in order."""
 
     def begin(self, rungs: Sequence[Rung], *, first: int = 0) -> None:
         """The ladder is known; one of its rungs is about to be measured."""
 
-    def update(self, progress: Step) -> None:
+    def update(self, progress: Progress) -> None:
         """A step is done. Called after every one; reads values only when it shows them."""
 
 
@@ -86,7 +57,7 @@ class Silence(AbstractContextManager["Silence"]):
     def begin(self, rungs: Sequence[Rung], *, first: int = 0) -> None:
         """Show nothing."""
 
-    def update(self, progress: Step) -> None:
+    def update(self, progress: Progress) -> None:
         """Show nothing."""
 
     def __exit__(self, *_: object) -> None:
@@ -141,7 +112,7 @@ class RungWatch(Stopwatch):
         self._since = self._started, 0.0
         self._rates: deque[float] = deque(maxlen=_NUM_RATES)
 
-    def note(self, progress: Step) -> None:
+    def note(self, progress: Progress) -> None:
         """Note a step, or where a resumed run stands. Called after every one."""
         now, fraction = self._clock(), progress.fraction
         is_new = progress.rung.index != self._rung
@@ -176,7 +147,7 @@ class PlainLines(AbstractContextManager["PlainLines"]):
     def begin(self, rungs: Sequence[Rung], *, first: int = 0) -> None:
         """Nothing yet: the first step may still be refused."""
 
-    def update(self, progress: Step) -> None:
+    def update(self, progress: Progress) -> None:
         """Print a line if it is time for one."""
         self._watch.note(progress)
         rung = progress.rung
@@ -219,7 +190,7 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         self._announce(rungs[first])
         self._live.start()
 
-    def update(self, progress: Step) -> None:
+    def update(self, progress: Progress) -> None:
         """Take the step's values if the last ones have been seen."""
         self._watch.note(progress)
         now = time.monotonic()
@@ -232,7 +203,7 @@ class LiveDisplay(AbstractContextManager["LiveDisplay"]):
         if progress.ends_rung:
             self._finish_rung(progress)
 
-    def _finish_rung(self, progress: Step) -> None:
+    def _finish_rung(self, progress: Progress) -> None:
         seconds = clock_time(self._watch.next_rung())
         line = Text.assemble(
             ("✓ ", "green"), f"{rung_name(progress.rung, self._rungs)}  ", (seconds, "cyan")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,26 +77,6 @@ def hashed(role: str, path: str | Path) -> Input:
     """
     with Path(path).open("rb") as file:
         return Input(role, str(path), hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def changed(inputs: Iterable[Input]) -> tuple[Input, ...]:
-    """Those whose files are not what they were.
-
-    Raises:
-        ProvenanceError: if one is missing.
-    """
-    found = []
-    for one in inputs:
-        try:
-            now = hashed(one.role, one.path)
-        except (OSError, ValueError):
-            raise ProvenanceError(
-                f"the {one.role} {one.path} is not there: run this where the first run was, or name"
-                " the pictures again"
-            ) from None
-        if now != one:
-            found.append(one)
-    return tuple(found)
 
 
 def to_xmp(provenance: Provenance) -> bytes:
