@@ -370,7 +370,7 @@ class TestBreakdown:
 ENVIRONMENT = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": str(Path(cli.__file__).parents[1]),
+    "PYTHONPATH": str(Path(cli.__file__).parents[2]),
 }
 
 
