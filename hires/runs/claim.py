@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hires.config.job import PaintJob
 from hires.config.settings import job_of, settings_of
-from hires.image.metadata.provenance import Input, hashed
+from hires.image.metadata.provenance import Input
 from hires.runs.directory import InProgressError, RunDirectory, is_free
 from hires.runs.fingerprint import difference, fingerprint, num_threads
 from hires.runs.record import (
@@ -22,7 +22,7 @@ from hires.runs.record import (
     read_record,
     read_unfinished,
 )
-from hires.utils.files import is_writable
+from hires.utils.files import is_writable, sha256
 from hires.version import __version__
 
 _MOST_RUNS = 1000  # unfinished ones, beside one output
@@ -139,7 +139,7 @@ def _require_inputs(path: Path, record: Record) -> None:
         file = folder / name
         if not file.is_file():
             raise RunDirectoryError(f"{path}: {file} is missing; put it back to continue")
-        if hashed("", file).sha256 != expected:
+        if sha256(file) != expected:
             raise RunDirectoryError(
                 f"{path}: {file} has changed since the run began; put the old one back to"
                 " continue, or start anew with hires stylize"

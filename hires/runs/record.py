@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hires.errors import ConfigError
-from hires.utils.files import replacing
+from hires.utils.files import write_json
 
 LAYOUT = 1
 LOCK, TRACE, PAGE, PREVIEW = ".lock", "trace.jsonl", "index.html", "preview.jpg"
@@ -85,7 +85,7 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Write it into a run directory; from then on, everything else there is of no run."""
-        _write_json(path / _SETTINGS, asdict(self))
+        write_json(path / _SETTINGS, asdict(self))
 
 
 def read_record(path: Path) -> Record:
@@ -130,7 +130,7 @@ def read_unfinished(path: Path) -> Record:
 def write_state(path: Path, run: str, *, checkpoints: bool = False, finished: bool = False) -> None:
     """Note how far a run has come: whether it has checkpoints, whether its painting is saved."""
     state = {"run": run, "checkpoints": checkpoints, "finished": finished}
-    _write_json(path / _STATE, state)
+    write_json(path / _STATE, state)
 
 
 def is_finished(path: Path, record: Record) -> bool:
@@ -150,11 +150,6 @@ def _state(path: Path) -> Mapping[str, Any]:
         if isinstance(found, dict):
             return found
     return {}
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def is_of_a_run(name: str) -> bool:
