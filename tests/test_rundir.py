@@ -510,6 +510,17 @@ class TestRefusals:
         assert not Path("out.run").exists()
 
 
+def test_a_mistake_does_not_wait_for_torch() -> None:
+    check = (
+        "import sys; from hires.cli.main import main; code = main(sys.argv[1:]);"
+        "sys.exit(3 if 'torch' in sys.modules else code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for path in ("nowhere", "whole.run"):
+        argv = [sys.executable, "-c", check, "resume", path]
+        assert subprocess.run(argv, env=environment, check=False).returncode == 2
+
+
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Lets every write to files of some name fail as on a full disk."""

@@ -16,17 +16,16 @@ from filelock import FileLock, Timeout
 
 from hires.engine.snapshot import Snapshot, SnapshotError, read_snapshot, write_snapshot
 from hires.runs.record import (
-    LOCK,
+    CHECKPOINT,
+    OURS,
     Record,
     RunDirectoryError,
-    checkpoint,
     has_checkpoints,
-    is_of_a_run,
-    position_of,
     write_state,
 )
 
 NUM_KEPT = 2
+_LOCK = ".lock"
 _LEFTOVER = re.compile(r"\.[0-9a-f]{16}(\.\w+)?")
 # Some network shares have no locks; there it is up to the user.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
@@ -66,7 +65,7 @@ class RunDirectory:
         self._lock = self._lock or _locked(self.path)
         if not self.is_begun:
             self.record.write(self.path)
-            self._remove(is_of_a_run)
+            self._remove(OURS.fullmatch)
             write_state(self.path, self.record.run)
             self.is_begun = True
         self._remove(_LEFTOVER.fullmatch)
@@ -79,8 +78,9 @@ class RunDirectory:
     def checkpoints(self) -> list[Path]:
         """Its checkpoints, the newest first; none if somebody has removed the directory."""
         files = list(self.path.iterdir()) if self.path.is_dir() else []
-        found = [(position, file) for file in files if (position := position_of(file.name))]
-        return [file for _, file in sorted(found, reverse=True)]
+        found = [(name, file) for file in files if (name := re.fullmatch(CHECKPOINT, file.name))]
+        ordered = sorted(found, key=lambda pair: (int(pair[0][1]), int(pair[0][2])), reverse=True)
+        return [file for _, file in ordered]
 
     def snapshot(self) -> Snapshot | None:
         """Where the run stands: the newest checkpoint that is sound; None before the first.
@@ -115,7 +115,8 @@ class RunDirectory:
         Raises:
             OSError: if it cannot be written; the newest that there is stays.
         """
-        path = self.path / checkpoint(snapshot.rung + 1, snapshot.iteration)
+        name = f"checkpoint-{snapshot.rung + 1}-{snapshot.iteration:06}.safetensors"
+        path = self.path / name
         if path == self._newest:
             return False
         try:
@@ -151,11 +152,11 @@ class RunDirectory:
 def is_free(path: Path) -> bool:
     """Whether nothing is in a directory but what a run leaves before it begins."""
     names = [file.name for file in path.iterdir()]
-    return all(name == LOCK or _LEFTOVER.fullmatch(name) for name in names)
+    return all(name == _LOCK or _LEFTOVER.fullmatch(name) for name in names)
 
 
 def _locked(path: Path) -> FileLock:
-    lock = FileLock(path / LOCK, timeout=0, thread_local=False)
+    lock = FileLock(path / _LOCK, timeout=0, thread_local=False)
     try:
         lock.acquire()
     except Timeout:

@@ -19,12 +19,11 @@ from hires.errors import ConfigError
 from hires.utils.files import write_json
 
 LAYOUT = 1
-LOCK, TRACE, PAGE, PREVIEW = ".lock", "trace.jsonl", "index.html", "preview.jpg"
+TRACE, PAGE, PREVIEW = "trace.jsonl", "index.html", "preview.jpg"
+CHECKPOINT = r"checkpoint-(\d+)-(\d+)\.safetensors"
 _SETTINGS, _STATE = "settings.json", "state.json"
-_RUNG_PICTURE, _CHECKPOINT = "rung-{}.jpg", "checkpoint-{}-{:06}.safetensors"
-_OURS = re.compile(
-    rf"{_STATE}|{TRACE}|{PAGE}|{PREVIEW}|rung-\d+\.jpg|checkpoint-(\d+)-(\d+)\.safetensors"
-)
+# Files that runs leave, besides the record and the lock.
+OURS = re.compile(rf"{_STATE}|{TRACE}|{PAGE}|{PREVIEW}|rung-\d+\.jpg|{CHECKPOINT}")
 # Of a run, but not of its painting: these may differ between two calls for the same picture.
 ASIDE = ("quiet", "save_every", "run_dir", "no_run_dir", "checkpoint_every", "preview")
 
@@ -98,7 +97,7 @@ def read_record(path: Path) -> Record:
         raise RunDirectoryError(f"{path}: there is no such run directory")
     names = [file.name for file in path.iterdir()]
     if _SETTINGS not in names:
-        ours = any(map(is_of_a_run, names))
+        ours = any(map(OURS.fullmatch, names))
         problem = "is half deleted: it has no settings.json" if ours else "is no run directory"
         raise RunDirectoryError(f"{path} {problem}")
     try:
@@ -150,24 +149,3 @@ def _state(path: Path) -> Mapping[str, Any]:
         if isinstance(found, dict):
             return found
     return {}
-
-
-def is_of_a_run(name: str) -> bool:
-    """Whether a file is one that runs leave, besides the record and the lock."""
-    return _OURS.fullmatch(name) is not None
-
-
-def rung_picture(number: int) -> str:
-    """Name of the preview of a rung, counted from 1."""
-    return _RUNG_PICTURE.format(number)
-
-
-def checkpoint(rung: int, iteration: int) -> str:
-    """Name of the checkpoint after a step of a rung, both counted from 1."""
-    return _CHECKPOINT.format(rung, iteration)
-
-
-def position_of(name: str) -> tuple[int, int] | None:
-    """Rung and step of a checkpoint by its name; None for another file."""
-    found = _OURS.fullmatch(name)
-    return (int(found[1]), int(found[2])) if found and found[1] else None

@@ -19,7 +19,7 @@ from hires.image.encode.save import save_image
 from hires.image.resample import resize
 from hires.runs.directory import RunDirectory
 from hires.runs.page import RunPage, duration, render
-from hires.runs.record import ASIDE, PAGE, PREVIEW, TRACE, Record, rung_picture
+from hires.runs.record import ASIDE, PAGE, PREVIEW, TRACE, Record
 from hires.runs.trace import Step, Trace
 from hires.utils.files import replacing
 
@@ -193,7 +193,7 @@ class Recorder:
                 height, width = picture.shape[2:]
                 side = min(_RUNG_SIDE, max(height, width))
                 small = resize(picture, scale_to((height, width), side), clamp=True)
-                save_image(small, self.path / rung_picture(progress.rung.index + 1))
+                save_image(small, self.path / f"rung-{progress.rung.index + 1}.jpg")
             text = render(self._page(progress, status, is_running))
             with replacing(self.path / PAGE) as temporary:
                 temporary.write_text(text, encoding="utf-8")
@@ -222,7 +222,7 @@ class Recorder:
             previews={
                 rung.index + 1: jpeg
                 for rung in self._rungs
-                if (jpeg := _bytes(self.path / rung_picture(rung.index + 1)))
+                if (jpeg := _bytes(self.path / f"rung-{rung.index + 1}.jpg"))
             },
             facts=facts(record),
         )
