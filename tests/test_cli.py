@@ -396,7 +396,7 @@ class TestProcess:
 
     def test_help_and_version_do_not_load_torch(self) -> None:
         check = (
-            "import sys; from hires import cli; code = cli.main(sys.argv[1:]);"
+            "import sys; from hires.cli.main import main; code = main(sys.argv[1:]);"
             "assert 'torch' not in sys.modules, 'torch is loaded'; sys.exit(code)"
         )
         for argv in (["--version"], ["--help"], ["stylize", "--help"], ["plan", "--help"]):
