@@ -9,6 +9,7 @@ from hires.config.run import Config
 from hires.version import __version__
 
 if TYPE_CHECKING:
+    from hires.config.job import PaintJob as Job
     from hires.config.output import Delivery
     from hires.config.paper import Layout, Print
     from hires.engine.progress import Progress
@@ -18,19 +19,24 @@ if TYPE_CHECKING:
     from hires.image.decode.read import Picture, load_image, picture_size, read_picture
     from hires.image.encode.save import save_image
     from hires.image.metadata.authorship import Authorship
+    from hires.runs.paint import Painted, iter_paint, paint
 
 __all__ = [
     "Authorship",
     "Config",
     "Delivery",
+    "Job",
     "Layout",
+    "Painted",
     "Picture",
     "Print",
     "Progress",
     "StylizeError",
     "__version__",
+    "iter_paint",
     "iter_stylize",
     "load_image",
+    "paint",
     "picture_size",
     "read_authorship",
     "read_picture",
@@ -42,16 +48,20 @@ __all__ = [
 _HOMES = {
     "Authorship": "image.metadata.authorship",
     "Delivery": "config.output",
+    "Job": "config.job",
     "Layout": "config.paper",
+    "Painted": "runs.paint",
     "Picture": "image.decode.read",
     "Print": "config.paper",
     "Progress": "engine.progress",
     "StylizeError": "errors",
+    "iter_paint": "runs.paint",
     "iter_stylize": "engine.stylize",
     "load_image": "image.decode.read",
+    "paint": "runs.paint",
     "picture_size": "image.decode.read",
-    "read_picture": "image.decode.read",
     "read_authorship": "image.decode.attribution",
+    "read_picture": "image.decode.read",
     "save_image": "image.encode.save",
     "stylize": "engine.stylize",
 }
@@ -62,4 +72,5 @@ def __getattr__(name: str) -> object:
         return importlib.import_module("hires.losses")
     if name not in _HOMES:
         raise AttributeError(f"module 'hires' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"hires.{_HOMES[name]}"), name)
+    home = importlib.import_module(f"hires.{_HOMES[name]}")
+    return getattr(home, "PaintJob" if name == "Job" else name)

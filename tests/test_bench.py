@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import COMPACT_SHAPE, VGG_SHAPE, random_weights
 
-from hires.bench import outputs, plots, report, runs
+from hires.bench import outputs, report, runs
 from hires.bench.cases import VGG19_SHAPE, Case, case_from_json, cases_of, parse_size, parse_tile
 from hires.bench.exercises import LadderExercise, StepExercise, picture
 from hires.bench.roofline import best_seconds
@@ -87,7 +87,7 @@ def test_tiles_that_cannot_be_read(text: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"repeats": 0}, "--repeats"),
+        ({"repeats": 0}, "`repeats`"),
         ({"memory": "much"}, "memory"),
         ({"sizes": ()}, "nothing to measure"),
     ],
@@ -262,7 +262,7 @@ def test_the_stock_reference_has_the_same_loss_and_gradient() -> None:
     case = Case(size=(64, 80), features=VGG19_SHAPE, style_loss="gram", precision="fp32")
     plain = _stock().StockExercise(case.to_json())
     (gradient,) = torch.autograd.grad(plain.loss(), plain.canvas)
-    objective = StepExercise(case)._run._objective
+    objective = StepExercise(case).run._objective
     assert objective is not None
     found = objective(plain.canvas.detach())
     assert float(found.loss) == pytest.approx(float(plain.loss().detach()), rel=1e-5)
@@ -377,5 +377,5 @@ def test_outputs_that_cannot_be_are_refused_beforehand(tmp_path: Path) -> None:
 
 def test_series_are_sorted_by_size() -> None:
     wide = {**result(1.0), "case": Case(size=(640, 960)).published()}
-    series = plots.series_of(report_of(wide, result(2.0)))
+    series = outputs.series_of(report_of(wide, result(2.0)))
     assert [point[1] for point in series["compact auto"]] == [2.0, 1.0]

@@ -17,15 +17,17 @@ from hires.engine import preview as closeup
 from hires.engine.ladder import plan
 from hires.engine.measuring import Measuring
 from hires.engine.objective import Evaluation, Objective
+from hires.engine.planned import plan_run
 from hires.engine.preview import SHOWN, CloseUp, SampledCanvas, busiest, preview_rung
 from hires.engine.progress import Progress
+from hires.engine.resolve import fit
 from hires.engine.setup import open_setup
 from hires.engine.stylize import iter_stylize
 from hires.errors import StylizeError
 from hires.features.checkpoints import write_checkpoint
 from hires.features.network import Network
 from hires.image.decode.read import Picture
-from hires.image.originals import original
+from hires.image.originals import PictureLike, original, originals
 from hires.image.resample import resize
 
 
@@ -45,6 +47,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def first_rung(content: Tensor, style: Tensor, config: Config) -> Progress:
     """Where a painting stands at the end of its first rung."""
     return next(step for step in iter_stylize(content, style, config) if step.ends_rung)
+
+
+def close_up_of(standing: Progress, content: PictureLike, style: Tensor, config: Config) -> CloseUp:
+    return CloseUp(standing, plan_run(fit(config), original(content), originals(style)))
 
 
 def test_stops_near_a_megapixel_and_below_the_end() -> None:
@@ -116,7 +122,7 @@ def test_paints_up_to_the_last_rung(
     rungs = plan(config, (96, 128), [(64, 64)])
     start = preview_rung(rungs)
     assert start is rungs[0]
-    close_up = CloseUp(first_rung(content, style, config), content, [style], config, rungs)
+    close_up = close_up_of(first_rung(content, style, config), content, style, config)
     steps = list(close_up)
     assert [(step.rung.index, step.iteration) for step in steps] == [
         (rung.index, i) for rung in rungs[1:] for i in (1, 2, 3)
@@ -167,7 +173,6 @@ def test_a_breakdown_is_told_with_its_place(
 ) -> None:
     config = Config(features=features, size=512, min_size=128, iterations=(3,))
     content, style = image(96, 128).float(), image(64, 64, seed=1).float()
-    rungs = plan(config, (96, 128), [(64, 64)])
     standing = first_rung(content, style, config)
     evaluate = Objective.__call__
 
@@ -178,7 +183,7 @@ def test_a_breakdown_is_told_with_its_place(
     monkeypatch.setattr(Objective, "__call__", broken)
     where = r"the loss is nan at rung 2 \(256x192\), iteration 1: "
     with pytest.raises(StylizeError, match=where) as caught:
-        list(CloseUp(standing, content, [style], config, rungs))
+        list(close_up_of(standing, content, style, config))
     assert caught.value.picture.shape == (1, 3, 128, 128)
 
 
@@ -187,8 +192,7 @@ def test_the_window_is_shown_on_the_way(features: str, image: Callable[..., Tens
     """Where it is smaller than at the end, it is shown whole, and nothing beside it."""
     config = Config(features=features, sizes=(128, 160, 512), iterations=(2,))
     content, style = image(96, 128).float(), image(64, 64, seed=1).float()
-    rungs = plan(config, (96, 128), [(64, 64)])
-    close_up = CloseUp(first_rung(content, style, config), content, [style], config, rungs)
+    close_up = close_up_of(first_rung(content, style, config), content, style, config)
     for step in close_up:
         whole = closeup._windows(step.rung.size, (0.5, 0.5))[0].size
         assert close_up.picture().shape[2:] == tuple(min(side, 128) for side in whole)
@@ -201,10 +205,9 @@ def test_what_cannot_be_seen_does_not_count(features: str, image: Callable[..., 
     alpha = torch.ones(1, 1, 96, 128)
     alpha[..., 40:] = 0
     content = Picture(whole, alpha, 8, Path("content.png"))
-    rungs = plan(config, (96, 128), [(64, 64)])
     shown = []
     for seen in (content, whole):
-        close_up = CloseUp(first_rung(whole, style, config), seen, [style], config, rungs)
+        close_up = close_up_of(first_rung(whole, style, config), seen, style, config)
         assert list(close_up)[-1].is_last
         assert bool(torch.isfinite(close_up.picture()).all())
         shown.append(close_up.picture())
@@ -218,7 +221,7 @@ def test_moments_are_carried_as_in_the_run(features: str, image: Callable[..., T
     rungs = plan(config, (96, 128), [(64, 64)])
     standing = first_rung(content, style, config)
     before = standing.snapshot().copy().state["moments"]
-    close_up = CloseUp(standing, content, [style], config, rungs)
+    close_up = close_up_of(standing, content, style, config)
     for _ in zip(range(2), close_up, strict=False):
         pass
     (window, *_) = close_up._run._canvas_of(rungs[1]).windows  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from hires.cli import main as cli
 from hires.cli.arguments import Plan
-from hires.cli.commands.plan import _saving_seconds
+from hires.cli.commands.plan import saving_seconds
 from hires.config.output import Delivery
 from hires.config.paper import Print
 from hires.config.run import Config
@@ -32,7 +32,7 @@ from hires.image.colour.profiles import output_profile
 from hires.image.decode.headers import read_header
 from hires.image.decode.read import load_image
 from hires.image.encode.save import check_output, save_image
-from hires.runs.painting import Easel
+from hires.runs.planning import plan_job
 
 PAGE = Print(paper="A6", dpi=40, bleed="3mm").layout((300, 200))
 INTENTS = {"perceptual": 0, "relative": 1, "saturation": 2, "absolute": 3}
@@ -339,9 +339,9 @@ def test_the_probe_of_a_plan_warns_of_no_ink(tmp_path: Path, press: str) -> None
         config=Config(size=64, min_size=64),
         delivery=Delivery(icc=press),
     )
-    assert _saving_seconds(Easel(job)) > 0  # warnings are errors here
+    assert saving_seconds(plan_job(job)) > 0  # warnings are errors here
     with pytest.warns(UserWarning, match="total ink"):
-        Easel(job).save(tmp_path / "out.tif", load_image(photograph))
+        plan_job(job).save(load_image(photograph), tmp_path / "out.tif")
 
 
 # What cannot be delivered

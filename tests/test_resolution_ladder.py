@@ -9,12 +9,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
-from hires.engine.stylize import iter_stylize
+from hires.engine.progress import Progress
+from hires.engine.run import Run
 from hires.features.checkpoints import write_checkpoint
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
@@ -64,13 +64,13 @@ def test_interrupted_keeps_what_is_painted(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = iter_stylize
+    real = Run.__iter__
 
-    def cut(*arguments: Any, **options: Any) -> Iterator[Any]:
-        yield from itertools.islice(real(*arguments, **options), 3)
+    def cut(run: Run) -> Iterator[Progress]:
+        yield from itertools.islice(real(run), 3)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hires.runs.painting.iter_stylize", cut)
+    monkeypatch.setattr(Run, "__iter__", cut)
     assert script.main([*words, "--sizes", "64", "80", "--quiet"]) == 130
     assert "1 of 2 sizes are saved in ladder" in capsys.readouterr().err
     assert sorted(os.listdir("ladder")) == ["00064.png", "ladder.csv"]

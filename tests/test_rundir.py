@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
+from filelock import FileLock
 from torch import Tensor
 
 from hires.cli import main as cli
@@ -30,11 +31,10 @@ from hires.engine.progress import Progress
 from hires.features.checkpoints import write_checkpoint
 from hires.image.encode.save import save_image
 from hires.runs import recorder
-from hires.runs.directory import LAYOUT, read_record
 from hires.runs.fingerprint import fingerprint
+from hires.runs.record import LAYOUT, read_record
 from hires.runs.recorder import Pace
 from hires.runs.trace import Step, Trace
-from hires.utils.locks import Lock
 
 ROOT = Path(__file__).parents[1]
 Acts = Mapping[int, Callable[[], object]]
@@ -356,7 +356,7 @@ class TestResume:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(
-            "hires.runs.directory.fingerprint",
+            "hires.runs.claim.fingerprint",
             lambda config: {**fingerprint(config), "torch": "9.9"},
         )
         line = refusal(["resume", "out.run"], capsys)
@@ -451,7 +451,8 @@ class TestRefusals:
 
     @pytest.mark.usefixtures("unfinished")
     def test_a_run_in_progress(self, capsys: pytest.CaptureFixture[str]) -> None:
-        lock = Lock(Path("out.run/.lock"))
+        lock = FileLock("out.run/.lock")
+        lock.acquire()
         for argv in (["resume", "out.run"], [*WORDS, "-o", "out.png"]):
             assert "out.run: another hires is painting there" in refusal(argv, capsys)
         lock.release()
@@ -507,6 +508,17 @@ class TestRefusals:
     ) -> None:
         refusal([*WORDS, "-o", "out.png", "--style-layers", "relu9_1"], capsys)
         assert not Path("out.run").exists()
+
+
+def test_a_mistake_does_not_wait_for_torch() -> None:
+    check = (
+        "import sys; from hires.cli.main import main; code = main(sys.argv[1:]);"
+        "sys.exit(3 if 'torch' in sys.modules else code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for path in ("nowhere", "whole.run"):
+        argv = [sys.executable, "-c", check, "resume", path]
+        assert subprocess.run(argv, env=environment, check=False).returncode == 2
 
 
 @pytest.fixture

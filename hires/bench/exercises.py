@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,20 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hires.bench.cases import VGG19_SHAPE, Case
-from hires.bench.stopwatch import Gauge, Stopwatch
-from hires.bench.work import largest_megapixels, predicted_bytes, work_of
+from hires.bench.exercise import Exercise, StageTimer
+from hires.bench.work import STATE_BYTES, largest_megapixels, work_of
 from hires.config.run import Config
 from hires.config.values import parse_bytes
 from hires.engine.canvas import WholeCanvas
 from hires.engine.ladder import Rung
-from hires.engine.progress import Progress
 from hires.engine.run import Run
 from hires.engine.setup import Setup, open_setup
 from hires.engine.stylize import iter_stylize
 from hires.features.architecture import VGG19, Architecture
-from hires.features.checkpoints import write_checkpoint
+from hires.features.network import Network
 from hires.image.originals import Original
-from hires.kernels.precision import resolve_device, synchronize
+from hires.kernels.precision import synchronize
 from hires.tiling.planning import TilePlan
 
 # VGG-19 as style transfer uses it: nothing beyond relu5_1.
@@ -47,9 +43,8 @@ def random_weights(architecture: Architecture, *, seed: int = 0) -> dict[str, Te
     generator = torch.Generator().manual_seed(seed)
     weights = {}
     for key, before, after in architecture.convolutions():
-        spread = (2 / (9 * before)) ** 0.5
         weight = torch.randn(after, before, 3, 3, generator=generator)
-        weights[f"conv{key}.weight"] = weight.mul_(spread)
+        weights[f"conv{key}.weight"] = weight.mul_((2 / (9 * before)) ** 0.5)
         weights[f"conv{key}.bias"] = torch.zeros(after)
     return weights
 
@@ -70,32 +65,26 @@ def picture(size: tuple[int, int], seed: int) -> Tensor:
     return image.clamp_(0, 1)
 
 
-@contextmanager
-def named_features(name: str) -> Iterator[str]:
-    """What `load_features` knows a case's network by; random weights pass through a file."""
-    if name != VGG19_SHAPE:
-        yield name
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{VGG19_SHAPE}.safetensors"
-        weights = random_weights(VGG19_TO_RELU5_1)
-        write_checkpoint(path, VGG19_TO_RELU5_1, weights, {"licence": "none: random numbers"})
-        yield str(path)
-
-
-def config_of(case: Case, features: str) -> Config:
+def config_of(case: Case) -> Config:
     """The settings of a run that does what the case describes."""
     return Config(
+        features="compact" if case.features == VGG19_SHAPE else case.features,
         size=max(case.size),
         min_size=min(case.min_size, max(case.size)),
         iterations=case.iterations,
-        features=features,
         style_loss=case.style_loss,  # type: ignore[arg-type]
         precision=case.precision,  # type: ignore[arg-type]
         device=case.device,
         memory=case.memory,
         tile=case.tile,
     )
+
+
+def network_of(case: Case) -> Network | None:
+    """VGG-19's shape with random weights; None for what the settings name."""
+    if case.features != VGG19_SHAPE:
+        return None
+    return Network(VGG19_TO_RELU5_1, random_weights(VGG19_TO_RELU5_1), name=VGG19_SHAPE)
 
 
 def facts_of(setup: Setup, size: tuple[int, int], plan: TilePlan, memory: str) -> dict[str, Any]:
@@ -111,7 +100,8 @@ def facts_of(setup: Setup, size: tuple[int, int], plan: TilePlan, memory: str) -
         "num_tiles": len(plan.tiles),
         "side": plan.side,
         "num_kept": min(plan.num_kept, len(plan.tiles)),
-        "predicted_bytes": predicted_bytes(plan, size, content),
+        # On top of the program itself.
+        "predicted_bytes": plan.bytes_needed + size[0] * size[1] * (STATE_BYTES + content),
         "largest_megapixels": {
             amount: {"untiled": round(whole, 3), "tiled": round(tiled, 3)}
             for amount, (whole, tiled) in largest.items()
@@ -120,16 +110,14 @@ def facts_of(setup: Setup, size: tuple[int, int], plan: TilePlan, memory: str) -
     }
 
 
-class StepExercise:
+class StepExercise(Exercise):
     """Optimisation steps at one size: a run that stands at one rung."""
 
     def __init__(self, case: Case) -> None:
-        self.device = resolve_device(case.device)
-        self.gauge = Gauge(self.device)
-        content = picture(case.size, CONTENT_SEED)
-        with named_features(case.features) as name:
-            config = config_of(case, name)
-            setup = open_setup(config)
+        super().__init__(case.device)
+        config, content = config_of(case), Original(picture(case.size, CONTENT_SEED))
+        style = Original(picture(STYLE_SIZE, STYLE_SEED))
+        setup = open_setup(config, network=network_of(case))
         plan = setup.plan_tiles(case.size)
         if case.num_kept is not None:
             plan = replace(plan, num_kept=min(case.num_kept, len(plan.tiles)))
@@ -142,78 +130,51 @@ class StepExercise:
             decay=case.learning_rate_decay,
             decay_every=case.decay_every,
         )
-        style = picture(STYLE_SIZE, STYLE_SEED)
-        self._stopwatch: Stopwatch | None = None
-        self._run = Run(
-            setup,
-            config,
-            [rung],
-            Original(content),
-            [Original(style)],
-            canvas_of=lambda rung: WholeCanvas(setup, rung.size, plan),
-            timed=self._timed,
+        canvas = WholeCanvas(setup, case.size, plan)
+        self._timer: StageTimer | None = None
+        self.run = Run(
+            setup, config, [rung], content, [style], canvas_of=lambda _: canvas, timed=self._timed
         )
-        self._run.begin(rung)
+        self.run.begin(rung)
         self.facts = facts_of(setup, case.size, plan, case.memory)
 
     def _timed(self, stage: str) -> AbstractContextManager[object]:
-        return nullcontext() if self._stopwatch is None else self._stopwatch.stage(stage)
+        return nullcontext() if self._timer is None else self._timer.stage(stage)
 
     def step(self) -> dict[str, Any]:
         """One step: its synchronised ``seconds``, and the ``loss`` before it."""
         synchronize(self.device)
         started = time.perf_counter()
-        self._run.step()
+        self.run.step()
         synchronize(self.device)
         seconds = time.perf_counter() - started
         self.gauge.sample()
-        return {"seconds": seconds, "loss": self._run.progress.loss}
+        return {"seconds": seconds, "loss": self.run.progress.loss}
 
     def stages(self) -> dict[str, Any]:
         """Seconds of one step by stage; the clocks stop the device between stages."""
-        self._stopwatch = Stopwatch(self.device)
-        with self._stopwatch.stage("total"):
-            self._run.step()
-        seconds = dict(self._stopwatch.seconds)
-        self._stopwatch = None
-        return {**seconds, "optimise": 2 * seconds["total"] - sum(seconds.values())}
-
-    def memory(self) -> dict[str, Any]:
-        """Peak memory so far."""
-        return self.gauge.peaks()
+        self._timer = timer = StageTimer(self.device)
+        with timer.stage("total"):
+            self.run.step()
+        self._timer = None
+        optimise = 2 * timer.seconds["total"] - sum(timer.seconds.values())
+        return {**timer.seconds, "optimise": optimise}
 
 
-class LadderExercise:
+class LadderExercise(Exercise):
     """A whole picture through the public API, one step at a time."""
 
     def __init__(self, case: Case) -> None:
-        self.gauge = Gauge(resolve_device(case.device))
-        self._progress = self._paint(case)
-        self.facts: dict[str, Any] = {}
-
-    def _paint(self, case: Case) -> Iterator[Progress]:
+        super().__init__(case.device)
         content, style = picture(case.size, CONTENT_SEED), picture(STYLE_SIZE, STYLE_SEED)
-        with named_features(case.features) as name:
-            yield from iter_stylize(content, style, config_of(case, name))
+        self._steps = iter_stylize(content, style, config_of(case), network=network_of(case))
 
     def step(self) -> dict[str, Any]:
         """The next step: its ``seconds`` (with what its rung prepared), loss, size, ``is_last``."""
         started = time.perf_counter()
-        progress = next(self._progress)
+        progress = next(self._steps)
         loss = progress.loss  # Waits for the device.
         seconds = time.perf_counter() - started
         self.gauge.sample()
-        return {
-            "seconds": seconds,
-            "loss": loss,
-            "size": progress.rung.size,
-            "is_last": progress.is_last,
-        }
-
-    def stages(self) -> dict[str, Any]:
-        """Not known from outside."""
-        return {}
-
-    def memory(self) -> dict[str, Any]:
-        """Peak memory so far."""
-        return self.gauge.peaks()
+        size, is_last = progress.rung.size, progress.is_last
+        return {"seconds": seconds, "loss": loss, "size": size, "is_last": is_last}

@@ -18,14 +18,14 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from hires.config.run import Config
 from hires.engine.ladder import Rung, Size
 from hires.engine.measuring import Measuring, features_of, no_features
+from hires.engine.planned import PlannedRun
 from hires.engine.progress import Progress
 from hires.engine.run import Run
-from hires.engine.setup import Setup, open_setup
+from hires.engine.setup import Setup
 from hires.errors import StylizeError
-from hires.image.originals import Original, PictureLike, original, originals
+from hires.image.originals import Original
 from hires.image.resample import resize
 from hires.tiling.geometry import Region, Span, Tile, canvas_window
 from hires.tiling.planning import TileMemoryError, TilePlan
@@ -47,7 +47,7 @@ def preview_rung(rungs: Sequence[Rung]) -> Rung | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class Patch:
     """A part of a picture by its centre, in shares of height and width, at a fixed size.
 
     Attributes:
@@ -74,24 +74,13 @@ class CloseUp:
 
     Args:
         painting: where the run of the painting stands, at the end of a rung that is not the last.
-        content: as `hires.stylize` takes it, at any size.
-        styles: the same, one or several.
-        config: how to paint, as `hires.engine.resolve.fit` returns it.
-        rungs: the whole ladder.
+        planned: the whole run.
     """
 
-    def __init__(
-        self,
-        painting: Progress,
-        content: PictureLike,
-        styles: Sequence[PictureLike],
-        config: Config,
-        rungs: Sequence[Rung],
-    ) -> None:
+    def __init__(self, painting: Progress, planned: PlannedRun) -> None:
+        setup, rungs = planned.setup, planned.rungs
         below, above = painting.rung, rungs[painting.rung.index + 1 :]
-        photograph = original(content)
-        spot = busiest(painting.picture(), rungs[-1].size, photograph.mask)
-        setup = open_setup(config)
+        spot = busiest(painting.picture(), rungs[-1].size, planned.content.mask)
         self._canvases: dict[int, SampledCanvas] = {}
         for rung, before in zip(above, [below, *above], strict=False):
             self._canvases[rung.index] = SampledCanvas(
@@ -99,10 +88,10 @@ class CloseUp:
             )
         self._run = Run(
             setup,
-            config,
+            planned.config,
             above,
-            photograph,
-            originals(styles),
+            planned.content,
+            planned.styles,
             resume=painting.snapshot(),
             below=below,
             canvas_of=lambda rung: self._canvases[rung.index],
@@ -234,28 +223,28 @@ def busiest(picture: Tensor, final: Size, mask: Tensor | None = None) -> tuple[f
     return (row + window[0] / 2) / size[0], (column + window[1] / 2) / size[1]
 
 
-def _windows(canvas: Size, spot: tuple[float, float]) -> list[Window]:
+def _windows(canvas: Size, spot: tuple[float, float]) -> list[Patch]:
     """The window that is shown, and a grid of smaller ones beside it, which fill a rectangle."""
     step = _SAMPLE_ROWS * _ALIGNMENT
     height, width = (min(SHOWN + 2 * _MARGIN, max(side // step * step, step)) for side in canvas)
     side = height // _SAMPLE_ROWS
-    windows = [Window(spot, (height, width), Region(Span(0, height), Span(0, width)))]
+    windows = [Patch(spot, (height, width), Region(Span(0, height), Span(0, width)))]
     for i in range(_SAMPLE_ROWS):
         for j in range(_SAMPLE_COLUMNS):
             left = width + j * side
             place = Region(Span(i * side, (i + 1) * side), Span(left, left + side))
             centre = (i + 0.5) / _SAMPLE_ROWS, (j + 0.5) / _SAMPLE_COLUMNS
-            windows.append(Window(centre, (side, side), place))
+            windows.append(Patch(centre, (side, side), place))
     return windows
 
 
-def _empty_canvas(windows: Sequence[Window], num_channels: int = 3) -> Tensor:
+def _empty_canvas(windows: Sequence[Patch], num_channels: int = 3) -> Tensor:
     height = max(window.place.rows.stop for window in windows)
     width = max(window.place.columns.stop for window in windows)
     return torch.zeros(1, num_channels, height, width)
 
 
-def _collage(windows: Sequence[Window], canvas: Size, picture: Tensor) -> Tensor:
+def _collage(windows: Sequence[Patch], canvas: Size, picture: Tensor) -> Tensor:
     """The windows of a picture, as they look on a larger canvas of ``(height, width)``."""
     found = _empty_canvas(windows, picture.shape[1])
     whole = Region(Span(0, canvas[0]), Span(0, canvas[1]))
@@ -267,8 +256,8 @@ def _collage(windows: Sequence[Window], canvas: Size, picture: Tensor) -> Tensor
 
 def _enlarged(
     canvas: Tensor,
-    before: tuple[Sequence[Window], Size],
-    after: tuple[Sequence[Window], Size],
+    before: tuple[Sequence[Patch], Size],
+    after: tuple[Sequence[Patch], Size],
 ) -> Tensor:
     """The windows of a rung, from those of the rung below, which are larger parts of the whole."""
     found = _empty_canvas(after[0])

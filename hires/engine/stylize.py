@@ -11,15 +11,12 @@ import torch
 from torch import Tensor
 
 from hires.config.run import Config
-from hires.engine import ladder
-from hires.engine.ladder_check import check_ladder
+from hires.engine.planned import plan_run
 from hires.engine.progress import Progress
 from hires.engine.resolve import fit
-from hires.engine.run import Run
-from hires.engine.setup import open_setup
 from hires.engine.snapshot import Snapshot
 from hires.features.network import Network
-from hires.image.originals import PictureLike, about_hidden, original, originals
+from hires.image.originals import PictureLike, original, originals
 from hires.losses.terms import Term
 
 
@@ -99,19 +96,14 @@ def iter_stylize(
     """
     if device is not None:
         config = replace(config, device=str(device))
-    fitted = fit(config)
-    config, photograph, paintings = fitted.config, original(content), originals(styles)
-    config.style_shares(len(paintings))
-    setup = open_setup(config, terms=terms, network=network)
-    style_sizes = [painting.size for painting in paintings]
-    rungs = ladder.plan(config, photograph.size, style_sizes, size=size)
-    names = [one.name for one in (photograph, *paintings)]
-    check_ladder(setup, config, rungs, photograph.size, style_sizes, names=names)
-    notes = (
-        *fitted.warnings,
-        *ladder.warnings(config, rungs, photograph.size, style_sizes),
-        *about_hidden([photograph, *paintings]),
+    planned = plan_run(
+        fit(config),
+        original(content),
+        originals(styles),
+        size=size,
+        terms=terms,
+        network=network,
     )
-    run = Run(setup, config, rungs, photograph, paintings, warnings=notes, resume=resume)
+    run = planned.start(resume)
     del resume  # Its tensors are the run's now, and go with it.
     yield from run

@@ -26,7 +26,7 @@ def fingerprint(config: Config) -> dict[str, str]:
     device = resolve_device(config.device)
     found = {
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "instructions": _instructions(),
         "device": device.type,
         "precision": resolve_precision(config.precision, device).name,
@@ -60,7 +60,8 @@ def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
     return "; ".join(said)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of this machine's processor, with family, model and stepping where Linux tells them."""
     with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         first = text.partition("\n\n")[0]

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
@@ -31,7 +32,7 @@ _NAMES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class RunPage:
     """What a page tells.
 
     Attributes:
@@ -55,15 +56,16 @@ class Page:
     facts: Mapping[str, Any]
 
 
-def render(page: Page) -> str:
+def render(page: RunPage) -> str:
     """Write the page."""
     refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">' if page.is_running else ""
     title = escape(page.title)
+    style = files("hires.runs").joinpath("page.css").read_text(encoding="utf-8")
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"{refresh}<title>{title}</title><style>{_STYLE}</style></head><body><main>",
+            f"{refresh}<title>{title}</title><style>{style}</style></head><body><main>",
             f"<header><h1>{title}</h1><p>{escape(page.status)}</p></header>",
             _picture(page.preview, "The painting so far") if page.preview else "",
             f"<h2>Ladder</h2>{_ladder(page)}",
@@ -79,7 +81,7 @@ def _picture(jpeg: bytes, alternative: str) -> str:
     return f'<img alt="{alternative}" src="data:image/jpeg;base64,{data}">'
 
 
-def _ladder(page: Page) -> str:
+def _ladder(page: RunPage) -> str:
     cards = []
     for rung in page.rungs:
         steps = [step for step in page.steps if step.rung == rung.index + 1]
@@ -125,7 +127,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def _plots(page: Page) -> str:
+def _plots(page: RunPage) -> str:
     curves = {"loss": [step.loss for step in page.steps]}
     for name in page.steps[0].terms:
         curves[name] = [step.terms.get(name, 0.0) for step in page.steps]
@@ -150,7 +152,7 @@ class _Axes:
         return _HEIGHT - _BOTTOM - (_HEIGHT - _BOTTOM - _TOP) * share
 
 
-def _plot(name: str, page: Page, values: Sequence[float]) -> str:
+def _plot(name: str, page: RunPage, values: Sequence[float]) -> str:
     positive = [value for value in values if value > 0]
     if not positive:
         return ""
@@ -209,7 +211,7 @@ def _borders(axes: _Axes, rungs: Sequence[Rung]) -> Iterator[str]:
         done += rung.num_iterations
 
 
-def _curves(axes: _Axes, page: Page, values: Sequence[float]) -> Iterator[str]:
+def _curves(axes: _Axes, page: RunPage, values: Sequence[float]) -> Iterator[str]:
     starts = [0]
     for rung in page.rungs:
         starts.append(starts[-1] + rung.num_iterations)
@@ -242,36 +244,3 @@ def _said(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(_said, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1d1d1b;--soft:#6b6963;--line:#dcd9d0;--paper:#faf8f3;
---card:#fff;--accent:#a8431f}
-@media(prefers-color-scheme:dark){:root{--ink:#ece9e1;--soft:#9d998f;--line:#3a3833;
---paper:#191816;--card:#22211e;--accent:#e98a5f}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);
-font:16px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
-main{max-width:1120px;margin:0 auto;padding:2rem 1.25rem 4rem}
-h1{font-size:1.6rem;margin:0;overflow-wrap:anywhere}h2{font-size:1.1rem;margin:2.5rem 0 .75rem}
-header p{margin:.25rem 0 1.5rem;color:var(--soft)}
-main>img{display:block;max-width:100%;max-height:85vh;border-radius:4px}
-figure{margin:0}small{color:var(--soft);font-size:.8rem}
-.rungs{display:grid;grid-template-columns:repeat(auto-fill,minmax(200px,1fr));gap:1.25rem}
-.rungs img,.empty{width:100%;border-radius:4px;display:block}
-.empty{background:var(--line);opacity:.45}
-figcaption b{display:block;margin-top:.4rem;font-variant-numeric:tabular-nums}
-.bar{display:block;height:3px;background:var(--line);border-radius:2px;margin:.3rem 0}
-.bar i{display:block;height:100%;background:var(--accent);border-radius:2px}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:1.25rem}
-.plot{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.6rem .8rem}
-.plot figcaption{display:flex;justify-content:space-between;align-items:baseline}
-.plot b{margin:0}svg{display:block;width:100%;height:auto;margin-top:.4rem}
-svg text{font-size:11px;fill:var(--soft)}.grid{stroke:var(--line)}
-.rung{stroke:var(--soft);stroke-dasharray:2 3}
-path{fill:none}polyline{fill:none;stroke:var(--accent);stroke-width:1.75;stroke-linejoin:round}
-.dot{fill:var(--accent)}
-dl{font-size:.9rem;columns:380px;column-gap:2.5rem;margin:0}
-dl div{display:flex;gap:1rem;padding:.12rem 0;break-inside:avoid}
-dt{flex:0 0 8.5rem;color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-"""

@@ -17,8 +17,9 @@ from hires.engine.ladder import Rung, scale_to
 from hires.engine.progress import Progress
 from hires.image.encode.save import save_image
 from hires.image.resample import resize
-from hires.runs.directory import ASIDE, Record, RunDirectory
-from hires.runs.page import Page, duration, render
+from hires.runs.directory import RunDirectory
+from hires.runs.page import RunPage, duration, render
+from hires.runs.record import ASIDE, PAGE, PREVIEW, TRACE, Record
 from hires.runs.trace import Step, Trace
 from hires.utils.files import replacing
 
@@ -159,7 +160,7 @@ class Recorder:
             self._warn("begin", f"no run directory {self.path}: {_reason(error)}. The run goes on")
             return
         position = progress.rung.index + 1, progress.iteration
-        self._trace = Trace(self.path / "trace.jsonl", position)
+        self._trace = Trace(self.path / TRACE, position)
 
     def _is_checkpoint_due(self, progress: Progress) -> bool:
         if not self._checkpoints.is_due():
@@ -187,14 +188,14 @@ class Recorder:
         self._flush()
         try:
             picture = progress.thumbnail(_PREVIEW_SIDE)
-            save_image(picture, self.path / "preview.jpg")
+            save_image(picture, self.path / PREVIEW)
             if progress.ends_rung:
                 height, width = picture.shape[2:]
                 side = min(_RUNG_SIDE, max(height, width))
                 small = resize(picture, scale_to((height, width), side), clamp=True)
                 save_image(small, self.path / f"rung-{progress.rung.index + 1}.jpg")
             text = render(self._page(progress, status, is_running))
-            with replacing(self.path / "index.html") as temporary:
+            with replacing(self.path / PAGE) as temporary:
                 temporary.write_text(text, encoding="utf-8")
             self._troubles.discard("page")
         except OSError as error:
@@ -202,7 +203,7 @@ class Recorder:
         self._page_cost = self._clock() - started
         self._pages.done()
 
-    def _page(self, progress: Progress, status: str, is_running: bool) -> Page:
+    def _page(self, progress: Progress, status: str, is_running: bool) -> RunPage:
         assert self._trace is not None
         record = self.directory.record
         where = (
@@ -211,13 +212,13 @@ class Recorder:
         )
         now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
         share = f"{progress.fraction:.0%} after {duration(progress.seconds)}"
-        return Page(
+        return RunPage(
             title=Path(str(record.settings.get("output"))).name,
             status=" · ".join([status, where, share, now]),
             is_running=is_running,
             rungs=self._rungs,
             steps=self._trace.steps,
-            preview=_bytes(self.path / "preview.jpg"),
+            preview=_bytes(self.path / PREVIEW),
             previews={
                 rung.index + 1: jpeg
                 for rung in self._rungs

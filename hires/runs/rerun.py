@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from hires.config.job import PaintJob
+from hires.config.job import Job, PaintJob
 from hires.config.settings import job_of
 from hires.errors import ImageError
 from hires.image.decode.headers import read_header
-from hires.image.metadata.provenance import Provenance, ProvenanceError, changed, from_xmp
+from hires.image.metadata.provenance import Input, Provenance, ProvenanceError, from_xmp
 from hires.version import __version__
 
 
@@ -41,25 +42,48 @@ def recorded_job(path: str) -> PaintJob:
     return job_of({**settings, "output": ""})
 
 
-def warnings(job: PaintJob) -> tuple[str, ...]:
-    """What differs from the run that is repeated, so that the painting may differ, too.
+def repeated(job: Job) -> Provenance | None:
+    """How the painting was made whose run a job repeats; None if it repeats none.
 
     Raises:
         ImageError: see `provenance_of`.
         ProvenanceError: if a file that both runs read is missing.
     """
-    assert job.source is not None
+    if not isinstance(job, PaintJob) or job.source is None:
+        return None
     before = provenance_of(job.source)
-    found = [
-        f"{job.source} was painted by hires {before.version}, this is {__version__}:"
-        " the painting may differ"
+    for one in _shared(job, before):
+        if not Path(one.path).is_file():
+            raise ProvenanceError(
+                f"the {one.role} {one.path} is not there: run this where the first run was, or name"
+                " the pictures again"
+            )
+    return before
+
+
+def differences(job: Job, before: Provenance, inputs: Sequence[Input]) -> list[str]:
+    """What differs from the run that is repeated, so that the painting may differ, too.
+
+    Args:
+        job: what is asked for.
+        before: how the painting was made that it repeats.
+        inputs: the files that are read now.
+    """
+    assert isinstance(job, PaintJob)
+    found = []
+    if before.version != __version__:
+        found.append(
+            f"{job.source} was painted by hires {before.version}, this is {__version__}:"
+            " the painting may differ"
+        )
+    return found + [
+        f"the {one.role} {one.path} has changed since {job.source} was painted"
+        for one in _shared(job, before)
+        if one not in inputs
     ]
+
+
+def _shared(job: Job, before: Provenance) -> list[Input]:
+    """The files that both runs read, as they were."""
     files = job.files()
-    inputs = changed(one for one in before.inputs if (one.role, one.path) in files)
-    return (
-        *(found if before.version != __version__ else ()),
-        *(
-            f"the {one.role} {one.path} has changed since {job.source} was painted"
-            for one in inputs
-        ),
-    )
+    return [one for one in before.inputs if (one.role, one.path) in files]

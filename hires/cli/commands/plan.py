@@ -16,17 +16,15 @@ from rich.console import Console
 from rich.table import Table
 
 from hires.cli.arguments import Plan
-from hires.cli.commands.stylize import set_up
+from hires.cli.commands.stylize import tell_warnings
 from hires.cli.exits import as_typed
 from hires.config.values import counted, format_bytes
 from hires.engine import ladder
 from hires.engine.estimate import Forecast, finish_bytes, forecast, largest_size
-from hires.engine.ladder_check import check_ladder
 from hires.engine.rates import Rates, measure_rates
-from hires.engine.setup import Setup, open_setup
 from hires.image.resample import resize
 from hires.runs.page import duration
-from hires.runs.painting import Easel
+from hires.runs.planning import PlannedJob, plan_job
 from hires.utils.memory import available_bytes
 
 # A wait that is worth a word about smaller pictures, in seconds.
@@ -38,18 +36,15 @@ _PROBE_PIXELS = 10**6
 
 def run(job: Plan) -> int:
     """Print the ladder with its tiles, memory and time."""
-    easel = set_up(job)
-    config = easel.config
-    setup = open_setup(config)
-    check_ladder(
-        setup, config, easel.rungs, easel.content_size, easel.style_sizes, names=easel.names
-    )
+    planned = plan_job(job)
+    tell_warnings(planned.run.warnings)
     if job.quiet and not job.json:
         return 0
     # What is free is asked before the probe takes some of it.
+    setup = planned.run.setup
     free = _free_bytes(setup.device)
-    rates = None if job.no_probe else measure_rates(config, setup, easel.rungs)
-    estimate = _Estimate(easel, setup, rates)
+    rates = None if job.no_probe else measure_rates(planned.run.config, setup, planned.rungs)
+    estimate = _Estimate(planned, rates)
     if job.json:
         print(json.dumps(estimate.record(free), indent=2))
     else:
@@ -60,22 +55,19 @@ def run(job: Plan) -> int:
 class _Estimate:
     """What a run takes as a whole."""
 
-    def __init__(self, easel: Easel, setup: Setup, rates: Rates | None) -> None:
-        self.easel, self.setup, self.rates = easel, setup, rates
-        self.rungs = self.of(easel.rungs)
-        self.finish = easel.finish
-        self.saving = 0.0 if rates is None else _saving_seconds(easel)
+    def __init__(self, planned: PlannedJob, rates: Rates | None) -> None:
+        self.planned, self.rates, self.finish = planned, rates, planned.finish
+        self.config, self.setup = planned.run.config, planned.run.setup
+        pictures = (planned.run.content, *planned.run.styles)
+        self.num_input_pixels = sum(height * width for height, width in (p.size for p in pictures))
+        self.rungs = self.of(planned.rungs)
+        self.saving = 0.0 if rates is None else saving_seconds(planned)
         self.finishing = self._finishing_seconds()
 
     def of(self, rungs: Sequence[ladder.Rung]) -> tuple[Forecast, ...]:
         """The forecast of a ladder."""
-        return forecast(
-            self.easel.config,
-            self.setup,
-            rungs,
-            num_input_pixels=self.easel.num_input_pixels,
-            rates=self.rates,
-        )
+        pixels = self.num_input_pixels
+        return forecast(self.config, self.setup, rungs, num_input_pixels=pixels, rates=self.rates)
 
     def _finishing_seconds(self) -> float:
         """Seconds that the enlargement takes."""
@@ -96,10 +88,9 @@ class _Estimate:
         peak = max(line.peak_bytes for line in self.rungs)
         if self.finish is None:
             return peak
-        pixels = self.easel.num_input_pixels
-        return max(
-            peak, finish_bytes(self.setup, self.finish.bytes_needed, num_input_pixels=pixels)
-        )
+        pixels = self.num_input_pixels
+        taken = finish_bytes(self.setup, self.finish.bytes_needed, num_input_pixels=pixels)
+        return max(peak, taken)
 
     def record(self, free: int | None) -> dict[str, Any]:
         """Everything as JSON."""
@@ -116,7 +107,7 @@ class _Estimate:
             "available_bytes": free,
             "largest_size": None if largest is None else largest[::-1],
             "proposal": None if proposal is None else {proposal[0]: proposal[1]},
-            "warnings": [as_typed(warning) for warning in self.easel.warnings],
+            "warnings": [as_typed(warning) for warning in self.planned.run.warnings],
         }
 
     def show(self, free: int | None) -> None:
@@ -154,7 +145,7 @@ class _Estimate:
         """The largest ``(height, width)`` for the memory that is free; not with an enlargement."""
         if free is None or self.finish is not None:
             return None
-        return largest_size(self.rungs[-1], self.easel.config, self.setup, free)
+        return largest_size(self.rungs[-1], self.config, self.setup, free)
 
     def proposal(self) -> tuple[str, int, float] | None:
         """An option and its value that cut a long wait, and the seconds that are left then."""
@@ -168,18 +159,18 @@ class _Estimate:
         return found
 
     def _smaller(self) -> list[tuple[str, int, tuple[ladder.Rung, ...]]]:
-        easel, config = self.easel, self.easel.config
-        sizes = easel.content_size, easel.style_sizes
+        config, layout = self.config, self.planned.layout
+        sizes = self.planned.run.content.size, self.planned.run.style_sizes
         if config.sizes or self.finish is not None:
             return []
-        if easel.layout is None:
-            side = ladder.final_side(config, easel.content_size)
+        if layout is None:
+            side = ladder.final_side(config, sizes[0])
             halves = [side // 2**i for i in (1, 2, 3) if side // 2**i >= 1024]
             return [
                 ("--size", size, ladder.plan(replace(config, size=size, iterations=()), *sizes))
                 for size in halves
             ]
-        painted, dpi = easel.layout.painted, easel.layout.dpi
+        painted, dpi = layout.painted, layout.dpi
         less = [one for one in _LESS_DPI if one <= 0.85 * dpi]
         shapes = [(one, tuple(round(side * one / dpi) for side in painted)) for one in less]
         return [
@@ -196,22 +187,21 @@ def _free_bytes(device: torch.device) -> int | None:
     return available_bytes() if device.type == "cpu" else None
 
 
-def _saving_seconds(easel: Easel) -> float:
+def saving_seconds(planned: PlannedJob) -> float:
     """How long the finished file takes to write, going by a small one of the same kind."""
-    if easel.job.output is None:
+    if planned.job.output is None:
         return 0.0
-    height, width = easel.size
+    height, width = planned.size
     side = max(height, width) * min(_PROBE_PIXELS / (height * width), 1.0) ** 0.5
-    picture = resize(
-        easel.content.pixels, ladder.scale_to((height, width), round(side)), clamp=True
-    )
+    small = ladder.scale_to((height, width), round(side))
+    picture = resize(planned.run.content.pixels, small, clamp=True)
     # What is odd about the probe is of no interest: it is no painting, and lies nowhere.
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
-        path = Path(folder) / f"probe{Path(easel.job.output).suffix}"
+        path = Path(folder) / f"probe{Path(planned.job.output).suffix}"
         started = time.perf_counter()
-        easel.save(path, picture)
+        planned.save(picture, path)
         seconds = time.perf_counter() - started
-    return seconds * height * width / (picture.shape[2] * picture.shape[3])
+    return seconds * height * width / (small[0] * small[1])
 
 
 def _total(rungs: Sequence[Forecast]) -> float:

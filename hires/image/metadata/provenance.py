@@ -7,7 +7,7 @@ same run gives the same file, bit for bit.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,26 +71,6 @@ def hashed(role: str, path: str | Path) -> Input:
         OSError: if it cannot be read.
     """
     return Input(role, str(path), sha256(path))
-
-
-def changed(inputs: Iterable[Input]) -> tuple[Input, ...]:
-    """Those whose files are not what they were.
-
-    Raises:
-        ProvenanceError: if one is missing.
-    """
-    found = []
-    for one in inputs:
-        try:
-            now = hashed(one.role, one.path)
-        except (OSError, ValueError):
-            raise ProvenanceError(
-                f"the {one.role} {one.path} is not there: run this where the first run was, or name"
-                " the pictures again"
-            ) from None
-        if now != one:
-            found.append(one)
-    return tuple(found)
 
 
 def to_xmp(provenance: Provenance) -> bytes:

@@ -1,23 +1,49 @@
-"""Clocks and memory gauges for one device."""
+"""What a child process is asked to do, and what it measures with: clocks and memory gauges."""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any
 
 import torch
 
-from hires.kernels.precision import synchronize
+from hires.kernels.precision import resolve_device, synchronize
 from hires.utils.memory import peak_resident_bytes
 
-P = ParamSpec("P")
-R = TypeVar("R")
+
+class Exercise(ABC):
+    """Built from a case, then stepped.
+
+    Args:
+        device: as ``--device``.
+
+    Attributes:
+        facts: what can be said before the first step.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = resolve_device(device)
+        self.gauge = Gauge(self.device)
+        self.facts: dict[str, Any] = {}
+
+    @abstractmethod
+    def step(self) -> dict[str, Any]:
+        """Do one step; ``seconds`` and whatever else is known of it."""
+
+    def stages(self) -> dict[str, Any]:
+        """Do one step and say where its seconds went, if that is known."""
+        return {}
+
+    def memory(self) -> dict[str, Any]:
+        """Peak memory so far, in bytes."""
+        return self.gauge.peaks()
 
 
-class Stopwatch:
+class StageTimer:
     """Adds up synchronised seconds by stage.
 
     Args:
@@ -38,15 +64,6 @@ class Stopwatch:
         finally:
             synchronize(self.device)
             self.seconds[name] += time.perf_counter() - started
-
-    def timed(self, name: str, function: Callable[P, R]) -> Callable[P, R]:
-        """The same function, charged to a stage."""
-
-        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-            with self.stage(name):
-                return function(*args, **kwargs)
-
-        return wrapped
 
 
 class Gauge:
