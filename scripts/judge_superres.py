@@ -27,9 +27,9 @@ from torch import Tensor
 from hires.cli.exits import guarded
 from hires.config.feedforward import ApplyConfig
 from hires.errors import ImageError
-from hires.feedforward.apply import Press
+from hires.feedforward.apply import Inference
 from hires.feedforward.model import load_model
-from hires.feedforward.network import enlarged
+from hires.feedforward.stages import enlarged
 from hires.feedforward.training import reduced
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
@@ -63,16 +63,19 @@ def sharpest(original: Tensor) -> tuple[slice, slice]:
     return slice(16 * row, 16 * row + _CROP), slice(16 * column, 16 * column + _CROP)
 
 
-def judge(press: Press, paths: list[Path]) -> tuple[list[str], list[Tensor]]:
+def judge(inference: Inference, paths: list[Path]) -> tuple[list[str], list[Tensor]]:
     """Rows of the table, and a strip of three crops for each picture."""
     rows, strips, totals = [], [], torch.zeros(4)
     for path in paths:
         original = load_image(path)
-        height, width = (side // press.factor * press.factor for side in original.shape[2:])
+        height, width = (side // inference.factor * inference.factor for side in original.shape[2:])
         original = original[..., :height, :width]
-        small = reduced(original, press.factor)
-        made, plain = press.apply(small), enlarged(small, press.factor).clamp(0, 1)
-        found = [*scores(plain, original, press.factor), *scores(made, original, press.factor)]
+        small = reduced(original, inference.factor)
+        made, plain = inference.apply(small), enlarged(small, inference.factor).clamp(0, 1)
+        found = [
+            *scores(plain, original, inference.factor),
+            *scores(made, original, inference.factor),
+        ]
         totals += torch.tensor(found)
         rows.append(_row(path.name, found))
         window = sharpest(original)
@@ -87,11 +90,11 @@ def _row(name: str, found: list[float]) -> str:
 
 def run(options: argparse.Namespace) -> int:
     """Judge all pictures and save table and crops."""
-    press = Press(load_model(options.model, task="super-resolution"), ApplyConfig())
+    inference = Inference(load_model(options.model, task="super-resolution"), ApplyConfig())
     paths = search(options.images, recursive=False).pictures
     if not paths:
         raise ImageError(f"{options.images}: no pictures in this folder")
-    rows, strips = judge(press, paths[: options.most])
+    rows, strips = judge(inference, paths[: options.most])
     head = (
         "| picture | PSNR bicubic | PSNR model | SSIM bicubic | SSIM model |\n" + "|---" * 5 + "|"
     )

@@ -4,7 +4,7 @@
     scripts/train_compact.py --teacher vgg19 --images photos paintings --out compact.safetensors
 
 Progress goes to stderr, mean errors per layer to OUT.jsonl, everything needed to go on after a kill
-(`--resume`) to OUT.state. The recipe is that of `hires.distill.training`.
+(`--resume`) to OUT.state. The phases are those of `hires.distill.phases`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from convert_features import convert
 from torch import Tensor
 
 from hires.distill.crops import Crops
+from hires.distill.phases import distill
 from hires.distill.teaching import STYLE_TAPS, Student, make_teacher
-from hires.distill.training import COMPACT, Recipe, Report, Trainer, distill
+from hires.distill.trainer import COMPACT, Recipe, Report, Trainer
 from hires.features.architecture import FeaturesError
 from hires.features.checkpoints import load_features, write_checkpoint
 from hires.features.network import Network

@@ -65,7 +65,7 @@ def test_extras_are_told_with_what_they_are_for(
         console.print(tables({**report, "extras": doctor.extras()}))
     lines = [" ".join(line.split()) for line in captured.get().splitlines()]
     assert "extra heic not installed: pip install pillow-heif (reads HEIC)" in lines
-    assert "extra onnx onnx 1.2 (hires export)" in lines
+    assert "extra onnx onnxscript 1.2 (hires export)" in lines
 
 
 def test_a_machine_on_which_tiles_come_out_differently_fails(

@@ -12,6 +12,7 @@ from forward_models import ENLARGE, STYLE, random_tensors, write_random_model
 from safetensors.torch import load_file, save_file
 
 from hires.features.checkpoints import digest, read_tensors
+from hires.feedforward.design import Design, ModelError
 from hires.feedforward.model import (
     built_in_models,
     check_model_output,
@@ -19,7 +20,6 @@ from hires.feedforward.model import (
     read_model,
     write_model,
 )
-from hires.feedforward.network import Design, ModelError
 
 
 def rewritten(path: Path, **changes: str) -> Path:

@@ -59,7 +59,7 @@ def files(folder: Path) -> dict[str, Path]:
         (
             "png",
             "hires.image.decode.read.opened",
-            libvips("VipsJpeg: Insufficient memory (case 4)"),
+            libvips("VipsJpeg: Insufficient memory"),
         ),
         ("cut", "pathlib.Path.read_bytes", MemoryError()),
         ("turned", "pyvips.Image.copy_memory", libvips("out of memory --- size == 48MB")),
@@ -148,7 +148,7 @@ except ImageError as error:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 def test_a_full_machine(tmp_path: Path) -> None:
-    for name, side in (("small", 64), ("large", 2048)):
+    for name, side in (("small", 64), ("large", 4096)):
         Image.new("RGB", (side, side)).save(tmp_path / f"{name}.jpg")
     command = [
         sys.executable,
@@ -157,4 +157,4 @@ def test_a_full_machine(tmp_path: Path) -> None:
         *(str(tmp_path / f"{x}.jpg") for x in ("small", "large")),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("4 megapixels do not fit the memory; shrink it\n")
+    assert done.stdout.endswith("17 megapixels do not fit the memory; shrink it\n")

@@ -13,7 +13,7 @@ from torch import Tensor
 from hires.engine.objective import Objective
 from hires.errors import ConfigError
 from hires.features.network import Network
-from hires.kernels.operations import squared_error
+from hires.kernels.sums import squared_error
 from hires.losses.moments import Moments, measure
 from hires.losses.positions import Positions
 from hires.losses.style import STYLE_LOSSES

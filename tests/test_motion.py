@@ -12,7 +12,7 @@ from hires.config.run import Config
 from hires.engine.stylize import iter_stylize, stylize
 from hires.errors import StylizeError
 from hires.features.checkpoints import write_checkpoint
-from hires.optim.first_order import NonFiniteError, require_finite
+from hires.optim.canvas_optimizer import NonFiniteError, require_finite
 from hires.optim.stall import StalledError, blamed, require_motion, sampled
 
 CONTENT = random_image(60, 80, seed=1).float()

@@ -18,8 +18,8 @@ import tifffile
 from conftest import COMPACT_SHAPE, random_image, random_weights, refusal
 from forward_models import STYLE, write_random_model
 from numpy.typing import NDArray
+from pictures import gradient, png
 from PIL import Image
-from test_reading import gradient, png
 from torch import Tensor
 
 from hires.cli import main as cli

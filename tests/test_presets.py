@@ -30,9 +30,11 @@ from hires.engine.stylize import iter_stylize
 from hires.errors import ConfigError
 from hires.features.architecture import VGG19, FeaturesError, full_range
 from hires.features.checkpoints import load_features, write_checkpoint
-from hires.optim.choice import optimizer_of
-from hires.optim.first_order import LBFGS, Adam
-from hires.optim.wolfe import ScaledOptimizer, WolfeLBFGS
+from hires.optim.adam import Adam
+from hires.optim.create import optimizer_of
+from hires.optim.lbfgs import LBFGS
+from hires.optim.lbfgs_wolfe import WolfeLBFGS
+from hires.optim.scaled import ScaledOptimizer
 
 CPU = torch.device("cpu")
 DOCUMENTS: dict[str, Callable[..., Tensor]] = {

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hires.distill.crops import Crops
+from hires.distill.phases import distill
 from hires.distill.shampoo import Soap
 from hires.distill.teaching import (
     TAPS,
@@ -24,7 +25,7 @@ from hires.distill.teaching import (
     make_teacher,
     whitening,
 )
-from hires.distill.training import Recipe, Trainer, distill
+from hires.distill.trainer import Recipe, Trainer
 from hires.errors import ImageError
 from hires.features.architecture import Architecture
 from hires.features.checkpoints import read_checkpoint
@@ -62,7 +63,7 @@ def make_trainer(folder: Path, architecture: Architecture = SHAPE) -> Trainer:
     network = make_network(architecture, 5)
     crops = Crops([folder], seed=1)
     teacher = make_teacher(network, SHAPE, [crops.batch(4, 64)])
-    recipe = Recipe(steps=(12, 6, 4), batch=2, size=64, num_canvases=3, num_painted=2)
+    recipe = Recipe(steps=(12, 6, 4), batch=2, size=64, num_canvases=3)
     return Trainer(Student(SHAPE, seed=2), teacher, crops, recipe, CPU)
 
 

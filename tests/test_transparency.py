@@ -105,7 +105,7 @@ def test_a_smooth_picture_is_continued() -> None:
 def test_bands_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels, alpha = torch.rand(1, 3, 61, 47), (torch.rand(1, 1, 61, 47) > 0.7).float()
     whole = fill_hidden(pixels.clone(), alpha)
-    monkeypatch.setattr("hires.image.transparency._BAND_ROWS", 2 * rows)
+    monkeypatch.setattr("hires.image.transparency.FILLED_ROWS", 2 * rows)
     torch.testing.assert_close(fill_hidden(pixels.clone(), alpha), whole, rtol=0, atol=1e-6)
 
 

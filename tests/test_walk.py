@@ -19,7 +19,7 @@ from hires.errors import ConfigError
 from hires.features.architecture import Architecture, Pooling
 from hires.features.costs import costs_of
 from hires.features.network import Network
-from hires.kernels.activation_buffer import Arena
+from hires.kernels.activation_buffer import ActivationBuffer
 from hires.losses.style import STYLE_LOSSES
 from hires.tiling.geometry import Tile, grid, round_up
 from hires.tiling.planning import (
@@ -205,22 +205,22 @@ def evaluate(objective: Objective) -> Evaluation:
 
 @pytest.fixture
 def left_outside(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
-    """Shapes of what graphs saved and the arena did not take."""
+    """Shapes of what graphs saved and the buffer did not take."""
     found: list[torch.Size] = []
-    keep = Arena._keep
+    keep = ActivationBuffer.save
 
-    def watched(arena: Arena, tensor: Tensor) -> Tensor:
-        kept = keep(arena, tensor)
-        if kept is tensor and not arena._lasts(tensor):
+    def watched(buffer: ActivationBuffer, tensor: Tensor) -> Tensor:
+        kept = keep(buffer, tensor)
+        if kept is tensor and not buffer.lasts(tensor):
             found.append(tensor.shape)
         return kept
 
-    monkeypatch.setattr(Arena, "_keep", watched)
+    monkeypatch.setattr(ActivationBuffer, "save", watched)
     return found
 
 
 @pytest.mark.parametrize(("shape", "layers", "pooling"), CASES, ids=str)
-def test_the_arena_holds_all_that_graphs_keep_and_remaking_changes_nothing(
+def test_the_buffer_holds_all_that_graphs_keep_and_remaking_changes_nothing(
     shape: str, layers: Layers, pooling: Pooling, left_outside: list[torch.Size]
 ) -> None:
     objective = objective_with(shape, layers, pooling)
@@ -236,7 +236,7 @@ def test_the_arena_holds_all_that_graphs_keep_and_remaking_changes_nothing(
 
 @pytest.mark.parametrize("style_loss", STYLE_LOSSES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_the_arena_is_large_enough_for_every_loss(
+def test_the_buffer_is_large_enough_for_every_loss(
     style_loss: str, dtype: torch.dtype, left_outside: list[torch.Size]
 ) -> None:
     objective = objective_with("compact", LAYERS[0], "max", style_loss=style_loss, dtype=dtype)
@@ -246,13 +246,13 @@ def test_the_arena_is_large_enough_for_every_loss(
     assert not left_outside
 
 
-def test_the_arena_is_not_much_larger_than_it_need_be() -> None:
+def test_the_buffer_is_not_much_larger_than_it_need_be() -> None:
     objective = objective_with("compact", LAYERS[0], "max", tile=None)
     evaluate(objective)
-    arena = objective._arena
-    assert arena is not None
-    assert arena.num_bytes == objective._costs.kept_bytes(objective.plan)
-    assert 0.8 * arena.num_bytes < arena._used < arena.num_bytes
+    buffer = objective._buffer
+    assert buffer is not None
+    assert buffer.num_bytes == objective._costs.kept_bytes(objective.plan)
+    assert 0.8 * buffer.num_bytes < buffer.used_bytes < buffer.num_bytes
 
 
 @pytest.mark.parametrize("num_kept", [0, 2, 100])

@@ -1,1 +1,1 @@
-"""TODO."""
+"""How the compact network was made."""

@@ -15,10 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires.errors import ImageError
+from hires.feedforward.photographs import searched
 from hires.image.decode.read import read_picture
-from hires.image.folders import search
-from hires.image.formats.kinds import READABLE
 
 # Training pictures are held in memory as 8-bit; more pixels than this add scale, not variety.
 _MAX_LONG_SIDE = 2048
@@ -125,11 +123,7 @@ class Crops:
 
 
 def _read_folder(folder: Path) -> list[Tensor]:
-    if not folder.is_dir():
-        raise ImageError(f"{folder}: no such folder; give folders of pictures to train on")
-    paths = search(folder, recursive=False).pictures
-    if not paths:
-        raise ImageError(f"{folder}: no pictures in this folder ({' '.join(READABLE)})")
+    paths = searched(folder, recursive=False).pictures
     pictures = (read_picture(path, max_long_side=_MAX_LONG_SIDE).pixels for path in paths)
     return [(pixels * 255).round().byte() for pixels in pictures]
 
@@ -138,8 +132,9 @@ def _blurred(x: Tensor, window: int) -> Tensor:
     return F.avg_pool2d(x, window, 1, window // 2, count_include_pad=False)
 
 
-def _streaked(noise: Tensor, angle: float, *, length: int = 7) -> Tensor:
+def _streaked(noise: Tensor, angle: float) -> Tensor:
     """Blur noise along a line; the factor of 3 restores its spread roughly."""
+    length = 7
     kernel = torch.zeros(length, length)
     for step in torch.linspace(-(length // 2), length // 2, 2 * length).tolist():
         row, column = round(step * math.sin(angle)), round(step * math.cos(angle))

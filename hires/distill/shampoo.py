@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 # Steps between two power iterations on every basis.
 _REFRESH = 10
+# Of the running first and second moments and of Shampoo's matrices.
+_DECAY = 0.95
 
 
 class Soap(torch.optim.Optimizer):
@@ -23,7 +25,6 @@ class Soap(torch.optim.Optimizer):
     Args:
         parameters: what to train, or groups of it.
         learning_rate: step size, in the units of Adam's.
-        decay: decay of the running first and second moments and of Shampoo's matrices.
         weight_decay: decoupled weight decay.
     """
 
@@ -32,10 +33,9 @@ class Soap(torch.optim.Optimizer):
         parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
         *,
         learning_rate: float,
-        decay: float = 0.95,
         weight_decay: float = 1e-4,
     ) -> None:
-        defaults = {"lr": learning_rate, "decay": decay, "weight_decay": weight_decay}
+        defaults = {"lr": learning_rate, "weight_decay": weight_decay}
         super().__init__(parameters, defaults)
 
     @torch.no_grad()
@@ -47,21 +47,21 @@ class Soap(torch.optim.Optimizer):
                     self._update(parameter, _modes(parameter.grad), group)
 
     def _update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state, decay = self.state[parameter], group["decay"]
+        state = self.state[parameter]
         if not state:
             _begin(state, gradient)
         for mode, matrix in enumerate(state["matrices"]):
             if matrix is not None:
                 rows = gradient.movedim(mode, 0).flatten(1)
-                matrix.lerp_(rows @ rows.T, 1 - decay)
+                matrix.lerp_(rows @ rows.T, 1 - _DECAY)
         if state["bases"] is None:
             state["bases"] = [None if m is None else _eigenbasis(m) for m in state["matrices"]]
             return
         state["step"] += 1
-        state["first"].lerp_(gradient, 1 - decay)
+        state["first"].lerp_(gradient, 1 - _DECAY)
         turned = _turned(gradient, state["bases"])
-        state["second"].mul_(decay).addcmul_(turned, turned, value=1 - decay)
-        unbias = 1 - decay ** state["step"]
+        state["second"].mul_(_DECAY).addcmul_(turned, turned, value=1 - _DECAY)
+        unbias = 1 - _DECAY ** state["step"]
         direction = _turned(state["first"] / unbias, state["bases"])
         direction = direction / ((state["second"] / unbias).sqrt() + 1e-8)
         update = _turned(direction, state["bases"], back=True)

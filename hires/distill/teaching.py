@@ -37,12 +37,7 @@ _LARGE_ERROR = 4.0
 
 
 class Student(nn.Module):
-    """The trainable twin of a feature network: same architecture, names and arithmetic.
-
-    Args:
-        architecture: what to train.
-        seed: seed of the He-initialised weights.
-    """
+    """The trainable twin of a feature network: same architecture, names and arithmetic."""
 
     def __init__(self, architecture: Architecture, *, seed: int) -> None:
         super().__init__()
@@ -96,17 +91,18 @@ class Student(nn.Module):
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights under the names that a checkpoint uses."""
-        return {name: value.detach().clone() for name, value in self._named()}
+        parts = (("weight", self.weight), ("bias", self.bias))
+        return {
+            f"conv{key}.{name}": values[key].detach().clone()
+            for key in self.keys
+            for name, values in parts
+        }
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Set the weights from a dictionary as `weights` gives it."""
-        for name, value in self._named():
-            value.data.copy_(weights[name])
-
-    def _named(self) -> Iterable[tuple[str, nn.Parameter]]:
         for key in self.keys:
-            yield f"conv{key}.weight", self.weight[key]
-            yield f"conv{key}.bias", self.bias[key]
+            self.weight[key].data.copy_(weights[f"conv{key}.weight"])
+            self.bias[key].data.copy_(weights[f"conv{key}.bias"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +210,7 @@ def whitening(gram: Tensor, power: float) -> Tensor:
     return symmetric_power(gram + ridge, -power / 2)
 
 
-def grouping(gram: Tensor, channels: int, *, rounds: int = 20) -> Tensor:
+def grouping(gram: Tensor, channels: int) -> Tensor:
     """Join similar channels: a (channels, C) non-negative map with orthonormal rows.
 
     Spherical k-means on the channels' correlations; the map of a group is the leading eigenvector
@@ -224,7 +220,7 @@ def grouping(gram: Tensor, channels: int, *, rounds: int = 20) -> Tensor:
     similar = gram * scale[:, None] * scale
     strongest = gram.diagonal().argsort(descending=True)[:channels]
     label = similar[strongest].argmax(0)
-    for _ in range(rounds):
+    for _ in range(20):
         member = F.one_hot(label, channels).to(gram)
         centre = member.mT @ similar
         norm = (centre @ member).diagonal().clamp_min(1e-12).sqrt()
@@ -256,7 +252,8 @@ def feature_error(student: Tensor, target: Tensor, head: Tensor | None = None) -
     own = _relative_variance(difference, centred)
     if head is None:
         return own
-    root = _root(head)
+    # The inner product of the head's columns, as a root: far cheaper than the head.
+    root = symmetric_power(head[:, :-1].mT @ head[:, :-1], 0.5)
     pair = (torch.einsum("bchw,cd->bdhw", x, root) for x in (difference, centred))
     return 0.5 * own + 0.5 * _relative_variance(*pair)
 
@@ -267,12 +264,6 @@ def _relative_variance(difference: Tensor, centred: Tensor) -> Tensor:
     weight[2:-2, 2:-2] = 1
     error = (error * weight).mean((1, 2)) / weight.mean()
     return error / (0.5 * spread + 0.5 * spread.mean() + 1e-9)
-
-
-def _root(head: Tensor) -> Tensor:
-    """(C, C) symmetric, with the inner product of the head's columns: far cheaper than it."""
-    inner = head[:, :-1].mT @ head[:, :-1]
-    return symmetric_power(inner, 0.5)
 
 
 def gram_error(student: Tensor, target: Tensor, head: Tensor | None = None) -> Tensor:

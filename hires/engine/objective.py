@@ -19,7 +19,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from hires.features.costs import costs_of, remade_layer
 from hires.features.network import Network
-from hires.kernels.activation_buffer import Arena
+from hires.kernels.activation_buffer import ActivationBuffer
 from hires.kernels.precision import Precision, fp32_island
 from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Statistics, Term, Verdict, layers_of
@@ -93,7 +93,7 @@ class Objective:
         self._scale = float(num_pixels) if all(term.is_mean for term in terms) else 1.0
         self._localises = [type(term).local is not Term.local for term in self.terms]
         self._gradient: Tensor | None = None
-        self._arena: Arena | None = None
+        self._buffer: ActivationBuffer | None = None
         self._seams = Seams()
 
     def __call__(self, canvas: Tensor) -> Evaluation:
@@ -172,7 +172,7 @@ class Objective:
         self,
         canvas: Tensor,
         tile: Tile,
-        arena: Arena,
+        buffer: ActivationBuffer,
         seams: TileSeams | None,
         verdicts: Mapping[tuple[int, str], Verdict] | None = None,
     ) -> dict[_Key, Tensor]:
@@ -188,7 +188,7 @@ class Objective:
         first = remade_layer(self._names)
         kept_as: dict[str, AbstractContextManager[object]] = {}
         if self.plan.remakes and first in self._names:
-            kept_as[first] = arena.remaking(lambda: self._remake(first, canvas, tile, seams))
+            kept_as[first] = buffer.recomputing(lambda: self._remake(first, canvas, tile, seams))
         sums: dict[_Key, Tensor] = {}
         for layer, features in network.produce(
             read_pixels(canvas, tile.read, device, self._gradient, self._scale),
@@ -215,28 +215,28 @@ class Objective:
         made: Tensor = self.network(pixels, [layer], seams=seams)[layer]
         return made
 
-    def _room(self) -> Arena:
+    def _room(self) -> ActivationBuffer:
         """Where graphs keep what they keep; on a GPU, whose allocator does not scatter, nowhere."""
         device = self.network.origin.device
         num_bytes = self._costs.kept_bytes(self.plan) if device.type == "cpu" else 0
-        if self._arena is None or self._arena.num_bytes != num_bytes:
-            self._arena = None  # The old one makes room.
+        if self._buffer is None or self._buffer.num_bytes != num_bytes:
+            self._buffer = None  # The old one makes room.
             lasting = [tensor for term in self.terms for tensor in term.lasting]
-            self._arena = Arena(num_bytes, device, [*self.network.buffers(), *lasting])
-        return self._arena
+            self._buffer = ActivationBuffer(num_bytes, device, [*self.network.buffers(), *lasting])
+        return self._buffer
 
     def _measure(self, canvas: Tensor) -> tuple[dict[_Key, Tensor], list[dict[_Key, GradientEdge]]]:
         """Add up the sums of all tiles; also return the graphs of the last few, by those names."""
         sums: dict[_Key, Tensor] = {}
         kept: list[dict[_Key, GradientEdge]] = []
-        arena = self._room()
-        arena.clear()
+        buffer = self._room()
+        buffer.clear()
         num_kept = 0 if any(self._localises) else self.plan.num_kept
         for i, tile in enumerate(self.plan.tiles):
             keep = i >= len(self.plan.tiles) - num_kept
             seams = self._seams.of(tile, last=keep)
-            with torch.set_grad_enabled(keep), arena.keeping():
-                parts = self._forward(canvas, tile, arena, seams)
+            with torch.set_grad_enabled(keep), buffer.saving():
+                parts = self._forward(canvas, tile, buffer, seams)
             if keep:
                 # Of a tile's sums, only where they come from is needed again.
                 kept.append({name: get_gradient_edge(part) for name, part in parts.items()})
@@ -289,15 +289,15 @@ class Objective:
             for name, slope in verdict.slopes.items()
         }
         repainted = self.plan.tiles[: len(self.plan.tiles) - len(kept)]
-        arena = self._room()
+        buffer = self._room()
         while kept:
             graph = kept.pop()
             torch.autograd.backward([graph[key] for key in slopes], list(slopes.values()))
         for tile in reversed(repainted):
-            arena.clear()
+            buffer.clear()
             seams = self._seams.of(tile, first=False)
-            with torch.enable_grad(), arena.keeping():
-                sums = self._forward(canvas, tile, arena, seams, verdicts)
+            with torch.enable_grad(), buffer.saving():
+                sums = self._forward(canvas, tile, buffer, seams, verdicts)
             torch.autograd.backward(
                 list(sums.values()),
                 [slopes.get(key, torch.full_like(part, self._scale)) for key, part in sums.items()],

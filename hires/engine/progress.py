@@ -15,7 +15,7 @@ from hires.engine.snapshot import Snapshot
 from hires.engine.tones import TONES_SIDE, compared
 from hires.image.originals import Original
 from hires.image.resample import resize
-from hires.optim.first_order import CanvasOptimizer
+from hires.optim.canvas_optimizer import CanvasOptimizer
 
 
 class Painting(Protocol):

@@ -25,7 +25,7 @@ from hires.engine.run import Run
 from hires.engine.setup import Setup
 from hires.image.originals import Original
 from hires.kernels.precision import synchronize
-from hires.optim.choice import optimizer_of
+from hires.optim.create import optimizer_of
 from hires.tiling.geometry import Region, Span, Tile, joined
 from hires.tiling.planning import TilePlan
 from hires.utils.memory import (

@@ -22,8 +22,8 @@ from hires.engine.setup import Setup
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped
 from hires.errors import StylizeError
 from hires.image.originals import Original
-from hires.optim.choice import optimizer_of, restored
-from hires.optim.first_order import CanvasOptimizer, NonFiniteError
+from hires.optim.canvas_optimizer import CanvasOptimizer, NonFiniteError
+from hires.optim.create import optimizer_of, restored
 from hires.optim.stall import StalledError, blamed, require_motion, sampled
 from hires.tiling.planning import TilePlan, replan
 from hires.utils.memory import keep_freed_memory, return_freed_memory

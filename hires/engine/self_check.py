@@ -43,7 +43,7 @@ _PACKAGES = (
 # What an extra brings, and what for.
 EXTRAS = {
     "heic": ("pillow-heif", "reads HEIC"),
-    "onnx": ("onnx", "hires export"),
+    "onnx": ("onnxscript", "hires export"),
     "bench": ("matplotlib", "plots of hires bench"),
 }
 MISSING = "not installed"

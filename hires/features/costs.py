@@ -19,7 +19,7 @@ _WIDEST_LAYERS = 2
 _HEAP_SLACK = 2.25
 # Multiply-adds that take as long as what a tile costs whatever its size, measured on a CPU.
 _TILE_WORK = 7.6e8
-# Of what graphs keep on a CPU: what does not fit the arena would scatter over the heap.
+# Of what graphs keep on a CPU: what does not fit the buffer would scatter over the heap.
 _SPARE_ROOM = 1.08
 
 

@@ -19,8 +19,7 @@ from hires.features.architecture import (
     check_weights,
 )
 from hires.kernels.convolution import Borders, Convolution, border_kernels, quad_kernel
-from hires.kernels.operations import conv_relu, max_pool, reflect_pad, relu
-from hires.kernels.winograd import winograd_kernel, winograd_pays
+from hires.kernels.layers import conv_relu, max_pool, reflect_pad, relu
 from hires.tiling.seams import TileSeams
 
 # Average pooling halves, and L2 pooling slightly raises, the spread of features compared to the max
@@ -71,8 +70,6 @@ class Network(nn.Module):
             if self._padding_mode(key) == "replicate":
                 for name, part in border_kernels(weight)._asdict().items():
                     self.register_buffer(f"{name}{key}", part)
-        # Convolutions that are computed with fewer multiplications; none before `prepare`.
-        self._mapped: set[str] = set()
         self.register_buffer("quads", quad_kernel(self.get_buffer("turned1_1")))
         # Folded into weights: A·x + b = A·(x - origin). Zero padding then pads with the origin.
         self.register_buffer("origin", self._origin())
@@ -99,14 +96,6 @@ class Network(nn.Module):
     ) -> Network:
         """Cast, lay out and move the weights once, before the first step; returns the network."""
         origin = self.origin
-        self._mapped = {
-            key
-            for key, before, after in self.architecture.convolutions()
-            if winograd_pays(before, after, dtype, torch.device(device))
-        }
-        for key in self._mapped:
-            for name, mapped in (("weight", "mapped"), ("turned", "mapped_turned")):
-                self.register_buffer(f"{mapped}{key}", winograd_kernel(self.get_buffer(name + key)))
         self.to(device=device, dtype=dtype)
         self.to(memory_format=memory_format)
         # The image meets the network in at least float32: 8 bits of mantissa are not enough for it.
@@ -229,14 +218,12 @@ class Network(nn.Module):
     def _laid_out(self, key: str) -> Convolution:
         """A convolution's weights, as `prepare` left them."""
         get = self.get_buffer
-        borders, mapped = None, None
+        borders = None
         if self._padding_mode(key) == "replicate":
             borders = Borders(*(get(f"{name}{key}") for name in Borders._fields))
-        if key in self._mapped:
-            mapped = (get(f"mapped{key}"), get(f"mapped_turned{key}"))
         bias = get(f"bias{key}")
         quads = get("quads") if key == "1_1" and bias.is_cpu else None
-        return Convolution(get(f"weight{key}"), bias, get(f"turned{key}"), borders, quads, mapped)
+        return Convolution(get(f"weight{key}"), bias, get(f"turned{key}"), borders, quads)
 
     def _pool(self, x: Tensor) -> Tensor:
         if self.pooling == "max":

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Networks that paint in one pass."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hires.image.formats.kinds import FORMATS, READABLE
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class Item:
     """A picture to read and the place for what is made of it."""
 
     source: Path
@@ -24,23 +24,23 @@ class Errand:
 
 
 @dataclass(frozen=True, slots=True)
-class Errands:
+class Batch:
     """What there is to do.
 
     Attributes:
-        todo: in the order in which it was asked for.
+        items: in the order in which they were asked for.
         skipped: targets that exist already.
         passed_over: what lies in the folders besides pictures, as one line; empty if nothing does.
     """
 
-    todo: tuple[Errand, ...]
-    skipped: tuple[Path, ...]
+    items: tuple[Item, ...]
+    skipped: tuple[Path, ...] = ()
     passed_over: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What every picture is saved as.
+class SaveOptions:
+    """How every picture is saved.
 
     Attributes:
         bit_depth: 8 or 16.
@@ -59,7 +59,7 @@ class Outcome:
         check_output(
             target,
             bit_depth=self.bit_depth,
-            inputs=inputs,
+            inputs=[path for path in inputs if path.is_file()],
             size=size,
             dpi=self.dpi,
             delivery=self.delivery,
@@ -78,52 +78,57 @@ class Outcome:
         return True
 
 
-def plan_errands(
+def plan_batch(
     contents: Sequence[str],
     output: str,
     *,
     overwrite: bool,
     model: str,
-    outcome: Outcome,
+    options: SaveOptions,
     recursive: bool = False,
-) -> Errands:
+) -> Batch:
     """Find the pictures, and a place for each.
 
     A single file goes to the file ``output``, if that has a picture's ending; everything else into
     the folder ``output``, under its own name, with .png or else .tif in place of an ending that
-    does not hold the outcome. The folder is made if it is missing. If subfolders are searched, what
-    they hold goes into subfolders of the same names; the folder ``output`` itself is not searched.
+    does not hold it. The folder is made if it is missing. If subfolders are searched, what they
+    hold goes into subfolders of the same names; the folder ``output`` itself is not searched.
 
     Raises:
         ValueError: if there is nothing to read, two pictures have one name, or a place cannot be
             written to.
     """
-    target = Path(output)
-    searches = [_searched(content, recursive=recursive, output=target) for content in contents]
-    has_folders = any(one.roots for one in searches)
+    target, found, sources, has_folders = Path(output), Found(), dict[Path, Path](), False
+    for content in contents:
+        some, roots = _searched(content, recursive=recursive, output=target)
+        found.add(some)
+        has_folders |= bool(roots)
+        for path in some.pictures:
+            root = next((root for root in roots if root in path.parents), path.parent)
+            sources[path] = path.parent.relative_to(root)
     if recursive and not has_folders:
         raise ConfigError("`recursive` is for folders: leave it out, or give one")
-    passed_over = _passed_over([one.found for one in searches], recursive=recursive)
-    sources = {path: place for one in searches for path, place in one.places()}
+    passed_over = _passed_over(found, recursive=recursive)
     to_file = target.suffix.lower() in FORMATS["plain"] and not target.is_dir()
     if to_file and (len(sources) > 1 or has_folders):
         raise ConfigError(f"`output={output}` is one file for several pictures: give a folder")
     if to_file and overwrite:
         raise ConfigError("`overwrite` is for folders: a single file is always made anew")
     if to_file:
-        outcome.check(target, inputs=_files([*sources, Path(model)]))
-        return Errands(tuple(Errand(source, target) for source in sources), (), passed_over)
+        options.check(target, inputs=[*sources, Path(model)])
+        return Batch(tuple(Item(source, target) for source in sources), (), passed_over)
     _make_folder(target)
-    errands = _into_folder(sources, target, overwrite=overwrite, model=model, outcome=outcome)
-    return replace(errands, passed_over=passed_over)
+    batch = _into_folder(sources, target, overwrite=overwrite, model=model, options=options)
+    return replace(batch, passed_over=passed_over)
 
 
 def _into_folder(
-    sources: Mapping[Path, Path], folder: Path, *, overwrite: bool, model: str, outcome: Outcome
-) -> Errands:
-    endings = {ending: outcome.ending_for(ending) for ending in {path.suffix for path in sources}}
+    sources: Mapping[Path, Path], folder: Path, *, overwrite: bool, model: str, options: SaveOptions
+) -> Batch:
+    """The batch that puts every source into its subfolder."""
+    endings = {ending: options.ending_for(ending) for ending in {path.suffix for path in sources}}
     taken: dict[Path, Path] = {}
-    todo, skipped = [], []
+    items, skipped = [], []
     for source, place in sources.items():
         if place != Path():
             _make_folder(folder / place)
@@ -136,41 +141,23 @@ def _into_folder(
         if target.exists() and not overwrite and not os.path.samefile(target, source):
             skipped.append(target)
             continue
-        outcome.check(target, inputs=_files([source, Path(model)]))
-        todo.append(Errand(source, target))
-    return Errands(tuple(todo), tuple(skipped))
+        options.check(target, inputs=[source, Path(model)])
+        items.append(Item(source, target))
+    return Batch(tuple(items), tuple(skipped))
 
 
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """What one argument stands for: a file, a folder, or a pattern of both.
-
-    Attributes:
-        found: pictures, and what else there is.
-        roots: folders that were searched.
-    """
-
-    found: Found
-    roots: tuple[Path, ...] = ()
-
-    def places(self) -> Iterator[tuple[Path, Path]]:
-        """Every picture and the folder that it lies in, within the one that was searched."""
-        for path in self.found.pictures:
-            root = next((root for root in self.roots if root in path.parents), path.parent)
-            yield path, path.parent.relative_to(root)
-
-
-def _searched(content: str, *, recursive: bool, output: Path) -> _Search:
+def _searched(content: str, *, recursive: bool, output: Path) -> tuple[Found, list[Path]]:
+    """What a file, a folder, or a pattern of both stands for, and the folders searched for it."""
     path = Path(content)
     if path.is_dir():
         found = search(path, recursive=recursive, without=[output])
         if not found.pictures:
-            over = _passed_over([found], recursive=recursive)
+            over = _passed_over(found, recursive=recursive)
             more = f"; {over}" if over else ""
             raise ImageError(f"{content}: no pictures in this folder ({' '.join(READABLE)}){more}")
-        return _Search(found, (path,))
+        return found, [path]
     if path.exists() or not glob.has_magic(content):
-        return _Search(Found([path]))
+        return Found([path]), []
     found, roots = Found(), []
     for match in sorted(Path(match) for match in glob.glob(content, recursive=True)):
         if not match.is_dir():
@@ -182,19 +169,12 @@ def _searched(content: str, *, recursive: bool, output: Path) -> _Search:
             found.num_folders += 1
     if not found.pictures:
         raise ImageError(f"{content}: no picture matches this pattern")
-    return _Search(found, tuple(roots))
+    return found, roots
 
 
-def _passed_over(searches: Sequence[Found], *, recursive: bool) -> str:
-    found = Found()
-    for one in searches:
-        found.add(one)
+def _passed_over(found: Found, *, recursive: bool) -> str:
     advice = "" if recursive or not found.num_folders else "; `recursive` searches them"
     return found.passed_over() + advice
-
-
-def _files(paths: Sequence[Path]) -> list[Path]:
-    return [path for path in paths if path.is_file()]
 
 
 def _make_folder(folder: Path) -> None:

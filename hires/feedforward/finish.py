@@ -12,7 +12,7 @@ from hires.config.run import Config
 from hires.engine.estimate import CANVAS_BYTES
 from hires.engine.ladder import final_side, scale_side
 from hires.errors import ConfigError
-from hires.feedforward.apply import Press
+from hires.feedforward.apply import Inference
 from hires.feedforward.model import load_model
 
 # A painting is a whole number of pixels: on fewer than this, the photograph would lose its shape.
@@ -58,10 +58,10 @@ class Finish:
         apply_config = ApplyConfig(
             memory=config.memory, precision=config.precision, device=config.device
         )
-        self._press = Press(load_model(model, task="super-resolution"), apply_config)
+        self._inference = Inference(load_model(model, task="super-resolution"), apply_config)
         side = final_side(config, content)
         self.size = scale_side(content, side, config.measured_side) if exact is None else exact
-        self.factor = factor = self._press.factor
+        self.factor = factor = self._inference.factor
         self.painted = -(-self.size[0] // factor), -(-self.size[1] // factor)
         if min(self.painted) < _LEAST_SIDE:
             raise ConfigError(
@@ -69,11 +69,11 @@ class Finish:
                 f" give a size of at least {_LEAST_SIDE * factor} px on the short side"
             )
         pictures = self.painted[0] * self.painted[1] * factor**2 * CANVAS_BYTES
-        self.bytes_needed = self._press.check(self.painted) + pictures
+        self.bytes_needed = self._inference.check(self.painted) + pictures
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Enlarge a painting (1, 3, H, W) in [0, 1] to (1, 3, *size)."""
-        enlarged = self._press.apply(picture.cpu())
+        enlarged = self._inference.apply(picture.cpu())
         height, width = self.size
         top, left = (enlarged.shape[2] - height) // 2, (enlarged.shape[3] - width) // 2
         return enlarged[..., top : top + height, left : left + width]
@@ -84,13 +84,13 @@ class Finish:
         scale = min(_SAMPLE_SIDE / min(height, width), 1)
         size = round(height * scale), round(width * scale)
         sample = torch.full((1, 3, *size), 0.5)
-        self._press.apply(sample)  # The first takes longer: nothing is in the caches.
+        self._inference.apply(sample)  # The first takes longer: nothing is in the caches.
         started = time.perf_counter()
-        self._press.apply(sample)
+        self._inference.apply(sample)
         seconds = time.perf_counter() - started
-        return seconds * self._press.work(self.painted) / self._press.work(size)
+        return seconds * self._inference.work(self.painted) / self._inference.work(size)
 
     def __str__(self) -> str:
         """``enlarged 4 times to 4096x3072 by sharp.safetensors``."""
         height, width = self.size
-        return f"enlarged {self.factor} times to {width}x{height} by {self._press.model.name}"
+        return f"enlarged {self.factor} times to {width}x{height} by {self._inference.model.name}"

@@ -17,20 +17,20 @@ _SQUARE = 64
 _STRIDE = 2**20
 
 
-def grain_over(region: Region, channels: int = 3) -> Tensor:
+def grain_over(region: Region) -> Tensor:
     """Gaussian noise of unit spread over a region of a picture without end.
 
     Returns:
-        (1, channels, *region.size) float32, the same values wherever else regions overlap.
+        (1, 3, *region.size) float32, the same values wherever else regions overlap.
     """
-    result = torch.empty(1, channels, *region.size)
+    result = torch.empty(1, 3, *region.size)
     generator = torch.Generator()
     for i in _squares(region.rows):
         rows, from_rows = _overlap(region.rows, i)
         for j in _squares(region.columns):
             columns, from_columns = _overlap(region.columns, j)
             generator.manual_seed(i * _STRIDE + j)
-            square = torch.randn(1, channels, _SQUARE, _SQUARE, generator=generator)
+            square = torch.randn(1, 3, _SQUARE, _SQUARE, generator=generator)
             result[..., rows, columns] = square[..., from_rows, from_columns]
     return result
 

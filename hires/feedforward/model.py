@@ -22,7 +22,7 @@ from torch import Tensor
 
 from hires.features.checkpoints import FORMAT as FEATURES_FORMAT
 from hires.features.checkpoints import digest, read_tensors
-from hires.feedforward.network import TASKS, Design, ModelError, Task, check_tensors
+from hires.feedforward.design import TASKS, Design, ModelError, Task, check_tensors
 from hires.utils.files import is_writable, replacing
 
 FORMAT = "hires-model"

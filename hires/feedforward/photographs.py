@@ -47,7 +47,7 @@ class Photographs:
         self.random = random.Random(seed)
         found = Found()
         for folder in folders:
-            found.add(_searched(folder))
+            found.add(searched(folder, recursive=True))
         self.paths, self.passed_over = found.pictures, found.passed_over()
         self.skipped: dict[Path, str] = {}
         self._queue: list[int] = []
@@ -123,10 +123,11 @@ def _span(start: int, size: int, length: int, source: int) -> tuple[int, int]:
     return first, min(max(round((start + size) * source / length), first + 1), source)
 
 
-def _searched(folder: Path) -> Found:
+def searched(folder: Path, *, recursive: bool) -> Found:
+    """The pictures to train on in a folder; `ImageError` if it is missing or holds none."""
     if not folder.is_dir():
         raise ImageError(f"{folder}: no such folder; give folders of photographs to train on")
-    found = search(folder, recursive=True)
+    found = search(folder, recursive=recursive)
     if not found.pictures:
         raise ImageError(f"{folder}: no pictures in this folder ({' '.join(READABLE)})")
     return found

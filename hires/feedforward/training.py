@@ -1,47 +1,30 @@
-"""How feed-forward networks are trained (Johnson et al. 2016): perceptual losses, Adam, crops.
-
-The losses are those of painting, relative and so of the same size for every layer: distance of
-moments to the style's, squared error of features to the photograph's, total variation. A
-super-resolution network is asked for the features of the photograph that its input was made from,
-and for that input, when its result is made small again.
-"""
+"""How feed-forward networks are trained (Johnson et al. 2016): steps, their schedule, a state."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from hires.config.feedforward import TrainConfig
 from hires.config.values import counted
-from hires.engine.ladder import scale_to
-from hires.engine.measuring import Measuring, statistics_of
-from hires.engine.setup import Setup
-from hires.errors import ConfigError
-from hires.features.checkpoints import load_features
+from hires.feedforward.design import Design
 from hires.feedforward.grain import with_grain
-from hires.feedforward.network import Design, Transformer
+from hires.feedforward.perceptual_loss import PerceptualLoss
 from hires.feedforward.photographs import Photographs
-from hires.image.originals import Original, PictureLike, about_hidden, original
+from hires.feedforward.transformer import Transformer
+from hires.image.originals import PictureLike
 from hires.image.resample import resize
-from hires.kernels.precision import Precision, resolve_device, resolve_precision
-from hires.losses.moments import Moments, measure
-from hires.losses.style import CENTRED_LOSSES, STYLE_LOSSES, Style, moments_of
-from hires.losses.terms import Measured
-from hires.losses.variation import total_variation
+from hires.kernels.precision import resolve_device
 from hires.optim.stall import blamed
 
 # Share of the training in which the step size rises, and what it falls to at the end.
 _WARM_UP = 0.02
 _LAST_RATE = 0.02
-# Budget for the style picture's feature maps while it is measured, once.
-_STYLE_MEMORY = 2**30
 
 
 class TrainingError(ValueError):
@@ -75,151 +58,18 @@ def design_of(config: TrainConfig) -> Design:
     return Design(task="super-resolution", factor=config.factor, widths=(64,), num_blocks=4)
 
 
-class Judge:
-    """What a network's pictures are compared to: the frozen features and what is asked of them.
-
-    Args:
-        config: layers and weights.
-        style: as `hires.stylize` takes it; None for super-resolution.
-        device: where to compute.
-
-    Attributes:
-        warnings: what the user should know before the training.
-
-    Raises:
-        ValueError: for an unknown network or layer, or a crop or style too small for it.
-    """
+class Trainer:
+    """A network in training: ``model``, after ``done`` steps."""
 
     def __init__(
-        self, config: TrainConfig, style: PictureLike | None, device: torch.device
+        self,
+        config: TrainConfig,
+        photographs: Photographs,
+        perceptual_loss: PerceptualLoss,
+        device: torch.device,
     ) -> None:
-        self.config = config
-        self.precision = training_precision(config, device)
-        self.network = load_features(config.features)
-        self.network.prepare(device, self.precision.dtype, self.precision.memory_format)
-        self.style_layers = config.chosen_style_layers
-        self.content_layers = config.chosen_content_layers
-        self.names = tuple(dict.fromkeys([*self.style_layers, *self.content_layers]))
-        self.network.check_layers(self.names)
-        least = self.network.least_side(self.names)
-        if config.crop < least:
-            raise ConfigError(f"`crop` is {config.crop}: these layers need at least {least}")
-        styles = [] if style is None else [original(style)]
-        self.warnings = tuple(about_hidden(styles))
-        self.targets = self._targets(styles[0]) if styles else {}
-
-    def _targets(self, style: Original) -> dict[str, Moments]:
-        """Moments of the style picture at the size at which it is looked at."""
-        size = scale_to(style.size, min(self.config.style_size, max(style.size)))
-        least = self.network.least_side(list(self.style_layers))
-        if min(size) < least:
-            raise ConfigError(
-                f"the style is {size[1]}x{size[0]} at this `style_size`, but the network needs"
-                f" {least} px on the short side: give a larger `style_size`, or crop it"
-            )
-        image = style.resized(size)
-        pixels = image.pixels.clamp(0, 1)
-        loss = STYLE_LOSSES[self.config.style_loss]
-        term = Style(loss=loss, layers=self.style_layers, exact=True)
-        setup = Setup(
-            network=self.network, precision=self.precision, terms=(term,), memory=_STYLE_MEMORY
-        )
-        positions = setup.positions(size, image.mask)
-        statistics = Measuring(setup)(
-            size,
-            setup.plan_tiles(size),
-            partial(setup.smaller_plan, size),
-            lambda plan: statistics_of(self.network, pixels, term, positions, plan),
-        )
-        found = Measured(statistics, positions)
-        return {name: moments_of(found, name) for name in self.style_layers}
-
-    def __call__(self, pictures: Tensor, photographs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and terms of (B, 3, H, W) pictures made of, or like, as many photographs."""
-        layers = list(self.content_layers)
-        with torch.no_grad():
-            wanted = self.network(photographs, layers)
-        found = self.network(pictures, self.names)
-        terms = {
-            "content": _content_error(found, wanted, self.content_layers),
-            "tv": _variation(pictures),
-        }
-        loss = self.config.content_weight * terms["content"] + self.config.tv_weight * terms["tv"]
-        if self.targets:
-            terms = {"style": self._style_error(found), **terms}
-            loss = loss + self.config.style_weight * terms["style"].float()
-        else:
-            terms["consistency"] = _inconsistency(pictures, photographs, self.config.factor)
-            loss = loss + self.config.consistency_weight * terms["consistency"]
-        return loss, {name: term.detach() for name, term in terms.items()}
-
-    def _style_error(self, found: Mapping[str, Tensor]) -> Tensor:
-        """Mean over the pictures of the weighted mean over layers."""
-        function = STYLE_LOSSES[self.config.style_loss]
-        exact, total = function in CENTRED_LOSSES, sum(self.style_layers.values())
-        parts = []
-        for name, weight in self.style_layers.items():
-            for picture in torch.split(found[name], 1):
-                moments = measure(picture, self.precision.sum_dtype, exact=exact)
-                parts.append(weight / total * function(moments, self.targets[name]))
-        return torch.stack(parts).sum() / len(next(iter(found.values())))
-
-
-def training_precision(config: TrainConfig, device: torch.device) -> Precision:
-    """The arithmetic of a training: gradients of half-precision weights do not fit fp16."""
-    precision = resolve_precision(config.precision, device)
-    if precision.dtype != torch.float16:
-        return precision
-    if config.precision == "fp16":
-        raise ConfigError("`precision=fp16` cannot train: choose auto, bf16 or fp32")
-    return resolve_precision("fp32", device)
-
-
-def _content_error(
-    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], weights: Mapping[str, float]
-) -> Tensor:
-    """Squared error of features over their power, both of the whole batch: a blank crop is safe."""
-    parts = []
-    for name, weight in weights.items():
-        target = wanted[name].float()
-        error = (found[name].float() - target).square().sum()
-        parts.append(weight / sum(weights.values()) * error / (target.square().sum() + 1e-12))
-    return torch.stack(parts).sum()
-
-
-def _inconsistency(pictures: Tensor, photographs: Tensor, factor: int) -> Tensor:
-    """Mean difference of both, made small: features alone do not hold the colours.
-
-    The document matches the histogram of every result to its input instead.
-    """
-    size = [side // factor for side in photographs.shape[2:]]
-    difference = pictures.float() - photographs.float()
-    return interpolate(difference, size=size, mode="bicubic", antialias=True).abs().mean()
-
-
-def _variation(pictures: Tensor) -> Tensor:
-    value, _ = total_variation(pictures, (1, 1, 1, 1))
-    return value.float() / (pictures.numel() / pictures.shape[1])
-
-
-class ForwardTrainer:
-    """A network on its way.
-
-    Args:
-        config: how to train.
-        photographs: training pictures.
-        judge: what is asked of the network's pictures.
-        device: where to train.
-
-    Attributes:
-        model: the network.
-        done: steps done.
-    """
-
-    def __init__(
-        self, config: TrainConfig, photographs: Photographs, judge: Judge, device: torch.device
-    ) -> None:
-        self.config, self.photographs, self.judge, self.device = config, photographs, judge, device
+        self.config, self.photographs, self.device = config, photographs, device
+        self.perceptual_loss = perceptual_loss
         self.model = Transformer(design_of(config), seed=config.seed).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
         self.done = 0
@@ -280,8 +130,8 @@ class ForwardTrainer:
         self.model.train()
         photographs = self.photographs.batch(self.config.batch_size, self.config.crop)
         photographs = photographs.to(self.device)
-        pictures = self.model(self._input(photographs), self.judge.precision.dtype)
-        loss, terms = self.judge(pictures, photographs)
+        pictures = self.model(self._input(photographs), self.perceptual_loss.precision.dtype)
+        loss, terms = self.perceptual_loss(pictures, photographs)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         # Rare, huge gradients of blank crops must not throw Adam off its way.
@@ -328,11 +178,11 @@ def reduced(image: Tensor, factor: int) -> Tensor:
 
 def open_trainer(
     config: TrainConfig, photographs: Photographs, style: PictureLike | None
-) -> ForwardTrainer:
+) -> Trainer:
     """Settle device, features and targets, and begin.
 
     Raises:
         ValueError: for settings that this machine, or the feature network, does not have.
     """
     device = resolve_device(config.device)
-    return ForwardTrainer(config, photographs, Judge(config, style, device), device)
+    return Trainer(config, photographs, PerceptualLoss(config, style, device), device)

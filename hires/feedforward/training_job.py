@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -15,11 +14,11 @@ from torch import Tensor
 
 from hires.config.feedforward import TrainConfig
 from hires.feedforward.model import check_model_output, write_model
-from hires.feedforward.network import enlarged
 from hires.feedforward.photographs import Photographs
+from hires.feedforward.stages import enlarged
 from hires.feedforward.training import (
-    ForwardTrainer,
     StepReport,
+    Trainer,
     TrainingError,
     open_trainer,
     reduced,
@@ -27,7 +26,7 @@ from hires.feedforward.training import (
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
 from hires.image.resample import resize
-from hires.utils.files import replacing
+from hires.utils.files import replacing, sha256
 from hires.version import __version__
 
 # Sample pictures are this many crops wide: small enough to paint often, large enough to judge.
@@ -35,7 +34,7 @@ _SAMPLE_SCALE = 1.5
 _NUM_SAMPLES = 3
 
 
-class Workshop:
+class TrainingJob:
     """A trainer and the files around it.
 
     Beside ``NAME.safetensors`` stand ``NAME.state`` (to resume from), ``NAME.jsonl`` (the losses)
@@ -67,8 +66,8 @@ class Workshop:
         self.config, self.style, self.output = config, style, output
         self.folders = folders
         self.photographs = Photographs(folders, seed=config.seed)
-        self.trainer: ForwardTrainer = open_trainer(config, self.photographs, style)
-        self._style_hash = "" if style is None else hashlib.sha256(style.read_bytes()).hexdigest()
+        self.trainer: Trainer = open_trainer(config, self.photographs, style)
+        self._style_hash = "" if style is None else sha256(style)
         self._seconds, self._started = 0.0, time.monotonic()
         self._samples = self._read_samples(samples)
         if resume:

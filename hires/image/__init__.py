@@ -1,1 +1,1 @@
-"""TODO."""
+"""Pictures: files to tensors and back, their colours, transparency and metadata."""

@@ -7,8 +7,6 @@ import pyvips  # type: ignore[import-untyped]
 # pyvips takes libvips' messages for UTF-8, which the names of files in them need not be.
 VIPS_ERRORS = pyvips.Error, UnicodeDecodeError
 VipsError: TypeAlias = pyvips.Error | UnicodeDecodeError
-# Rows that are converted at a time: a float copy is 8 MB at A0, and there are a dozen.
-BAND_ROWS = 64
 
 
 def first_line(error: VipsError) -> str:

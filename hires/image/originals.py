@@ -11,10 +11,9 @@ from torch import Tensor
 
 from hires.errors import ConfigError
 from hires.image.decode.read import Picture, read_picture
+from hires.image.formats.kinds import StrPath
 from hires.image.resample import resize
 from hires.image.transparency import mask_of
-
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +46,7 @@ class Original:
         return 0.0 if self.mask is None else 1 - float(self.mask.double().mean())
 
 
-PictureLike = PathLike | Tensor | Picture | Original
+PictureLike = StrPath | Tensor | Picture | Original
 
 
 def original(picture: PictureLike) -> Original:

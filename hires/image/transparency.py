@@ -15,7 +15,7 @@ from torch import Tensor
 # in a program that kept it multiplied by alpha.
 _SURE = 1 / 8
 # Rows that are filled at a time: memory beyond the picture is a third of it, and these.
-_BAND_ROWS = 256
+FILLED_ROWS = 256
 
 
 def fill_hidden(pixels: Tensor, alpha: Tensor) -> Tensor:
@@ -46,8 +46,8 @@ def _fill(colour: Tensor, sureness: Tensor) -> Tensor:
         return colour
     smaller, surer = _halved(colour, sureness)
     smaller = _fill(smaller, surer)
-    for top in range(0, height, _BAND_ROWS):
-        rows = slice(top, min(top + _BAND_ROWS, height))
+    for top in range(0, height, FILLED_ROWS):
+        rows = slice(top, min(top + FILLED_ROWS, height))
         # lerp is exact at both ends: sure colours stay, hidden ones go.
         doubled = _doubled(smaller, rows, width)
         colour[..., rows, :] = torch.lerp(doubled, colour[..., rows, :], sureness[..., rows, :])
@@ -58,8 +58,8 @@ def _halved(colour: Tensor, sureness: Tensor) -> tuple[Tensor, Tensor]:
     """Means over 2x2 pixels, weighted by how sure they are; one sure pixel makes a mean sure."""
     height, width = ((side + 1) // 2 for side in colour.shape[2:])
     smaller, surer = colour.new_empty(1, 3, height, width), colour.new_empty(1, 1, height, width)
-    for top in range(0, colour.shape[2], _BAND_ROWS):
-        rows, halves = slice(top, top + _BAND_ROWS), slice(top // 2, (top + _BAND_ROWS) // 2)
+    for top in range(0, colour.shape[2], FILLED_ROWS):
+        rows, halves = slice(top, top + FILLED_ROWS), slice(top // 2, (top + FILLED_ROWS) // 2)
         weight = sureness[..., rows, :]
         weighted = F.avg_pool2d(colour[..., rows, :] * weight, 2, ceil_mode=True)
         weight = F.avg_pool2d(weight, 2, ceil_mode=True)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tensors in, tensors out: what every step spends its time in."""

@@ -1,8 +1,8 @@
-"""One block of memory for everything that the graphs of a walk keep.
+"""One block of memory for all activations that graphs save for their backward.
 
 Between a tile's forward and its backward lie those of all other tiles. Left to a heap, what lasts
-so long lies scattered between what does not, and pins the holes in between; taken from the kernel
-each time, every page is cleared anew, which costs more than the arithmetic. In an arena it lies
+so long lies scattered between what does not, and pins the holes in between; taken from the system
+each time, every page is cleared anew, which costs more than the arithmetic. In one block it lies
 side by side, in the same pages at every step.
 """
 
@@ -21,57 +21,63 @@ from torch.multiprocessing.reductions import StorageWeakRef
 _ALIGNMENT = 64
 
 
-class Arena:
-    """Holds what graphs save for their backward, from its start to its end, until it is cleared.
+class ActivationBuffer:
+    """Holds what graphs save for their backward, one after the other, until it is cleared.
 
     Args:
         num_bytes: how much it holds; what does not fit any more stays where it is.
         device: where its memory is.
         lasting: tensors that graphs may save as they are, because they outlive every graph.
+
+    Attributes:
+        memory: its bytes.
+        used_bytes: how many are in use, from the start.
     """
 
     def __init__(self, num_bytes: int, device: torch.device, lasting: Iterable[Tensor]) -> None:
-        self._memory = torch.empty(num_bytes, dtype=torch.uint8, device=device)
+        self.memory = torch.empty(num_bytes, dtype=torch.uint8, device=device)
         self._lasting = {tensor.untyped_storage().data_ptr() for tensor in lasting}
-        self._used = 0
+        self.used_bytes = 0
         self._copies: dict[int, tuple[Callable[[], bool], Tensor]] = {}
 
     @property
     def num_bytes(self) -> int:
         """How much it holds."""
-        return len(self._memory)
+        return len(self.memory)
 
     def clear(self) -> None:
         """Begin at the start again. No graph may be alive that saved something here."""
-        self._used = 0
+        self.used_bytes = 0
         self._copies.clear()
 
-    def keeping(self) -> AbstractContextManager[object]:
-        """Graphs built inside of this ``with`` save into the arena."""
-        return saved_tensors_hooks(self._keep, _itself)
+    def saving(self) -> AbstractContextManager[object]:
+        """Graphs built inside of this ``with`` save into the buffer."""
+        return saved_tensors_hooks(self.save, lambda saved: saved)
 
-    def remaking(self, make: Callable[[], Tensor]) -> AbstractContextManager[object]:
-        """Graphs built inside of this ``with`` save nothing: what they ask for is made again.
+    def recomputing(self, compute: Callable[[], Tensor]) -> AbstractContextManager[object]:
+        """Graphs built inside of this ``with`` save nothing: what they ask for is computed again.
 
         Args:
-            make: makes the one tensor that is saved inside, once or several times, bit by bit.
+            compute: computes the one tensor that is saved inside, once or several times, bit by
+                bit.
         """
-        remade = _Remade(make)
+        again = _Recomputed(compute)
 
-        def pack(tensor: Tensor) -> Tensor | _Remade:
-            return tensor if self._lasts(tensor) else remade.wanted()
+        def pack(tensor: Tensor) -> Tensor | _Recomputed:
+            return tensor if self.lasts(tensor) else again.wanted()
 
-        def unpack(saved: Tensor | _Remade) -> Tensor:
-            return saved.get() if isinstance(saved, _Remade) else saved
+        def unpack(saved: Tensor | _Recomputed) -> Tensor:
+            return saved.get() if isinstance(saved, _Recomputed) else saved
 
         return saved_tensors_hooks(pack, unpack)
 
-    def _lasts(self, tensor: Tensor) -> bool:
+    def lasts(self, tensor: Tensor) -> bool:
+        """Whether graphs may save a tensor as it is."""
         return tensor.untyped_storage().data_ptr() in self._lasting
 
-    def _keep(self, tensor: Tensor) -> Tensor:
+    def save(self, tensor: Tensor) -> Tensor:
         """What a graph saves in place of a tensor: its copy here, one for all who save it."""
-        if self._lasts(tensor) or not _is_dense(tensor):
+        if self.lasts(tensor) or not _is_dense(tensor):
             return tensor
         key = tensor.data_ptr()
         if key in self._copies:
@@ -79,43 +85,39 @@ class Arena:
             # Another tensor may lie in the place of one that is gone.
             if not is_gone() and _layout(copy) == _layout(tensor):
                 return copy
-        stop = self._used + tensor.nbytes
+        stop = self.used_bytes + tensor.nbytes
         if stop > self.num_bytes:
             return tensor
-        place = self._memory[self._used : stop].view(tensor.dtype)
+        place = self.memory[self.used_bytes : stop].view(tensor.dtype)
         with torch.no_grad():
             copy = place.as_strided(tensor.shape, tensor.stride()).copy_(tensor)
-        self._used = -(-stop // _ALIGNMENT) * _ALIGNMENT
+        self.used_bytes = -(-stop // _ALIGNMENT) * _ALIGNMENT
         owner: Any = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
         self._copies[key] = owner.expired, copy
         return copy
 
 
-class _Remade:
-    """A tensor that is made when it is first asked for, and forgotten when it was last."""
+class _Recomputed:
+    """A tensor that is computed when it is first asked for, and forgotten when it was last."""
 
-    def __init__(self, make: Callable[[], Tensor]) -> None:
-        self._make = make
+    def __init__(self, compute: Callable[[], Tensor]) -> None:
+        self._compute = compute
         self._num_wanted = 0
-        self._made: Tensor | None = None
+        self._found: Tensor | None = None
 
-    def wanted(self) -> _Remade:
+    def wanted(self) -> _Recomputed:
         self._num_wanted += 1
         return self
 
     def get(self) -> Tensor:
-        if self._made is None:
+        if self._found is None:
             with torch.no_grad():
-                self._made = self._make()
-        made = self._made
+                self._found = self._compute()
+        found = self._found
         self._num_wanted -= 1
         if not self._num_wanted:
-            self._made = None
-        return made
-
-
-def _itself(tensor: Tensor) -> Tensor:
-    return tensor
+            self._found = None
+        return found
 
 
 def _is_dense(tensor: Tensor) -> bool:

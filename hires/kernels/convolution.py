@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires.kernels.winograd import winograd_conv
-
 
 class Borders(NamedTuple):
     """A kernel's outer lines, laid out for the border of a replicated picture by `border_kernels`.
@@ -36,7 +34,6 @@ class Convolution(NamedTuple):
         turned: (C, C', 3, 3), the kernel turned round and its channels exchanged, for the way back.
         borders: of the kernel; they make padding replicate the border instead of being zero.
         quads: `quad_kernel` of ``turned``, for a faster way back to a picture of three channels.
-        mapped: `winograd_kernel` of ``weight`` and of ``turned``, where that is faster.
     """
 
     weight: Tensor
@@ -44,15 +41,11 @@ class Convolution(NamedTuple):
     turned: Tensor
     borders: Borders | None = None
     quads: Tensor | None = None
-    mapped: tuple[Tensor, Tensor] | None = None
 
 
 def convolve(x: Tensor, convolution: Convolution, padding: tuple[int, int]) -> Tensor:
     """Convolve ``x`` (B, C, H, W) padded by (rows, columns) of zeros or of its own border."""
-    if convolution.mapped is not None:
-        y = winograd_conv(x, convolution.mapped[0], convolution.bias, padding)
-    else:
-        y = F.conv2d(x, convolution.weight, convolution.bias, padding=padding)
+    y = F.conv2d(x, convolution.weight, convolution.bias, padding=padding)
     if convolution.borders is not None:
         _add_border(y, x, convolution.borders, padding)
     return y
@@ -61,10 +54,8 @@ def convolve(x: Tensor, convolution: Convolution, padding: tuple[int, int]) -> T
 def convolve_back(gradient: Tensor, convolution: Convolution, padding: tuple[int, int]) -> Tensor:
     """The gradient of ``x`` from that (B, C', H', W') of ``convolve(x, convolution, padding)``."""
     rest = (2 - padding[0], 2 - padding[1])
-    if convolution.mapped is not None:
-        slope = winograd_conv(gradient, convolution.mapped[1], None, rest)
-    elif convolution.quads is not None:
-        slope = _convolve_quads(gradient, convolution.quads, rest)
+    if convolution.quads is not None:
+        slope = convolve_quads(gradient, convolution.quads, rest)
     else:
         slope = F.conv2d(gradient, convolution.turned, padding=rest)
     if convolution.borders is not None:
@@ -73,25 +64,28 @@ def convolve_back(gradient: Tensor, convolution: Convolution, padding: tuple[int
 
 
 def quad_kernel(kernel: Tensor) -> Tensor:
-    """Four 3×3 kernels in one: (C', C, 3, 3) to (4·C', C, 4, 4), for a stride of two.
+    """Four kernels in one: (C', C, K, K) to (4·C', C, K + 1, K + 1), for a stride of two.
 
     A CPU computes 16 channels in the time of three. Four neighbouring pixels of three channels are
     12 channels of a quarter of the positions: half of the time.
     """
-    after, before = kernel.shape[:2]
-    quads = kernel.new_zeros(2, 2, after, before, 4, 4)
+    after, before, side, _ = kernel.shape
+    quads = kernel.new_zeros(2, 2, after, before, side + 1, side + 1)
     for row in (0, 1):
         for column in (0, 1):
-            quads[row, column, :, :, row : row + 3, column : column + 3] = kernel
+            quads[row, column, :, :, row : row + side, column : column + side] = kernel
     return quads.flatten(0, 2)
 
 
-def _convolve_quads(x: Tensor, quads: Tensor, padding: tuple[int, int]) -> Tensor:
-    """Convolve four pixels at a time with a `quad_kernel`."""
+def convolve_quads(
+    x: Tensor, quads: Tensor, padding: tuple[int, int] = (0, 0), bias: Tensor | None = None
+) -> Tensor:
+    """Convolve zero-padded (B, C, H, W) with a `quad_kernel`, four pixels at a time."""
     # An odd number of lines is computed with one more before the first.
     odd = [length % 2 for length in x.shape[2:]]
     rows, columns = (pad + more for pad, more in zip(padding, odd, strict=True))
-    found = F.conv2d(x, quads, stride=2, padding=(rows, columns))
+    biases = None if bias is None else bias.repeat(4)
+    found = F.conv2d(x, quads, biases, stride=2, padding=(rows, columns))
     height, width = found.shape[2:]
     parts = found.view(len(x), 2, 2, -1, height, width)
     slope = parts.permute(0, 3, 4, 1, 5, 2).reshape(len(x), -1, 2 * height, 2 * width)

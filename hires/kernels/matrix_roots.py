@@ -79,11 +79,12 @@ def square_roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
 # K. Jordan's Muon optimizer).
 _LIFT = (3.4445, -4.7750, 2.0315)
 _NUM_LIFTS = 9
+# Up to a condition number of 1e10 about 6 steps are taken, until nothing changes by more than the
+# tolerance. They converge quadratically, so the error is then about the square of it.
+_MAX_STEPS, _TOLERANCE = 60, 1e-7
 
 
-def newton_schulz(
-    matrix: Tensor, *, max_steps: int = 60, tolerance: float = 1e-7
-) -> tuple[Tensor, Tensor]:
+def newton_schulz(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Square root and inverse square root by a coupled iteration (Higham 2008, eq. 6.35).
 
     A few steps of a steeper polynomial first bring small eigenvalues up, which takes half of the
@@ -91,9 +92,6 @@ def newton_schulz(
 
     Args:
         matrix: (C, C), symmetric positive definite, float32 or float64.
-        max_steps: most Newton-Schulz steps; up to a condition number of 1e10 about 6 are taken.
-        tolerance: largest change at which the iteration stops; it converges quadratically, so the
-            error is then about the square of this.
 
     Returns:
         ``M^½`` and ``M^-½``, both symmetric.
@@ -107,8 +105,8 @@ def newton_schulz(
         step = torch.addmm(constant, x, torch.add(_LIFT[1] * identity, x, alpha=_LIFT[2]))
         y, z = y @ step, step @ z
     constant = 1.5 * identity
-    tolerance = max(tolerance, 4 * torch.finfo(matrix.dtype).eps)
-    for _ in range(max_steps):
+    tolerance = max(_TOLERANCE, 4 * torch.finfo(matrix.dtype).eps)
+    for _ in range(_MAX_STEPS):
         step = torch.addmm(constant, z, y, alpha=-0.5)
         y, z = y @ step, step @ z
         if torch.dist(step, identity, p=math.inf) < tolerance:

@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from hires.kernels.operations import squared_error
+from hires.kernels.sums import squared_error
 from hires.losses.positions import Positions, View
 from hires.losses.terms import References, Statistics, Term
 from hires.tiling.geometry import Layer

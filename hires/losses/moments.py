@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hires.kernels.matrix_roots import square_roots
-from hires.kernels.operations import moment_sums
+from hires.kernels.sums import moment_sums
 
 TINY = 1e-12  # Keeps a ratio finite for a dead layer; far below any layer's power.
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hires.kernels.matrix_roots import CrossTrace
-from hires.kernels.operations import moment_sums
+from hires.kernels.sums import moment_sums
 from hires.losses.moments import TINY, Moments, blend
 from hires.losses.positions import View
 from hires.losses.terms import Measured, References, Statistics, Term

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What moves a canvas."""

@@ -85,24 +85,13 @@ def advance(search: Search, value: float, slope: float) -> Search:
     # Until enough decrease is found together with a rising slope, the line is tilted by the
     # decrease that is asked for, so that the interval closes in on steps that have it.
     tilt = decrease if first_stage and value <= search.best.value and not enough else 0.0
+    ends = _tilted(search.best, tilt), _tilted(search.other, tilt)
     best, other, step, bracketed = _narrow(
-        _tilted(search.best, tilt),
-        _tilted(search.other, tilt),
-        _tilted(trial, tilt),
-        search.bracketed,
-        search.limits,
+        *ends, _tilted(trial, tilt), search.bracketed, search.limits
     )
     best, other = _tilted(best, -tilt), _tilted(other, -tilt)
-    return _safeguarded(
-        replace(
-            search,
-            best=best,
-            other=other,
-            step=step,
-            bracketed=bracketed,
-            first_stage=first_stage,
-        )
-    )
+    found = replace(search, best=best, other=other, step=step, bracketed=bracketed)
+    return _safeguarded(replace(found, first_stage=first_stage))
 
 
 def _is_stuck(search: Search, enough: bool, steep: bool) -> bool:

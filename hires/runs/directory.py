@@ -7,7 +7,6 @@ painting is saved. Every file appears whole or not at all.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -25,7 +24,7 @@ from hires.config.settings import job_of, settings_of
 from hires.engine.snapshot import Snapshot, SnapshotError, read_snapshot, write_snapshot
 from hires.errors import ConfigError
 from hires.runs.fingerprint import difference, fingerprint, num_threads
-from hires.utils.files import is_writable, replacing
+from hires.utils.files import is_writable, sha256, write_json
 from hires.utils.locks import Lock
 from hires.version import __version__
 
@@ -108,12 +107,6 @@ def record_of(job: PaintJob, inputs: Sequence[str], directory: Path) -> Record:
         machine=fingerprint(job.config),
         threads=num_threads(),
     )
-
-
-def sha256(path: str) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class RunDirectory:
@@ -233,12 +226,6 @@ class RunDirectory:
     def _write_state(self, *, checkpoints: bool = False, finished: bool = False) -> None:
         state = {"run": self.record.run, "checkpoints": checkpoints, "finished": finished}
         write_json(self.path / _STATE, state)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON for people to read, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _locked(path: Path) -> Lock:

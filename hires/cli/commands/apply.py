@@ -10,8 +10,8 @@ from hires.cli.arguments import NOT_OF_THE_APPLIED, Apply
 from hires.cli.display import Display, open_display
 from hires.cli.exits import EXIT_MENDABLE, mendable, tell
 from hires.config.settings import settings_of
-from hires.feedforward.apply import Press
-from hires.feedforward.batch import Errand, Errands, Outcome, plan_errands
+from hires.feedforward.apply import Inference
+from hires.feedforward.batch import Batch, Item, SaveOptions, plan_batch
 from hires.feedforward.model import load_model
 from hires.image.decode.attribution import read_authorship
 from hires.image.decode.read import read_picture
@@ -25,73 +25,73 @@ from hires.utils.memory import return_freed_memory
 
 def run(job: Apply) -> int:
     """Apply the model to every picture; one that fails does not stop the others."""
-    press = Press(load_model(job.model), job.config)
-    errands = plan_errands(
+    inference = Inference(load_model(job.model), job.config)
+    batch = plan_batch(
         job.contents,
         job.output,
         overwrite=job.overwrite,
         model=job.model,
-        outcome=_outcome(job),
+        options=_options(job),
         recursive=job.recursive,
     )
-    if errands.skipped and not job.quiet:
-        count = len(errands.skipped)
+    if batch.skipped and not job.quiet:
+        count = len(batch.skipped)
         tell("hires", f"{count} in {job.output} already: skipped (--overwrite makes them anew)")
     with open_display(quiet=job.quiet) as display:
-        failures, lines = _work(job, press, errands, display)
+        failures, lines = _work(job, inference, batch, display)
     if not job.quiet:
         print("".join(f"{line}\n" for line in lines), end="")
-    if errands.passed_over:
-        tell("hires", f"warning: {errands.passed_over}")
-    if len(errands.todo) == 1 and failures:
+    if batch.passed_over:
+        tell("hires", f"warning: {batch.passed_over}")
+    if len(batch.items) == 1 and failures:
         raise failures[0]
     if failures:
-        tell("hires", f"{len(failures)} of {len(errands.todo)} pictures could not be made")
+        tell("hires", f"{len(failures)} of {len(batch.items)} pictures could not be made")
         return EXIT_MENDABLE
     return 0
 
 
 def _work(
-    job: Apply, press: Press, errands: Errands, display: Display
+    job: Apply, inference: Inference, batch: Batch, display: Display
 ) -> tuple[list[Exception], list[str]]:
     failures: list[Exception] = []
     lines: list[str] = []
-    for index, errand in enumerate(errands.todo):
+    for index, item in enumerate(batch.items):
 
-        def report(fraction: float, index: int = index, errand: Errand = errand) -> None:
-            display.tell((index + fraction) / len(errands.todo), str(errand.target))
+        def report(fraction: float, index: int = index, item: Item = item) -> None:
+            display.tell((index + fraction) / len(batch.items), str(item.target))
 
         try:
-            lines.append(_one(job, press, errand, report))
+            lines.append(_one(job, inference, item, report))
         except Exception as error:
             problem = mendable(error, "apply")
             if problem is None:
                 raise
             failures.append(error)
-            if len(errands.todo) > 1:
-                named = str(errand.source) in problem
-                tell("hires", problem if named else f"{errand.source}: {problem}")
+            if len(batch.items) > 1:
+                named = str(item.source) in problem
+                tell("hires", problem if named else f"{item.source}: {problem}")
     return failures, lines
 
 
-def _one(job: Apply, press: Press, errand: Errand, report: Callable[[float], None]) -> str:
+def _one(job: Apply, inference: Inference, item: Item, report: Callable[[float], None]) -> str:
     started = time.monotonic()
-    picture = read_picture(errand.source)
-    height, width = (side * press.factor for side in picture.pixels.shape[2:])
-    _outcome(job).check(errand.target, size=(height, width))
-    xmp = _provenance(job, errand)
-    author = NOBODY if job.delivery.no_metadata else read_authorship(errand.source)
+    picture = read_picture(item.source)
+    height, width = (side * inference.factor for side in picture.pixels.shape[2:])
+    _options(job).check(item.target, size=(height, width))
+    xmp = _provenance(job, item)
+    author = NOBODY if job.delivery.no_metadata else read_authorship(item.source)
     try:
-        result = press.apply(picture.pixels, report, mask=mask_of(picture.alpha))
+        result = inference.apply(picture.pixels, report, mask=mask_of(picture.alpha))
     except ValueError as error:
-        raise ValueError(f"{errand.source}: {error}") from error
+        raise ValueError(f"{item.source}: {error}") from error
     return_freed_memory()  # The feature maps' memory is the encoder's now.
     alpha = picture.alpha
     if alpha is not None:
         alpha = resize(alpha, (height, width), clamp=True)
     ink = save_image(
         result,
-        errand.target,
+        item.target,
         bit_depth=job.bit_depth,
         alpha=alpha,
         dpi=job.dpi,
@@ -100,21 +100,21 @@ def _one(job: Apply, press: Press, errand: Errand, report: Callable[[float], Non
         author=author,
     )
     told = "" if ink is None else f", {ink}"
-    return f"{errand.target}: {width}x{height}{told} in {time.monotonic() - started:.1f} s"
+    return f"{item.target}: {width}x{height}{told} in {time.monotonic() - started:.1f} s"
 
 
-def _outcome(job: Apply) -> Outcome:
-    return Outcome(bit_depth=job.bit_depth, dpi=job.dpi, delivery=job.delivery)
+def _options(job: Apply) -> SaveOptions:
+    return SaveOptions(bit_depth=job.bit_depth, dpi=job.dpi, delivery=job.delivery)
 
 
-def _provenance(job: Apply, errand: Errand) -> bytes | None:
+def _provenance(job: Apply, item: Item) -> bytes | None:
     """How the picture is made, as metadata; files are hashed now, before they can change."""
     if job.delivery.no_metadata:
         return None
     settings = {
         name: value for name, value in settings_of(job).items() if name not in NOT_OF_THE_APPLIED
     }
-    inputs = [hashed("content", errand.source)]
+    inputs = [hashed("content", item.source)]
     for role, path in (("model", job.model), ("profile", job.delivery.icc)):
         if Path(path).is_file():
             inputs.append(hashed(role, path))

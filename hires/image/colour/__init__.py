@@ -1,1 +1,1 @@
-"""TODO."""
+"""Colour profiles and the way to sRGB."""

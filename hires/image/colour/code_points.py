@@ -3,21 +3,16 @@
 HDR is shown as on paper: BT.2408's white of 203 cd/m2 is the sheet, and nothing is brighter.
 """
 
-from collections.abc import Callable
-
 import numpy as np
-from numpy.typing import NDArray
 
 from hires.image.colour.profiles import (
-    D65,
     SRGB_PRIMARIES,
-    matrix_profile,
-    sampled_curve,
+    Curve,
+    Matrix,
+    Points,
+    curve_profile,
     srgb_light,
 )
-
-Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-Points = tuple[tuple[float, float], ...]
 
 # Table 2; transfer characteristics are those of table 3.
 _PRIMARIES: dict[int, Points] = {
@@ -27,9 +22,10 @@ _PRIMARIES: dict[int, Points] = {
     9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),
 }
+VIDEO_TRANSFERS = (1, 6, 14, 15)  # of cameras: BT.709 and its like
 SRGB_TRANSFER, _PQ, _HLG = 13, 16, 18
+_HDR = {_PQ: "PQ", _HLG: "HLG"}
 _PAPER_WHITE = 203.0
-_NUM_POINTS = 4096
 
 
 def coded_profile(primaries: int, transfer: int) -> tuple[bytes, tuple[str, ...]] | None:
@@ -37,22 +33,17 @@ def coded_profile(primaries: int, transfer: int) -> tuple[bytes, tuple[str, ...]
     curve = _transfer(transfer)
     if primaries not in _PRIMARIES or curve is None:
         return None
-    notes: tuple[str, ...] = ()
-    if transfer in (_PQ, _HLG):
-        kind = "PQ" if transfer == _PQ else "HLG"
-        notes = (
-            f"it is HDR ({kind}): what is brighter than paper white (203 cd/m2) becomes white",
-        )
+    hdr = "it is HDR ({}): what is brighter than paper white (203 cd/m2) becomes white"
+    notes = tuple(hdr.format(kind) for code, kind in _HDR.items() if code == transfer)
     is_srgb = (primaries, transfer) == (1, SRGB_TRANSFER)
     name = "sRGB" if is_srgb else f"H.273 {primaries} {transfer}"
-    return curve_profile(name, _PRIMARIES[primaries], D65, curve), notes
+    return curve_profile(name, _PRIMARIES[primaries], curve), notes
 
 
 def _transfer(number: int) -> Curve | None:
     """Signal to light, 1 being the white of paper."""
-    if number in (1, 6, 14, 15):  # Displays of BT.709 signals follow BT.1886.
-        return lambda v: v**2.4
     curves: dict[int, Curve] = {
+        **dict.fromkeys(VIDEO_TRANSFERS, lambda v: v**2.4),  # their displays follow BT.1886
         4: lambda v: v**2.2,
         5: lambda v: v**2.8,
         8: lambda v: v,
@@ -63,7 +54,7 @@ def _transfer(number: int) -> Curve | None:
     return curves.get(number)
 
 
-def _pq(v: NDArray[np.float64]) -> NDArray[np.float64]:
+def _pq(v: Matrix) -> Matrix:
     """SMPTE ST 2084 (BT.2100, table 4), in units of paper white."""
     m1, m2 = 2610 / 16384, 2523 / 4096 * 128
     c1, c2, c3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
@@ -71,21 +62,9 @@ def _pq(v: NDArray[np.float64]) -> NDArray[np.float64]:
     return 10_000 / _PAPER_WHITE * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1)
 
 
-def _hlg(v: NDArray[np.float64]) -> NDArray[np.float64]:
+def _hlg(v: Matrix) -> Matrix:
     """BT.2100, table 5, on a display of 1000 cd/m2, its gamma of 1.2 taken channel by channel."""
     a = 0.17883277
     b, c = 1 - 4 * a, 0.5 - a * np.log(4 * a)
     scene = np.where(v <= 0.5, v**2 / 3, (np.exp((v - c) / a) + b) / 12)
     return 1000 / _PAPER_WHITE * scene**1.2
-
-
-def curve_profile(
-    name: str,
-    primaries: Points | list[tuple[float, float]],
-    white: tuple[float, float],
-    light: Curve,
-) -> bytes:
-    """A matrix profile whose curve is sampled; light beyond 1 is 1."""
-    levels = np.linspace(0, 1, _NUM_POINTS)
-    curve = sampled_curve(np.clip(light(levels), 0, 1))
-    return matrix_profile(name, tuple(primaries), curve, white=white)

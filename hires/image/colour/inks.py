@@ -44,19 +44,10 @@ class TotalInk:
         if not len(rows):
             return
         self.num_over += len(rows)
-        box = (
-            top + int(rows.min()),
-            int(columns.min()),
-            top + int(rows.max()),
-            int(columns.max()),
-        )
-        old = box if self.box is None else self.box
-        self.box = (
-            min(box[0], old[0]),
-            min(box[1], old[1]),
-            max(box[2], old[2]),
-            max(box[3], old[3]),
-        )
+        first, last = (top + int(rows.min()), top + int(rows.max()))
+        left, right = int(columns.min()), int(columns.max())
+        old = (first, left, last, right) if self.box is None else self.box
+        self.box = min(first, old[0]), min(left, old[1]), max(last, old[2]), max(right, old[3])
 
     def __str__(self) -> str:
         """``total ink 287% at most``."""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hires.image.colour.code_points import Points, coded_profile, curve_profile
-from hires.image.colour.profiles import D65, SRGB_PRIMARIES
+from hires.image.colour.code_points import coded_profile
+from hires.image.colour.profiles import D65, SRGB_PRIMARIES, Points, curve_profile
 
 _LONGEST_CHUNK = 2**20
 _MOST_SUM = 1.0001  # x, y and z of a colour add up to 1, but for rounding
@@ -56,7 +56,7 @@ def _by_gamma(chunks: Mapping[bytes, bytes]) -> tuple[bytes | None, tuple[str, .
         return None, notes  # How programs say sRGB to those who know gamma only.
     white, *primaries = points
     name = f"gamma {1 / gamma:.3g}"
-    return curve_profile(name, primaries, white, lambda v: v ** (1 / gamma)), notes
+    return curve_profile(name, primaries, lambda v: v ** (1 / gamma), white=white), notes
 
 
 def _chunks(path: Path) -> dict[bytes, bytes]:

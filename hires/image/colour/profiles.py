@@ -1,11 +1,7 @@
-"""Colour profiles of finished files: two that are made here, and RGB or CMYK ones from files.
-
-Made profiles are ICC version 2 matrix profiles, which every print shop's software reads. Their
-numbers are the published ones: IEC 61966-2-1 for sRGB; for Adobe RGB (1998) its primaries, white
-and gamma.
-"""
+"""Colour profiles of finished files: matrix profiles made here, and RGB or CMYK ones from files."""
 
 import struct
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +25,6 @@ SRGB_PRIMARIES = (0.64, 0.33), (0.30, 0.60), (0.15, 0.06)
 _ADOBE_PRIMARIES = (0.64, 0.33), (0.21, 0.71), (0.15, 0.06)
 _ADOBE_NAME = "Compatible with Adobe RGB (1998)"
 _ADOBE_GAMMA = 563 / 256  # 2.19921875: what 2.2 became in eight binary digits
-_NUM_CURVE_POINTS = 1024
 _INTENTS: dict[Intent, ImageCms.Intent] = {
     "relative": ImageCms.Intent.RELATIVE_COLORIMETRIC,
     "perceptual": ImageCms.Intent.PERCEPTUAL,
@@ -39,6 +34,8 @@ _INTENTS: dict[Intent, ImageCms.Intent] = {
 _MOST_BYTES = 32 * 2**20  # the largest printer tables stay far below it
 
 Matrix = NDArray[np.float64]
+Curve = Callable[[Matrix], Matrix]
+Points = Sequence[tuple[float, float]]  # x and y
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +94,8 @@ def output_profile(
     """
     if choice == "srgb":
         name = "sRGB IEC61966-2.1"
-        return Profile(name, matrix_profile(name, SRGB_PRIMARIES, _srgb_curve()), "srgb")
+        data = curve_profile(name, SRGB_PRIMARIES, srgb_light, num_points=1024)
+        return Profile(name, data, "srgb")
     if choice == "adobe-rgb":
         return Profile(_ADOBE_NAME, adobe_rgb(), "adobe-rgb")
     return replace(
@@ -199,57 +197,69 @@ def _for_every_intent(profile: bytes) -> bytes:
 
     libvips would convert by the intent that the profile names in its header instead.
     """
-    places = _tags(profile)
-    end = 132 + 12 * len(places)
-    missing = [name for name in (b"B2A1", b"B2A2") if name not in places]
-    if b"B2A0" not in places or not missing:
+    tags = _tags(profile)
+    missing = [name for name in (b"B2A1", b"B2A2") if name not in tags]
+    if b"B2A0" not in tags or not missing:
         return profile
-    places |= dict.fromkeys(missing, places[b"B2A0"])
-    moved = 12 * len(missing)
-    table = b"".join(
-        struct.pack(">4s2I", name, offset + moved, length)
-        for name, (offset, length) in places.items()
-    )
-    size, total = struct.pack(">I", len(profile) + moved), struct.pack(">I", len(places))
-    return size + profile[4:128] + total + table + profile[end:]
+    return _assembled(profile[4:128], tags | dict.fromkeys(missing, tags[b"B2A0"]))
 
 
-def _tags(profile: bytes) -> dict[bytes, tuple[int, int]]:
-    """Offset and length of each of a profile's tags, by its name."""
-    (count,) = struct.unpack(">I", profile[128:132])
-    table = profile[132 : 132 + 12 * count]
-    tags = [struct.unpack(">4s2I", table[start : start + 12]) for start in range(0, 12 * count, 12)]
-    return {name: (offset, length) for name, offset, length in tags}
+def _tags(profile: bytes) -> dict[bytes, bytes]:
+    """A profile's tags by name."""
+    end = 132 + 12 * int.from_bytes(profile[128:132])
+    table = struct.iter_unpack(">4s2I", profile[132:end])
+    return {name: profile[offset : offset + length] for name, offset, length in table}
+
+
+def _assembled(header: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """All behind the length, the table and the tags, aligned to four bytes; equal ones once."""
+    start = 132 + 12 * len(tags)
+    body, places = b"", dict[bytes, int]()
+    for data in dict.fromkeys(tags.values()):
+        places[data] = start + len(body)
+        body += data + bytes(-len(data) % 4)
+    table = (struct.pack(">4s2I", name, places[data], len(data)) for name, data in tags.items())
+    count = struct.pack(">I", len(tags))
+    return struct.pack(">I", start + len(body)) + header + count + b"".join(table) + body
 
 
 def matrix_profile(
-    name: str,
-    primaries: tuple[tuple[float, float], ...],
-    curve: bytes,
-    *,
-    white: tuple[float, float] = D65,
+    name: str, primaries: Points, curve: bytes, *, white: tuple[float, float] = D65
 ) -> bytes:
-    """Write an ICC version 2.4 display profile (ICC.1:2001-04).
+    """Write an ICC version 2.4 display profile (ICC.1:2001-04), which all software reads.
 
     Args:
         name: its description, ASCII.
         primaries: x and y of red, green and blue.
         curve: the body of a ``curv`` tag, for all three.
-        white: x and y of white; D65 if not given.
+        white: x and y of white.
     """
     light = _xyz(*white)
-    columns = (_adaptation(light) @ _to_xyz(primaries, white)).T
+    points = [light, *(_adaptation(light) @ _to_xyz(primaries, white)).T]
     text = name.encode("ascii") + b"\0"
     tags = {
         b"desc": b"desc" + bytes(4) + struct.pack(">I", len(text)) + text + bytes(78),
         b"cprt": b"text" + bytes(4) + b"No copyright; use freely\0",
-        b"wtpt": _point(light),
-        b"rXYZ": _point(columns[0]),
-        b"gXYZ": _point(columns[1]),
-        b"bXYZ": _point(columns[2]),
     }
+    for tag, point in zip((b"wtpt", b"rXYZ", b"gXYZ", b"bXYZ"), points, strict=True):
+        tags[tag] = b"XYZ " + bytes(4) + _fixed(point)
     tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), b"curv" + bytes(4) + curve)
-    return _assembled(tags)
+    header = struct.pack(">4xI4s4s4s", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + _fixed(_D50)
+    return _assembled(header.ljust(124, b"\0"), tags)
+
+
+def curve_profile(
+    name: str,
+    primaries: Points,
+    light: Curve,
+    *,
+    white: tuple[float, float] = D65,
+    num_points: int = 4096,
+) -> bytes:
+    """A matrix profile with a sampled curve from signal to light; what is beyond 1 is 1."""
+    curve = sampled_curve(np.clip(light(np.linspace(0, 1, num_points)), 0, 1))
+    return matrix_profile(name, primaries, curve, white=white)
 
 
 def adobe_rgb() -> bytes:
@@ -258,30 +268,8 @@ def adobe_rgb() -> bytes:
     return matrix_profile(_ADOBE_NAME, _ADOBE_PRIMARIES, curve)
 
 
-def _assembled(tags: dict[bytes, bytes]) -> bytes:
-    """Header, table of tags and their data, each aligned to four bytes; equal data stands once."""
-    start = 128 + 4 + 12 * len(tags)
-    body = b""
-    places: dict[bytes, int] = {}
-    for data in dict.fromkeys(tags.values()):
-        places[data] = start + len(body)
-        body += data + bytes(-len(data) % 4)
-    table = b"".join(
-        name + struct.pack(">2I", places[data], len(data)) for name, data in tags.items()
-    )
-    header = struct.pack(">I4xI4s4s4s", start + len(body), 0x02400000, b"mntr", b"RGB ", b"XYZ ")
-    header += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
-    header += struct.pack(">3i", *(round(value * 65536) for value in _D50))
-    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
-
-
-def _point(xyz: Matrix) -> bytes:
-    return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65536) for value in xyz))
-
-
-def _srgb_curve() -> bytes:
-    levels = np.linspace(0, 1, _NUM_CURVE_POINTS)
-    return sampled_curve(srgb_light(levels))
+def _fixed(numbers: Iterable[float]) -> bytes:
+    return struct.pack(">3i", *(round(value * 65536) for value in numbers))
 
 
 def srgb_light(levels: Matrix) -> Matrix:
@@ -299,7 +287,7 @@ def _xyz(x: float, y: float) -> Matrix:
     return np.array([x / y, 1.0, (1 - x - y) / y])
 
 
-def _to_xyz(primaries: tuple[tuple[float, float], ...], white: tuple[float, float] = D65) -> Matrix:
+def _to_xyz(primaries: Points, white: tuple[float, float] = D65) -> Matrix:
     """Linear RGB to XYZ: columns are the primaries, scaled so that white is white."""
     columns = np.stack([_xyz(x, y) for x, y in primaries], axis=1)
     return columns * np.linalg.solve(columns, _xyz(*white))

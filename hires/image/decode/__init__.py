@@ -1,1 +1,1 @@
-"""TODO."""
+"""Files to tensors."""

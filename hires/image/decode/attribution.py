@@ -16,8 +16,7 @@ from hires.image.decode.opening import opened
 from hires.image.formats.jpeg import packet_of
 from hires.image.formats.kinds import StrPath
 from hires.image.libvips import forget_messages
-from hires.image.metadata.authorship import Authorship, authorship
-from hires.image.metadata.exif import ARTIST, COPYRIGHT
+from hires.image.metadata.authorship import ARTIST, COPYRIGHT, Authorship, authorship
 from hires.image.metadata.xmp import CREATOR, RIGHTS, XmpError, values
 
 _BYLINE, _NOTICE = 80, 116  # of IPTC's record 2
@@ -42,11 +41,10 @@ def read_authorship(path: StrPath) -> Authorship:
 
 def _told(image: pyvips.Image, path: Path) -> Iterator[Authorship]:
     fields = image.get_fields()
+    exif = Image.Exif()
     if "exif-data" in fields:
-        exif = Image.Exif()
         yield _of_exif(exif, lambda: exif.load(bytes(image.get("exif-data"))))
     if str(image.get("vips-loader")).startswith("tiff"):
-        exif = Image.Exif()
         with path.open("rb") as file:
             yield _of_exif(exif, lambda: exif.load_from_fp(file))
     packet = packet_of(image, path)
@@ -73,13 +71,12 @@ def _of_exif(exif: Image.Exif, load: Callable[[], None]) -> Authorship:
 
 
 def _decoded(text: object) -> str:
-    """A text that Pillow took for Latin-1; by now most are UTF-8."""
+    """A text that was taken for Latin-1; by now most are UTF-8."""
     if not isinstance(text, str):
         return ""
-    try:
+    with suppress(UnicodeError):
         return text.encode("latin-1").decode()
-    except UnicodeError:
-        return text
+    return text
 
 
 def _of_iptc(data: bytes) -> dict[int, list[str]]:
@@ -90,13 +87,6 @@ def _of_iptc(data: bytes) -> dict[int, list[str]]:
         length = int.from_bytes(data[position + 3 : position + 5])
         body = data[position + 5 : position + 5 + length]
         if data[position + 1] == 2:
-            found.setdefault(data[position + 2], []).append(_text(body))
+            found.setdefault(data[position + 2], []).append(_decoded(body.decode("latin-1")))
         position += 5 + length
     return found
-
-
-def _text(body: bytes) -> str:
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return body.decode("latin-1")

@@ -1,6 +1,7 @@
 """What a finished file says about itself, read without its pixels."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,7 @@ from hires.image.decode.read import reading
 from hires.image.formats.jpeg import packet_of
 from hires.image.formats.pdf import PDFX_VERSION
 from hires.image.formats.signatures import kind_of
-from hires.image.formats.tiff import Page, picture_page
+from hires.image.formats.tiff import TiffPage, picture_page
 from hires.image.metadata.xmp import XmpError, values
 
 _POINTS_PER_MM = 72 / 25.4
@@ -66,12 +67,10 @@ def read_header(path: Path) -> Header:
     Raises:
         ImageError: missing, empty, damaged or of another kind.
     """
-    try:
-        with path.open("rb") as file:
-            is_pdf = file.read(5) == b"%PDF-"
-    except (OSError, ValueError):
-        is_pdf = False  # `opened` says what is wrong
-    return _of_pdf(path) if is_pdf else _of_picture(path)
+    kind = ""
+    with suppress(OSError, ValueError):  # `opened` says what is wrong
+        kind = kind_of(path)
+    return _of_pdf(path) if kind == "PDF" else _of_picture(path)
 
 
 def _of_picture(path: Path) -> Header:
@@ -97,7 +96,7 @@ def _of_picture(path: Path) -> Header:
         )
 
 
-def _beside(page: Page, has_alpha: bool) -> Iterator[str]:
+def _beside(page: TiffPage, has_alpha: bool) -> Iterator[str]:
     """What else a TIFF file holds."""
     if page.place:
         where = f"page {page.place.get('page', 0) + 1}"
@@ -109,9 +108,8 @@ def _beside(page: Page, has_alpha: bool) -> Iterator[str]:
         yield f"{page.num_copies} thumbnail{many} or mask{many} beside the picture"
     num_others = len(page.extra_samples) - has_alpha
     if num_others > 0:
-        yield (
-            f"{num_others} further channel{'s' * (num_others > 1)}, such as a spot colour, not read"
-        )
+        many = "s" * (num_others > 1)
+        yield f"{num_others} further channel{many}, such as a spot colour, not read"
 
 
 def _dpi(image: pyvips.Image) -> float | None:

@@ -11,12 +11,10 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from hires.image.colour.code_points import SRGB_TRANSFER, coded_profile
+from hires.image.colour.code_points import SRGB_TRANSFER, VIDEO_TRANSFERS, coded_profile
 
 _MOST_BYTES = 2**24  # of the boxes beside the pixels
 _UNSPECIFIED = 2
-# The curves of video cameras. Phones and encoders name them for what is meant as sRGB.
-_VIDEO_TRANSFERS = (1, 6, 14, 15)
 
 
 def stated_colours(path: Path) -> tuple[bytes | None, tuple[str, ...]]:
@@ -28,7 +26,8 @@ def stated_colours(path: Path) -> tuple[bytes | None, tuple[str, ...]]:
     primaries, transfer = _code(path)
     if primaries == _UNSPECIFIED:
         primaries = 1
-    if transfer == _UNSPECIFIED or transfer in _VIDEO_TRANSFERS:
+    # Phones and encoders name the curves of video cameras for what is meant as sRGB.
+    if transfer in (_UNSPECIFIED, *VIDEO_TRANSFERS):
         transfer = SRGB_TRANSFER
     if (primaries, transfer) == (1, SRGB_TRANSFER):
         return None, ()

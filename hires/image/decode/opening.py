@@ -35,7 +35,9 @@ def opened(path: Path, max_long_side: int | None = None) -> tuple[pyvips.Image, 
     Raises:
         ImageError: missing, empty, no picture or one of a kind that is not supported.
     """
-    _require_file(path)
+    problem = _file_problem(path)
+    if problem is not None:
+        raise ImageError(f"cannot read {path}: {problem}")
     kind = kind_of(path)
     if kind == "TIFF":
         return _of_tiff(path)
@@ -49,8 +51,14 @@ def opened(path: Path, max_long_side: int | None = None) -> tuple[pyvips.Image, 
         ratio = max(image.width, image.height) // max_long_side
         shrink = next(factor for factor in (8, 4, 2, 1) if factor <= max(ratio, 1))
         image = _lazy(path, kind, shrink=shrink)
+    count = int(image.get("n-pages")) if "n-pages" in image.get_fields() else 1
+    if kind == "AVIF":
+        count = max(count, num_frames(path))
+        if image.format == "ushort":
+            # 10 or 12 bit, which libheif's loader shifts up: so that the last level becomes white.
+            image |= image >> int(image.get("bits-per-sample"))
     profile, notes = _stated(path, kind, image)
-    return _with_profile(_to_16_bit(image), profile), (*notes, *_of_several(_count(image, path)))
+    return _with_profile(image, profile), (*notes, *_of_several(count))
 
 
 def _lazy(path: Path, kind: str, **options: int) -> pyvips.Image:
@@ -94,12 +102,9 @@ def _stated(path: Path, kind: str, image: pyvips.Image) -> tuple[bytes | None, t
 def _of_dcf(image: pyvips.Image) -> bytes | None:
     """Adobe RGB, if EXIF says so as cameras do (DCF 2.0, optional color space)."""
     said = {"exif-ifd2-ColorSpace": "65535", "exif-ifd4-InteroperabilityIndex": "R03"}
-    fields = image.get_fields()
-    is_adobe = all(
-        name in fields and str(image.get(name)).split(" ")[0] == value
-        for name, value in said.items()
-    )
-    return adobe_rgb() if is_adobe else None
+    fields = {*image.get_fields()} & {*said}
+    found = {name: str(image.get(name)).split(" ")[0] for name in fields}
+    return adobe_rgb() if found == said else None
 
 
 def _with_profile(image: pyvips.Image, profile: bytes | None) -> pyvips.Image:
@@ -115,21 +120,6 @@ def _with_profile(image: pyvips.Image, profile: bytes | None) -> pyvips.Image:
     image = image.copy()
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
     return image
-
-
-def _to_16_bit(image: pyvips.Image) -> pyvips.Image:
-    """Levels of 10 or 12 bit, which libheif's loader shifts up, so that the last becomes white."""
-    is_heif = str(image.get("vips-loader")).startswith("heif")
-    if not is_heif or image.format != "ushort":
-        return image
-    return image | (image >> int(image.get("bits-per-sample")))
-
-
-def _count(image: pyvips.Image, path: Path) -> int:
-    """Pictures that a file shows one after the other or side by side."""
-    count = int(image.get("n-pages")) if "n-pages" in image.get_fields() else 1
-    is_heif = str(image.get("vips-loader")).startswith("heif")
-    return max(count, num_frames(path)) if is_heif else count
 
 
 def _of_several(count: int) -> tuple[str, ...]:
@@ -159,12 +149,6 @@ def _of_tiff(path: Path) -> tuple[pyvips.Image, tuple[str, ...]]:
             return image.extract_band(0, n=count), notes
         notes = (*notes, "its further channel is not said to be alpha; taken for it")
     return image, notes
-
-
-def _require_file(path: Path) -> None:
-    problem = _file_problem(path)
-    if problem is not None:
-        raise ImageError(f"cannot read {path}: {problem}")
 
 
 def _file_problem(path: Path) -> str | None:

@@ -1,24 +1,19 @@
-"""Files to tensors: orientation, colour profiles, alpha, 8 and 16 bit, and nothing read in vain.
-
-The reading half of `images`.
-"""
+"""Files to tensors: orientation, colour profiles, alpha, 8 and 16 bit, and nothing read in vain."""
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hires.config.paper import Window
 from hires.errors import ImageError
-from hires.image.bands import for_each_band
+from hires.image.bands import read_bands
 from hires.image.colour.to_srgb import to_srgb
 from hires.image.decode.opening import ended, opened
 from hires.image.decode.value_ranges import float_scale, num_colours, to_integers
@@ -165,18 +160,16 @@ def _shrunk(image: pyvips.Image, max_long_side: int | None, path: Path) -> pyvip
     long_side = max(image.width, image.height)
     if max_long_side is None or long_side < 2 * max_long_side:
         return image
-    width = max(1, round(image.width * max_long_side / long_side))
-    height = max(1, round(image.height * max_long_side / long_side))
-    scale, vscale = width / image.width, height / image.height
+    scale, vscale = (
+        max(1, round(side * max_long_side / long_side)) / side
+        for side in (image.width, image.height)
+    )
     if image.bands == num_colours(image, path):
         return image.resize(scale, vscale=vscale)
     # Hidden colours must not be mixed into visible ones: pixels count as much as they are opaque.
     opaque = {"uchar": 255, "ushort": 65535}[image.format]
-    smaller = (
-        image.premultiply(max_alpha=opaque)
-        .resize(scale, vscale=vscale)
-        .unpremultiply(max_alpha=opaque)
-    )
+    smaller = image.premultiply(max_alpha=opaque).resize(scale, vscale=vscale)
+    smaller = smaller.unpremultiply(max_alpha=opaque)
     return smaller.rint().cast(image.format).copy(interpretation=image.interpretation)
 
 
@@ -245,14 +238,10 @@ def _decoded(
         colour = colour.bandjoin(alpha)
     peak = float(np.iinfo(np.uint8 if colour.format == "uchar" else np.uint16).max)
     num_colours = colour.bands - (alpha is not None)
-    found = pixels[0].numpy(), None if plane is None else plane[0].numpy()
-
-    def take(top: int, band: NDArray[Any]) -> None:
+    for top, band in read_bands(colour):
         rows = slice(top, top + len(band))
-        values = (band.astype(np.float32) / peak).transpose(2, 0, 1)  # (C, h, W)
-        found[0][:, rows] = values[:num_colours]
-        if found[1] is not None:
-            found[1][:, rows] = values[num_colours:]
-
-    for_each_band(colour, take)
+        values = torch.from_numpy((band.astype(np.float32) / peak).transpose(2, 0, 1))  # (C, h, W)
+        pixels[0, :, rows] = values[:num_colours]
+        if plane is not None:
+            plane[0, :, rows] = values[num_colours:]
     return pixels, plane

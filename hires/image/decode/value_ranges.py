@@ -17,7 +17,7 @@ import pyvips  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from hires.errors import ImageError
-from hires.image.bands import for_each_band
+from hires.image.bands import read_bands
 from hires.image.colour.to_srgb import is_linear
 
 _NUM_COLOURS = {
@@ -81,7 +81,8 @@ def float_scale(image: pyvips.Image, path: Path) -> Scale | None:
     if image.format != "float" or image.interpretation in _CIELAB:
         return None
     values = _Values(num_colours(image, path), image.width * image.height)
-    for_each_band(image, values.add)
+    for _, band in read_bands(image):
+        values.add(band)
     return values.scale(path)
 
 
@@ -131,7 +132,7 @@ class _Values:
         self._num_beyond = self._num_far = 0
         self._luminance, self._depth = _Histogram(1.0), _Histogram(_EXCURSION)
 
-    def add(self, _: int, band: NDArray[Any]) -> None:
+    def add(self, band: NDArray[Any]) -> None:
         """Look at a band of rows, (h, W, C) float32."""
         low, high = band.min(), band.max()  # NaN passes through both
         self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
@@ -224,14 +225,6 @@ def _as_16_bit(image: pyvips.Image) -> pyvips.Image:
     return (image * 65535).rint().cast("ushort")
 
 
-def _srgb_coded(light: pyvips.Image) -> pyvips.Image:
-    """Amounts of light in [0, 1], of one or three colours, to 16-bit sRGB."""
-    count = light.bands
-    colours = light if count == 3 else light.bandjoin([light, light])
-    coded = colours.copy(interpretation="scrgb").scRGB2sRGB(depth=16)
-    return coded.extract_band(0, n=count)
-
-
 def _compressed(image: pyvips.Image, count: int, white: float) -> pyvips.Image:
     """Linear light of any range to 16 bit, coded as in sRGB unless its profile is linear, too.
 
@@ -245,6 +238,7 @@ def _compressed(image: pyvips.Image, count: int, white: float) -> pyvips.Image:
     ):
         coded = _as_16_bit(light)
     else:
-        coded = _srgb_coded(light)
+        colours = light if count == 3 else light.bandjoin([light, light])
+        coded = colours.copy(interpretation="scrgb").scRGB2sRGB(depth=16).extract_band(0, n=count)
     rest = image.bands - count
     return coded.bandjoin(_as_16_bit(image.extract_band(count, n=rest))) if rest else coded

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tensors to files."""

@@ -3,78 +3,68 @@
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, Full, Queue
 
 import numpy as np
 import pyvips  # type: ignore[import-untyped]
 
-from hires.image.encode.raster import Raster, Source
-from hires.image.formats.kinds import Format
+from hires.config.paper import MM_PER_INCH
+from hires.image.bands import stream
+from hires.image.encode.raster import Raster, Sheet
 from hires.image.libvips import VIPS_ERRORS, detail_of, first_line, forget_messages
 from hires.utils.files import refused, replacing
 
-_CLASSIC_TIFF_BYTES = 2**32 - 2**26  # offsets are 32 bit; the margin covers tables and metadata
-_POLL_SECONDS = 0.05
+CLASSIC_TIFF_BYTES = 2**32 - 2**26  # offsets are 32 bit; the margin covers tables and metadata
 _SCREEN_DPI = 72.0  # what readers assume of a file that does not tell
 
 
 def encode(
-    source: Source,
-    path: Path,
-    file_format: Format,
-    dpi: float | None,
-    *,
-    xmp: bytes | None = None,
-    exif: bytes | None = None,
+    sheet: Sheet, path: Path, *, xmp: bytes | None = None, exif: bytes | None = None
 ) -> None:
     """Write a picture through libvips' streaming encoder, tagged with its colour space.
 
     Neither the floats nor the integers are copied as a whole: the encoder asks for bands of rows.
     For a PDF, inks are put into a PNG as if the fourth were alpha; it is never seen as a picture.
     """
-    has_inks = source.profile.space == "CMYK"
+    file_format = sheet.file_format
+    is_bare = sheet.has_inks and file_format.saver == "pngsave"
+    options = dict(file_format.options)
+    if file_format.saver == "tiffsave":
+        options["bigtiff"] = sheet.num_bytes * file_format.growth > CLASSIC_TIFF_BYTES
+    fields = {"xmp": xmp, "exif": exif, "icc": None if is_bare else sheet.profile.data}
+    keep = [name for name, blob in fields.items() if blob is not None]
+    if sheet.profile.data is None:
+        options["profile"] = "srgb"
+        keep.append("icc")
+    if file_format.dpi_in_exif and sheet.dpi is not None and exif is None:
+        keep.append("exif")
+    rgb = "rgb16" if sheet.bit_depth == 16 else "srgb"
+    kind = "cmyk" if sheet.has_inks and not is_bare else rgb
+    per_mm = (sheet.dpi or _SCREEN_DPI) / MM_PER_INCH
 
-    def save(pipe: pyvips.SourceCustom) -> None:
+    def save(pipe: pyvips.Source) -> None:
         image = pyvips.Image.new_from_source(pipe, "", access="sequential", fail_on="error")
-        per_mm = (dpi or _SCREEN_DPI) / 25.4
-        kind = "rgb16" if source.bit_depth == 16 else "srgb"
-        is_bare = has_inks and file_format.saver == "pngsave"
-        if has_inks and not is_bare:
-            kind = "cmyk"
         image = image.copy(interpretation=kind, xres=per_mm, yres=per_mm)
-        options = dict(file_format.options)
-        if file_format.saver == "tiffsave":
-            options["bigtiff"] = source.num_bytes * file_format.growth > _CLASSIC_TIFF_BYTES
-        blobs = {"xmp": xmp, "exif": exif, "icc": None if is_bare else source.profile.data}
-        for name, blob in blobs.items():
+        for name, blob in fields.items():
             if blob is not None:
                 field = "icc-profile-data" if name == "icc" else f"{name}-data"
                 image.set_type(pyvips.GValue.blob_type, field, blob)
-        keep = [name for name, blob in blobs.items() if blob is not None]
-        if source.profile.data is None:
-            options["profile"] = "srgb"
-            keep.append("icc")
-        if file_format.dpi_in_exif and dpi is not None and exif is None:
-            keep.append("exif")
-        getattr(image, file_format.saver)(
-            os.fsencode(path), keep="|".join(keep) or "none", **options
-        )
+        write = getattr(image, file_format.saver)
+        write(os.fsencode(path), keep="|".join(keep) or "none", **options)
 
-    _stream(_png_chunks(source), save)
+    stream(_png_chunks(sheet), save)
 
 
-def _png_chunks(source: Source) -> Iterator[bytes]:
+def _png_chunks(sheet: Sheet) -> Iterator[bytes]:
     """The picture as a PNG without compression: the simplest stream that libvips reads in order."""
-    (height, width), num_channels = source.size, source.num_channels
+    (height, width), num_channels = sheet.size, sheet.num_channels
     kind = 2 if num_channels == 3 else 6
-    header = struct.pack(">2I5B", width, height, source.bit_depth, kind, 0, 0, 0)
+    header = struct.pack(">2I5B", width, height, sheet.bit_depth, kind, 0, 0, 0)
     yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
     packer = zlib.compressobj(level=0)
-    for band in source.bands():
+    for band in sheet.bands():
         yield _chunk(b"IDAT", packer.compress(_png_rows(band)))
     yield _chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b"")
 
@@ -91,63 +81,6 @@ def _png_rows(band: Raster) -> bytes:
 def _chunk(name: bytes, data: bytes) -> bytes:
     check = zlib.crc32(data, zlib.crc32(name))
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", check)
-
-
-def _stream(chunks: Iterator[bytes], consume: Callable[[pyvips.SourceCustom], None]) -> None:
-    """Make chunks here while libvips consumes them in a thread of its own.
-
-    Not in libvips' thread: PyTorch would give that one a team of OpenMP threads too, and with more
-    of those than cores GNU's OpenMP stops spinning between two loops. All later work of the process
-    would take up to half as long again.
-    """
-    pipe = _Pipe()
-    with ThreadPoolExecutor(1, "encoder") as executor:
-        encoded = executor.submit(consume, pipe.source)
-        try:
-            for chunk in chunks:
-                if not pipe.put(chunk, encoded):
-                    break
-        finally:
-            # Whatever happened, the encoder must not wait for more.
-            pipe.close()
-        encoded.result()
-
-
-class _Pipe:
-    """Chunks of bytes on their way to libvips, a few at a time."""
-
-    _AHEAD = 2
-
-    def __init__(self) -> None:
-        self._chunks: Queue[bytes] = Queue(self._AHEAD)
-        self._rest = memoryview(b"")
-        self._is_closed = False
-        self.source = pyvips.SourceCustom()
-        self.source.on_read(self._read)
-
-    def put(self, chunk: bytes, reader: Future[None]) -> bool:
-        """Hand a chunk over as soon as there is room; returns whether the reader is still there."""
-        while not reader.done():
-            with suppress(Full):
-                self._chunks.put(chunk, timeout=_POLL_SECONDS)
-                return True
-        return False
-
-    def close(self) -> None:
-        """There is nothing more to come."""
-        self._is_closed = True
-
-    def _read(self, num_bytes: int) -> bytes:
-        # Called from C, where nothing may be raised.
-        while not self._rest:
-            try:
-                self._rest = memoryview(self._chunks.get(timeout=_POLL_SECONDS))
-            except Empty:
-                # Whoever closes has put before: what is empty now stays so.
-                if self._is_closed and self._chunks.empty():
-                    return b""
-        part, self._rest = self._rest[:num_bytes], self._rest[num_bytes:]
-        return bytes(part)
 
 
 @contextmanager

@@ -16,16 +16,17 @@ from torch import Tensor
 
 from hires.config.paper import Layout
 from hires.errors import ImageError
+from hires.image.bands import BAND_ROWS
 from hires.image.colour.inks import TotalInk
 from hires.image.colour.profiles import Profile
-from hires.image.libvips import BAND_ROWS
+from hires.image.formats.kinds import Format
 
 Raster = NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
-    """What is written, and how its floats become integers.
+class Sheet:
+    """What a file holds, and how its floats become integers.
 
     Attributes:
         image: (1, 3, H, W), any float dtype and device, sRGB-encoded in [0, 1].
@@ -33,7 +34,8 @@ class Source:
         layout: where the image lies on its sheet, None for a file that is all image.
         profile: the colour space of the file.
         bit_depth: 8 or 16.
-        flatten: lay the image on white instead of keeping its alpha.
+        dpi: pixels per inch, None if the file will not tell.
+        file_format: of the file.
         seed: of the dither, None to round to nearest.
         path: the file, for messages.
         ink: what is told of the total ink of a CMYK file, as its bands pass.
@@ -44,7 +46,8 @@ class Source:
     layout: Layout | None
     profile: Profile
     bit_depth: int
-    flatten: bool
+    dpi: float | None
+    file_format: Format
     seed: int | None
     path: Path
     ink: TotalInk | None = None
@@ -56,10 +59,20 @@ class Source:
         return (height, width) if self.layout is None else self.layout.size
 
     @property
+    def has_inks(self) -> bool:
+        """Whether its colours are CMYK."""
+        return self.profile.space == "CMYK"
+
+    @property
+    def flatten(self) -> bool:
+        """Whether the image is laid on white instead of keeping its alpha."""
+        return self.alpha is not None and (self.has_inks or not self.file_format.has_alpha)
+
+    @property
     def num_channels(self) -> int:
         """Three, or four with alpha or of inks, which have none."""
         with_alpha = self.alpha is not None and not self.flatten
-        return 4 if with_alpha or self.profile.space == "CMYK" else 3
+        return 4 if with_alpha or self.has_inks else 3
 
     @property
     def num_bytes(self) -> int:

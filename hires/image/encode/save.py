@@ -1,9 +1,4 @@
-"""Tensors to files.
-
-A tensor holds sRGB-encoded values in [0, 1], float32, shaped (1, 3, height, width). libvips reads
-and writes: no pixel limits, 16 bit everywhere, streaming encoders. This module and those of its
-row in the table of layers are the only ones that know imaging libraries.
-"""
+"""Tensors of sRGB-encoded values in [0, 1], (1, 3, H, W), to files; libvips writes."""
 
 import os
 import warnings
@@ -18,18 +13,17 @@ from hires.errors import ImageError
 from hires.image.colour.inks import TotalInk
 from hires.image.colour.profiles import PLAIN_SRGB, Profile, output_profile
 from hires.image.encode.encoder import encode, replacing_picture
-from hires.image.encode.raster import Source
+from hires.image.encode.raster import Sheet
 from hires.image.formats.jpeg import complete
 from hires.image.formats.kinds import Format, StrPath, format_for
-from hires.image.formats.pdf import Page, write_pdf
+from hires.image.formats.pdf import PdfPage, write_pdf
 from hires.image.formats.tiff import add_texts
-from hires.image.metadata.authorship import NOBODY, Authorship
-from hires.image.metadata.exif import exif_of, tags_of
-from hires.image.metadata.xmp import CREATOR, RIGHTS, described
+from hires.image.metadata.authorship import NOBODY, Authorship, exif_of, tags_of
+from hires.image.metadata.xmp import CREATOR, RIGHTS, with_properties
 from hires.utils.files import is_writable, scratch
 
 _PLAIN = Delivery()
-_LARGE_FILE = 500e6  # bytes: what print labs take at most
+LARGE_FILE = 500e6  # bytes: what print labs take at most
 
 
 def save_image(
@@ -45,143 +39,140 @@ def save_image(
     author: Authorship = NOBODY,
     seed: int = 0,
 ) -> TotalInk | None:
-    """Write a picture with its colour profile; the format follows from the ending of the path.
-
-    The file appears whole or not at all: it is written beside the target under a temporary name,
-    flushed to the disk and renamed. Values are clamped to [0, 1] and rounded to nearest, or with a
-    dither for a lab. The encoder takes bands of rows; beyond the image, memory stays small.
+    """Write a picture with its colour profile, whole or not at all, in bands of rows.
 
     Args:
-        image: (1, 3, H, W), any float dtype and device, sRGB-encoded in [0, 1].
+        image: (1, 3, H, W), any float dtype and device, sRGB-encoded, clamped to [0, 1].
         path: ends in .jpg, .jpeg, .png, .tif, .tiff, .webp or .pdf, in either case.
         bit_depth: 8, or 16 for PNG and TIFF.
-        alpha: (1, 1, H, W), straight. JPEG, PDF, labs and inks take none: the picture is laid on
-            white, with a warning unless it is opaque.
-        dpi: print resolution to record, in pixels per inch. A PDF needs it, or a layout.
-        layout: the sheet that the image is for; it has a dpi of its own.
+        alpha: (1, 1, H, W), straight. JPEG, PDF, labs and inks take none: laid on white.
+        dpi: pixels per inch, recorded in the file. A PDF needs it, or a layout.
+        layout: the sheet that the image is for, with a dpi of its own.
         delivery: what the file is for, and its colour profile.
-        xmp: a packet of metadata to embed; a JPEG holds it in several pieces from 64 KB on.
-        author: who made the photograph and whose it is: told as XMP, and as EXIF, as tags of a
-            TIFF or to PDF readers.
-        seed: of the dither.
+        xmp: a packet of metadata.
+        author: of the photograph, told as XMP and as EXIF, tags of a TIFF or to PDF readers.
+        seed: of the dither for a lab; else values are rounded to nearest.
 
     Returns:
-        The total ink of a file in CMYK, which is warned of where it is too much; else None. A
-        profile without a table for the intent is warned of, too.
+        The total ink of a file in CMYK, with a warning where it is too much; else None.
 
     Raises:
-        ImageError: a path, depth or size that the format cannot hold, a colour profile that cannot
-            be used, or NaN in the image.
+        ImageError: what the format or the colour profile cannot do, or NaN in the image.
         SaveError: the disk is full or the folder refuses; also an OSError.
-        ValueError: wrong shapes, a dpi that is not a positive number, or an ``xmp`` that is none
-            where something is to be added to it.
+        ValueError: wrong shapes or dpi, or an ``xmp`` that is none where it is to be added to.
     """
     path = Path(path)
     _require_canvas(image, alpha)
     _require_dpi(dpi, layout)
-    height, width = image.shape[-2:]
+    sheet = _planned(image, path, bit_depth, alpha, dpi, layout, delivery, seed)
+    if author:
+        xmp = with_properties(xmp, {CREATOR: author.creators, RIGHTS: author.rights})
+    with replacing_picture(path) as temporary:
+        _write(sheet, temporary, delivery, xmp, author)
+        num_bytes = temporary.stat().st_size
+    _tell(sheet, delivery, num_bytes)
+    return sheet.ink
+
+
+def _planned(
+    image: Tensor,
+    path: Path,
+    bit_depth: int,
+    alpha: Tensor | None,
+    dpi: float | None,
+    layout: Layout | None,
+    delivery: Delivery,
+    seed: int,
+) -> Sheet:
+    """How the picture is written, with warnings of what it loses."""
+    size = image.shape[2], image.shape[3]
     if layout is not None:
-        layout = layout.at((height, width))
-        dpi = layout.dpi
-    bit_depth = delivery.depth(bit_depth)
-    size = (height, width) if layout is None else layout.size
-    file_format = format_for(path, bit_depth, size, delivery)
+        layout = layout.at(size)
+        size, dpi = layout.size, layout.dpi
+    file_format, profile = _output(path, bit_depth, delivery, size)
     _require_page(path, file_format, dpi)
-    profile = _profile(path, delivery, file_format)
     if profile.problem is not None:
-        warnings.warn(f"{path}: {profile.problem}", stacklevel=2)
+        warnings.warn(f"{path}: {profile.problem}", stacklevel=3)
     has_inks = profile.space == "CMYK"
-    flatten = alpha is not None and (has_inks or not file_format.has_alpha)
-    if flatten and alpha is not None and bool((alpha < 1).any()):
-        kind = "CMYK" if has_inks else file_format.name
-        warnings.warn(f"{path}: {kind} has no alpha; laid on white", stacklevel=2)
-    source = Source(
+    sheet = Sheet(
         image=image,
         alpha=alpha,
         layout=layout,
         profile=profile,
-        bit_depth=bit_depth,
-        flatten=flatten,
+        bit_depth=delivery.depth(bit_depth),
+        dpi=dpi,
+        file_format=file_format,
         seed=seed if delivery.deliver == "lab" else None,
         path=path,
         ink=TotalInk(delivery.ink_limit) if has_inks else None,
     )
-    if author:
-        xmp = described(xmp, {CREATOR: author.creators, RIGHTS: author.rights})
-    with replacing_picture(path) as temporary:
-        if file_format.page_of is not None:
-            assert dpi is not None
-            _write_page(
-                source, temporary, file_format, dpi, _page(source, dpi, delivery, xmp, author)
-            )
-        else:
-            _write(source, temporary, file_format, dpi, xmp, exif_of(author) if author else None)
-            if author and file_format.saver == "tiffsave":
-                add_texts(temporary, tags_of(author))
-        num_bytes = temporary.stat().st_size
-    if source.ink is not None and source.ink.box is not None:
-        warnings.warn(f"{path}: {source.ink.problem()}", stacklevel=2)
-    if delivery.deliver == "lab" and num_bytes > _LARGE_FILE:
+    if sheet.flatten and alpha is not None and bool((alpha < 1).any()):
+        kind = "CMYK" if has_inks else file_format.name
+        warnings.warn(f"{path}: {kind} has no alpha; laid on white", stacklevel=3)
+    return sheet
+
+
+def _tell(sheet: Sheet, delivery: Delivery, num_bytes: int) -> None:
+    """Warn of what a print shop would not take."""
+    problem = None if sheet.ink is None else sheet.ink.problem()
+    if problem is not None:
+        warnings.warn(f"{sheet.path}: {problem}", stacklevel=3)
+    if delivery.deliver == "lab" and num_bytes > LARGE_FILE:
         warnings.warn(
-            f"{path} has {num_bytes / 1e6:.0f} MB; many labs take {_LARGE_FILE / 1e6:.0f} MB at"
-            " most: save a .jpg, or give a smaller dpi",
-            stacklevel=2,
+            f"{sheet.path} has {num_bytes / 1e6:.0f} MB; many labs take {LARGE_FILE / 1e6:.0f} MB"
+            " at most: save a .jpg, or give a smaller dpi",
+            stacklevel=3,
         )
-    return source.ink
 
 
 def _write(
-    source: Source,
-    target: Path,
-    file_format: Format,
-    dpi: float | None,
-    xmp: bytes | None,
-    exif: bytes | None,
+    sheet: Sheet, target: Path, delivery: Delivery, xmp: bytes | None, author: Authorship
 ) -> None:
-    is_plain = dpi is None and xmp is None and exif is None
-    if file_format.saver != "jpegsave" or is_plain:
-        encode(source, target, file_format, dpi, xmp=xmp, exif=exif)
-        return
-    with scratch(target, ".jpg") as picture:
-        encode(source, picture, file_format, dpi, exif=exif)
-        complete(picture, target, dpi, xmp)
+    file_format = sheet.file_format
+    exif = exif_of(author) if author else None
+    if file_format.page_of is not None:
+        page = _page(sheet, delivery, xmp, author)
+        with scratch(target, file_format.page_of) as picture:
+            encode(sheet, picture)
+            write_pdf(picture, target, page)
+    elif file_format.saver == "jpegsave" and (sheet.dpi, xmp, exif) != (None,) * 3:
+        with scratch(target, ".jpg") as picture:
+            encode(sheet, picture, exif=exif)
+            complete(picture, target, sheet.dpi, xmp)
+    else:
+        encode(sheet, target, xmp=xmp, exif=exif)
+        if author and file_format.saver == "tiffsave":
+            add_texts(target, tags_of(author))
 
 
-def _write_page(source: Source, target: Path, file_format: Format, dpi: float, page: Page) -> None:
-    assert file_format.page_of is not None
-    with scratch(target, file_format.page_of) as picture:
-        encode(source, picture, file_format, dpi)
-        write_pdf(picture, target, page)
-
-
-def _page(
-    source: Source, dpi: float, delivery: Delivery, xmp: bytes | None, author: Authorship
-) -> Page:
-    layout, (height, width) = source.layout, source.size
-    page = Page(
-        size=(height / dpi * MM_PER_INCH, width / dpi * MM_PER_INCH)
-        if layout is None
-        else layout.page,
+def _page(sheet: Sheet, delivery: Delivery, xmp: bytes | None, author: Authorship) -> PdfPage:
+    assert sheet.dpi is not None
+    layout, (height, width) = sheet.layout, sheet.size
+    own = height / sheet.dpi * MM_PER_INCH, width / sheet.dpi * MM_PER_INCH
+    page = PdfPage(
+        size=own if layout is None else layout.page,
         bleed=0.0 if layout is None else layout.bleed,
-        pixels=source.size,
-        profile=source.profile.data or output_profile("srgb").data or b"",
-        num_channels=source.num_channels,
+        pixels=sheet.size,
+        profile=sheet.profile.data or output_profile("srgb").data or b"",
+        num_channels=sheet.num_channels,
         xmp=xmp,
         creator=author.creator,
-        press=None if delivery.pdfx is None else source.profile.name,
-        title=source.path.stem,
+        press=None if delivery.pdfx is None else sheet.profile.name,
+        title=sheet.path.stem,
     )
     if delivery.pdfx is not None and page.unit > 1:
         raise ImageError(
-            f"cannot save {source.path}: PDF/X-4 has no pages above 5080 mm; leave `pdfx` out"
+            f"cannot save {sheet.path}: PDF/X-4 has no pages above 5080 mm; leave `pdfx` out"
         )
     return page
 
 
-def _profile(path: Path, delivery: Delivery, file_format: Format) -> Profile:
-    # Plain files carry libvips' own sRGB, as they always did.
+def _output(
+    path: Path, bit_depth: int, delivery: Delivery, size: tuple[int, int] | None
+) -> tuple[Format, Profile]:
+    file_format = format_for(path, delivery.depth(bit_depth), size, delivery)
     if delivery.deliver == "plain" and delivery.icc == "srgb":
-        return PLAIN_SRGB
+        return file_format, PLAIN_SRGB  # Plain files carry libvips' own, as they always did.
     profile = output_profile(
         delivery.icc,
         intent=delivery.intent,
@@ -196,7 +187,7 @@ def _profile(path: Path, delivery: Delivery, file_format: Format) -> Profile:
             f"cannot save {path}: {delivery.icc} is no profile of a press, which"
             f" `pdfx={delivery.pdfx}` needs; give the one that the print shop names"
         )
-    return profile
+    return file_format, profile
 
 
 def output_format(
@@ -207,9 +198,7 @@ def output_format(
     Raises:
         ImageError: if it does not hold the depth, the size or the colours.
     """
-    file_format = format_for(path, delivery.depth(bit_depth), size, delivery)
-    _profile(path, delivery, file_format)
-    return file_format
+    return _output(path, bit_depth, delivery, size)[0]
 
 
 def check_output(
@@ -245,9 +234,9 @@ def check_output(
         raise ImageError(f"cannot save {path}: it is a folder; give a file name in it")
     if target.exists() and not target.is_file():
         raise ImageError(f"cannot save {path}: it is not a regular file; choose another name")
-    for source in inputs:
-        if target.exists() and os.path.exists(source) and os.path.samefile(target, source):
-            raise ImageError(f"cannot save {path}: it is the input {source}; choose another name")
+    for file in inputs:
+        if target.exists() and os.path.exists(file) and os.path.samefile(target, file):
+            raise ImageError(f"cannot save {path}: it is the input {file}; choose another name")
     if not is_writable(target):
         raise ImageError(f"cannot save {path}: no permission to write there; choose another folder")
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What file formats hold, and their bytes."""

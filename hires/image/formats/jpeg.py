@@ -1,8 +1,6 @@
 """The segments in front of a JPEG's pixels: density, EXIF and XMP, as readers expect them.
 
-Density is told twice. Decoders that look at JFIF alone are many, and libvips leaves JFIF out where
-there is EXIF. A packet of XMP that no segment holds is spread over
-several (XMP Specification Part 3, 1.1.3.1).
+Density is told twice: many decoders look at JFIF alone, which libvips leaves out beside EXIF.
 """
 
 import hashlib
@@ -22,7 +20,6 @@ _JFIF = b"JFIF\0"
 _XMP, _EXTENDED_XMP = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _MOST_PACKET_BYTES = 65_502
 _PART_BYTES = 65_400
-_NAME_LENGTH = 32
 
 
 def complete(source: Path, target: Path, dpi: float | None, xmp: bytes | None) -> None:
@@ -56,19 +53,15 @@ def read_xmp(path: Path) -> bytes | None:
     Raises:
         OSError: if the file cannot be read.
     """
-    packet, parts = None, dict[int, bytes]()
     with path.open("rb") as file:
         segments = [body for marker, body in _segments(file) if marker == _APP1]
-    for body in segments:
-        if body.startswith(_XMP) and packet is None:
-            packet = body.removeprefix(_XMP)
+    packet = next((body[len(_XMP) :] for body in segments if body.startswith(_XMP)), None)
     name = None if packet is None else extension(packet)
     if packet is None or name is None:
         return packet
     head = _EXTENDED_XMP + name.encode()
-    for body in segments:
-        if body.startswith(head) and len(body) > len(head) + 8:
-            parts[int.from_bytes(body[len(head) + 4 : len(head) + 8])] = body[len(head) + 8 :]
+    end = len(head) + 8  # lengths of the whole and of what comes before
+    parts = {body[end - 4 : end]: body[end:] for body in segments if body.startswith(head)}
     rest = b"".join(parts[offset] for offset in sorted(parts))
     if hashlib.md5(rest, usedforsecurity=False).hexdigest().upper() != name.upper():
         return packet
@@ -93,10 +86,10 @@ def _packets(xmp: bytes | None) -> list[tuple[int, bytes]]:
     try:
         first, rest, name = split(xmp, _MOST_PACKET_BYTES)
     except XmpError as error:
-        kilobytes = len(xmp) / 1000
         warnings.warn(
-            f"the metadata has {kilobytes:.0f} kB, more than a JPEG holds in one piece, and is no"
-            f" XMP that can be split ({error}): left out; give well-formed XMP, or save a .png",
+            f"the metadata has {len(xmp) / 1000:.0f} kB, more than a JPEG holds in one piece, and"
+            f" is no XMP that can be split ({error}): left out; give well-formed XMP, or save a"
+            " .png",
             stacklevel=5,
         )
         return []

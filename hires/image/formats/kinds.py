@@ -80,20 +80,16 @@ _LAB_PDF = replace(_JPEG, name="PDF", page_of=".jpg")
 
 FORMATS: Mapping[Purpose, Mapping[str, Format]] = {
     "plain": {
-        ".jpg": _JPEG,
-        ".jpeg": _JPEG,
+        **dict.fromkeys((".jpg", ".jpeg"), _JPEG),
         ".png": _PNG,
-        ".tif": _TIFF,
-        ".tiff": _TIFF,
+        **dict.fromkeys((".tif", ".tiff"), _TIFF),
         ".webp": _WEBP,
         ".pdf": _PDF,
     },
-    "master": {".tif": _MASTER_TIFF, ".tiff": _MASTER_TIFF, ".png": _PNG},
+    "master": {**dict.fromkeys((".tif", ".tiff"), _MASTER_TIFF), ".png": _PNG},
     "lab": {
-        ".tif": _LAB_TIFF,
-        ".tiff": _LAB_TIFF,
-        ".jpg": _JPEG,
-        ".jpeg": _JPEG,
+        **dict.fromkeys((".tif", ".tiff"), _LAB_TIFF),
+        **dict.fromkeys((".jpg", ".jpeg"), _JPEG),
         ".pdf": _LAB_PDF,
     },
 }

@@ -33,7 +33,7 @@ _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class TiffPage:
     """One picture of a TIFF file.
 
     Attributes:
@@ -65,16 +65,16 @@ class Page:
     num_copies: int = 0
 
 
-def picture_page(path: Path) -> Page:
+def picture_page(path: Path) -> TiffPage:
     """The first picture of a TIFF file that is no thumbnail."""
-    pages: list[Page] = []
+    pages: list[TiffPage] = []
     try:
         with path.open("rb") as file:
             pages.extend(_pages(file))
     except (OSError, KeyError, ValueError, OverflowError, struct.error):
         pass  # A damaged directory is the decoder's to report.
     found = [page for page in pages if page.is_picture]
-    first = next(iter([*found, *pages]), Page({}))
+    first = next(iter([*found, *pages]), TiffPage({}))
     count = max(len(found), 1)
     return replace(
         first,
@@ -124,59 +124,54 @@ def _header(file: BinaryIO) -> tuple[str, bool, int]:
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}[head[:2]]
     is_big = struct.unpack(f"{order}H", head[2:4])[0] == 43
-    (start,) = (
-        struct.unpack(f"{order}Q", head[8:]) if is_big else struct.unpack(f"{order}I", head[4:8])
-    )
+    (start,) = struct.unpack(order + "IQ"[is_big], head[8:] if is_big else head[4:8])
     return order, is_big, start
 
 
-def _pages(file: BinaryIO) -> Iterator[Page]:
+def _pages(file: BinaryIO) -> Iterator[TiffPage]:
     order, is_big, start = _header(file)
     seen: set[int] = set()
-    for number in range(_MOST_PAGES):
-        if not start or start in seen:
-            return
+    while start and start not in seen and len(seen) < _MOST_PAGES:
+        place = {"page": len(seen)} if seen else {}
         seen.add(start)
-        tags, following = _directory(file, start, order, is_big)
-        place = {"page": number} if number else {}
+        tags, start = _directory(file, start, order, is_big)
         yield _page(place, tags)
         for index, offset in enumerate(tags.get(_SUBDIRECTORIES, ())):
             yield _page({**place, "subifd": index}, _directory(file, offset, order, is_big)[0])
-        start = following
 
 
 def _directory(
     file: BinaryIO, start: int, order: str, is_big: bool
 ) -> tuple[dict[int, tuple[int, ...]], int]:
     """The whole numbers that one directory holds, by tag, and where the next one begins."""
-    word, size = ("Q", 20) if is_big else ("I", 12)
+    number, word, room = ("Q", "Q", 8) if is_big else ("H", "I", 4)
+    head, size = struct.Struct(f"{order}HH{word}"), 4 + 2 * room
     file.seek(start)
-    (count,) = struct.unpack(f"{order}{'Q' if is_big else 'H'}", file.read(8 if is_big else 2))
+    (count,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
     table = file.read(min(count, _MOST_TAGS) * size)
-    (following,) = struct.unpack(f"{order}{word}", file.read(size // 2 - 2))
+    (following,) = struct.unpack(order + word, file.read(room))
     tags: dict[int, tuple[int, ...]] = {}
     for at in range(0, len(table), size):
-        tag, kind, length = struct.unpack(f"{order}HH{word}", table[at : at + size // 2 + 2])
-        code = _NUMBERS.get(kind)
-        if tag not in _TAGS or code is None or length > _MOST_VALUES:
+        tag, kind, length = head.unpack(table[at : at + head.size])
+        if tag not in _TAGS or kind not in _NUMBERS or length > _MOST_VALUES:
             continue
-        form = f"{order}{length}{code}"
-        place = table[at + size // 2 + 2 : at + size]
-        if struct.calcsize(form) > len(place):
-            file.seek(*struct.unpack(f"{order}{word}", place))
-            place = file.read(struct.calcsize(form))
-        tags[tag] = struct.unpack(form, place[: struct.calcsize(form)])
+        form = struct.Struct(f"{order}{length}{_NUMBERS[kind]}")
+        place = table[at + head.size : at + size]
+        if form.size > room:
+            file.seek(*struct.unpack(order + word, place))
+            place = file.read(form.size)
+        tags[tag] = form.unpack(place[: form.size])
     return tags, following
 
 
-def _page(place: dict[str, int], tags: dict[int, tuple[int, ...]]) -> Page:
+def _page(place: dict[str, int], tags: dict[int, tuple[int, ...]]) -> TiffPage:
     def number(tag: int, missing: int) -> int:
         return next(iter(tags.get(tag, ())), missing)
 
     bits, colours, extra = number(_BITS, 1), number(_PHOTOMETRIC, -1), tags.get(_EXTRA_SAMPLES, ())
     is_float = number(_SAMPLE_FORMAT, 1) == _FLOATS
     is_reduced = number(_SUBFILE_TYPE, 0) & _NO_PICTURE or number(_OLD_SUBFILE_TYPE, 1) == 2
-    return Page(
+    return TiffPage(
         place,
         is_raw=_DNG_VERSION in tags or colours in (_MOSAIC, _LINEAR_RAW),
         is_picture=not is_reduced,

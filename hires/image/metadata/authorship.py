@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from PIL import Image
+
+ARTIST, COPYRIGHT = 0x013B, 0x8298  # tags of EXIF and TIFF
 _MOST_CHARACTERS = 1000  # of a name or notice; a block of EXIF ends at 64 KB
 
 
@@ -42,3 +45,16 @@ def authorship(creators: Iterable[str], rights: str) -> Authorship:
 def _clean(text: str) -> str:
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     return " ".join(printable.split())[:_MOST_CHARACTERS].strip()
+
+
+def tags_of(who: Authorship) -> dict[int, bytes]:
+    """The author and the notice by their tags in EXIF and TIFF, UTF-8."""
+    told = {ARTIST: who.creator, COPYRIGHT: who.rights}
+    return {tag: text.encode() for tag, text in told.items() if text}
+
+
+def exif_of(who: Authorship) -> bytes:
+    """The same as a block of EXIF."""
+    exif = Image.Exif()
+    exif.update(tags_of(who))
+    return exif.tobytes()

@@ -6,15 +6,15 @@ same run gives the same file, bit for bit.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hires.image.metadata.xmp import XMP, XmpError, described
+from hires.image.metadata.xmp import XMP, XmpError, with_properties
 from hires.image.metadata.xmp import texts as texts_of
+from hires.utils.files import sha256
 from hires.version import __version__
 
 _OURS = "urn:hires:provenance:1#"
@@ -50,23 +50,18 @@ class Provenance:
     Attributes:
         version: of hires.
         seed: of everything random.
-        settings: every option of the run, as JSON can hold it.
         inputs: the files that it read.
+        settings: every option of the run, as JSON can hold it.
     """
 
     version: str = __version__
     seed: int
-    settings: Mapping[str, Any]
     inputs: tuple[Input, ...]
+    settings: Mapping[str, Any]
 
     def as_json(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
-        return {
-            "version": self.version,
-            "seed": self.seed,
-            "inputs": [asdict(one) for one in self.inputs],
-            "settings": dict(self.settings),
-        }
+        return asdict(self)
 
 
 def hashed(role: str, path: str | Path) -> Input:
@@ -75,8 +70,7 @@ def hashed(role: str, path: str | Path) -> Input:
     Raises:
         OSError: if it cannot be read.
     """
-    with Path(path).open("rb") as file:
-        return Input(role, str(path), hashlib.file_digest(file, "sha256").hexdigest())
+    return Input(role, str(path), sha256(path))
 
 
 def changed(inputs: Iterable[Input]) -> tuple[Input, ...]:
@@ -110,7 +104,7 @@ def to_xmp(provenance: Provenance) -> bytes:
         f"{{{_OURS}}}inputs": json.dumps(content["inputs"]),
         f"{{{_OURS}}}settings": json.dumps(content["settings"]),
     }
-    return described(None, texts)
+    return with_properties(None, texts)
 
 
 def from_xmp(packet: bytes | None) -> Provenance:

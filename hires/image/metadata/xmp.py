@@ -6,7 +6,7 @@ Names of properties are written as ElementTree does: ``{namespace}name``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -40,7 +40,7 @@ class XmpError(ValueError):
     """A packet cannot be read; the message is one line, without a subject."""
 
 
-def described(packet: bytes | None, properties: Mapping[str, Value]) -> bytes:
+def with_properties(packet: bytes | None, properties: Mapping[str, Value]) -> bytes:
     """Set properties of a packet, or of a new one.
 
     Args:
@@ -71,7 +71,7 @@ def values(packet: bytes, name: str) -> tuple[str, ...]:
     """The texts of a property: one, those of a list, or its languages; none without it.
 
     Raises:
-        XmpError: see `described`.
+        XmpError: see `with_properties`.
     """
     for about in _parsed(packet).iter(_DESCRIPTION):
         if name in about.attrib:
@@ -87,7 +87,7 @@ def texts(packet: bytes, namespace: str) -> dict[str, str]:
     """The plain texts of a namespace by their names within it, whether elements or attributes.
 
     Raises:
-        XmpError: see `described`.
+        XmpError: see `with_properties`.
     """
     prefix = f"{{{namespace}}}"
     return {
@@ -99,17 +99,13 @@ def texts(packet: bytes, namespace: str) -> dict[str, str]:
 
 
 def split(packet: bytes, most_bytes: int) -> tuple[bytes, bytes, str]:
-    """Spread a packet over two: what fits the first, and the rest (XMP, Part 3, 1.1.3.1).
-
-    Args:
-        packet: UTF-8.
-        most_bytes: of the first packet.
+    """Spread a packet over two (XMP, Part 3, 1.1.3.1).
 
     Returns:
-        The first packet, which names the second; the second, without a wrapper; its name.
+        A packet of at most ``most_bytes``, which names the rest; the rest, unwrapped; its name.
 
     Raises:
-        XmpError: see `described`; also if even the names of all properties do not fit.
+        XmpError: see `with_properties`; also if even the names of all properties do not fit.
     """
     rdf, rest = _rdf(_parsed(packet)), _new()
     for about in rdf.iter(_DESCRIPTION):
@@ -123,7 +119,7 @@ def split(packet: bytes, most_bytes: int) -> tuple[bytes, bytes, str]:
         moved.append(part)
         extended = ElementTree.tostring(rest, encoding="us-ascii")
         name = hashlib.md5(extended, usedforsecurity=False).hexdigest().upper()
-        first = described(_wrapped(rdf), {_EXTENDED: name})
+        first = with_properties(_wrapped(rdf), {_EXTENDED: name})
         if len(first) <= most_bytes:
             return first, extended, name
     raise XmpError("cannot be split")
@@ -141,11 +137,11 @@ def joined(first: bytes, extended: bytes) -> bytes:
     """Put together what `split` has spread.
 
     Raises:
-        XmpError: see `described`.
+        XmpError: see `with_properties`.
     """
     rdf = _rdf(_parsed(first))
     rdf.extend(_rdf(_parsed(extended)).findall(_DESCRIPTION))
-    return described(_wrapped(rdf), {_EXTENDED: ""})
+    return with_properties(_wrapped(rdf), {_EXTENDED: ""})
 
 
 def _new() -> Element:
@@ -171,23 +167,17 @@ def _rdf(root: Element) -> Element:
 
 def _property(name: str, value: Value) -> Element:
     element = Element(name)
-    if name in _ALTERNATIVES:
-        _list(element, "Alt", [str(value)]).set(_LANGUAGE, "x-default")
-    elif isinstance(value, tuple):
-        _list(element, "Seq", value)
-    else:
+    if isinstance(value, str) and name not in _ALTERNATIVES:
         element.text = value
-    return element
-
-
-def _list(
-    element: Element, kind: str, items: Iterator[str] | tuple[str, ...] | list[str]
-) -> Element:
+        return element
+    kind, items = ("Seq", value) if isinstance(value, tuple) else ("Alt", (value,))
     holder = ElementTree.SubElement(element, f"{{{RDF}}}{kind}")
     for text in items:
         item = ElementTree.SubElement(holder, f"{{{RDF}}}li")
         item.text = text
-    return item
+        if kind == "Alt":
+            item.set(_LANGUAGE, "x-default")
+    return element
 
 
 def _wrapped(rdf: Element) -> bytes:
@@ -197,7 +187,5 @@ def _wrapped(rdf: Element) -> bytes:
     root.append(rdf)
     # References to what is beyond ASCII: libvips puts packets into PNG's chunk for Latin-1.
     body = ElementTree.tostring(root, encoding="us-ascii").decode()
-    packet = (
-        f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{body}\n<?xpacket end="w"?>'
-    )
-    return packet.encode()
+    start = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    return f'{start}\n{body}\n<?xpacket end="w"?>'.encode()

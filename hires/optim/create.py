@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,8 +10,11 @@ from torch import Tensor
 
 from hires.config.pixels import PIXEL_SCALES
 from hires.config.run import Config
-from hires.optim.first_order import LBFGS, Adam, CanvasOptimizer
-from hires.optim.wolfe import ScaledOptimizer, WolfeLBFGS
+from hires.optim.adam import Adam
+from hires.optim.canvas_optimizer import CanvasOptimizer
+from hires.optim.lbfgs import LBFGS
+from hires.optim.lbfgs_wolfe import WolfeLBFGS
+from hires.optim.scaled import ScaledOptimizer
 
 
 def optimizer_of(config: Config, canvas: Tensor, learning_rate: float) -> CanvasOptimizer:
@@ -60,9 +63,5 @@ def restored(state: Mapping[str, Any]) -> CanvasOptimizer:
     """The optimizer that had this state (`CanvasOptimizer.state`); it takes the tensors over."""
     if state["kind"] == "scaled":
         return ScaledOptimizer(restored(state["inner"]), state["scale"])
-    kinds: dict[str, Callable[[Mapping[str, Any]], CanvasOptimizer]] = {
-        "adam": Adam.from_state,
-        "lbfgs": LBFGS.from_state,
-        "lbfgs-wolfe": WolfeLBFGS.from_state,
-    }
-    return kinds[state["kind"]](state)
+    kinds = {one.kind: one for one in (Adam, LBFGS, WolfeLBFGS)}
+    return kinds[state["kind"]].from_state(state)
