@@ -21,6 +21,7 @@ from hires.features.costs import costs_of, remade_layer
 from hires.features.network import Network
 from hires.kernels.activation_buffer import ActivationBuffer, Recomputed
 from hires.kernels.precision import Precision, fp32_island
+from hires.losses.judge import Key, judge
 from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Statistics, Term, Verdict, layers_of
 from hires.tiling.geometry import Region, Tile, bands, window_around
@@ -30,9 +31,6 @@ from hires.tiling.seams import Seams, TileSeams
 
 # Rows of the canvas that terms look at as pixels are taken in bands of about this many pixels.
 _BAND_PIXELS = 2**17
-
-_Key = tuple[int, str, str]
-"""Which term, which layer, which of its statistics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +119,7 @@ class Objective:
                 measured, kept = self._measure(canvas)
             sums.update(measured)
             with self.timed("judge"), fp32_island(canvas.device):
-                loss, terms, verdicts = self._judge(sums, values, canvas)
+                loss, terms, verdicts = judge(self.terms, sums, values, self._zero(canvas))
             with self.timed("paint"):
                 self._paint(canvas, verdicts, kept)
         finally:
@@ -131,7 +129,7 @@ class Objective:
 
     def _look_at_pixels(
         self, canvas: Tensor
-    ) -> tuple[Tensor, dict[_Key, Tensor], dict[int, Tensor]]:
+    ) -> tuple[Tensor, dict[Key, Tensor], dict[int, Tensor]]:
         """Start the gradient with that of linear terms; also the sums of others, and their losses.
 
         Returns:
@@ -141,9 +139,8 @@ class Objective:
         if self._gradient is None or self._gradient.shape != canvas.shape:
             self._gradient = torch.empty_like(canvas)
         gradient = self._gradient.zero_()
-        sums: dict[_Key, Tensor] = {}
-        zero = torch.zeros((), dtype=self.precision.sum_dtype, device=canvas.device)
-        values = {i: zero for i, term in self._of_pixels() if term.is_linear}
+        sums: dict[Key, Tensor] = {}
+        values = {i: self._zero(canvas) for i, term in self._of_pixels() if term.is_linear}
         for i, term in self._of_pixels():
             if term.is_linear and not term.weight:
                 continue  # Its slope is nothing, and its loss of no interest.
@@ -161,6 +158,9 @@ class Objective:
                 values[i] = values[i] + value.detach()
         return gradient, sums, values
 
+    def _zero(self, canvas: Tensor) -> Tensor:
+        return torch.zeros((), dtype=self.precision.sum_dtype, device=canvas.device)
+
     def _of_pixels(self) -> Iterator[tuple[int, Term]]:
         return ((i, term) for i, term in enumerate(self.terms) if PIXELS in term.layers)
 
@@ -177,7 +177,7 @@ class Objective:
         buffer: ActivationBuffer,
         seams: TileSeams | None,
         verdicts: Mapping[tuple[int, str], Verdict] | None = None,
-    ) -> dict[_Key, Tensor]:
+    ) -> dict[Key, Tensor]:
         """Run one tile; returns its sums.
 
         Their backward adds the gradient of the tile's pixels to that of the canvas. With verdicts,
@@ -194,7 +194,7 @@ class Objective:
             is_remade = self.plan.remakes and layer == first and first in self._names
             return buffer.recomputing(remade, found) if is_remade else nullcontext()
 
-        sums: dict[_Key, Tensor] = {}
+        sums: dict[Key, Tensor] = {}
         for layer, features in network.produce(
             read_pixels(canvas, tile.read, device, self._gradient, self._scale),
             self._names,
@@ -236,10 +236,10 @@ class Objective:
             self._buffer = ActivationBuffer(num_bytes, device, [*self.network.buffers(), *lasting])
         return self._buffer
 
-    def _measure(self, canvas: Tensor) -> tuple[dict[_Key, Tensor], list[dict[_Key, GradientEdge]]]:
+    def _measure(self, canvas: Tensor) -> tuple[dict[Key, Tensor], list[dict[Key, GradientEdge]]]:
         """Add up the sums of all tiles; also return the graphs of the last few, by those names."""
-        sums: dict[_Key, Tensor] = {}
-        kept: list[dict[_Key, GradientEdge]] = []
+        sums: dict[Key, Tensor] = {}
+        kept: list[dict[Key, GradientEdge]] = []
         buffer = self._room()
         buffer.clear()
         for i, tile in enumerate(self.plan.tiles):
@@ -253,40 +253,11 @@ class Objective:
             _add(sums, parts)
         return {key: self.reduce(total) for key, total in sums.items()}, kept
 
-    def _judge(
-        self, sums: Mapping[_Key, Tensor], values: Mapping[int, Tensor], canvas: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor], dict[tuple[int, str], Verdict]]:
-        """Losses of the finished sums, and the slope of the loss along each of them.
-
-        Args:
-            sums: of all terms that are still to be judged.
-            values: losses of the others.
-            canvas: what is judged.
-        """
-        leaves = {key: _leaf(value) for key, value in sums.items()}
-        free = {key: leaf for key, leaf in leaves.items() if leaf.requires_grad}
-        loss = torch.zeros((), dtype=self.precision.sum_dtype, device=canvas.device)
-        losses: dict[str, Tensor] = {}
-        slopes = {key: torch.zeros_like(leaf) for key, leaf in leaves.items()}
-        with torch.enable_grad():
-            for i, term in enumerate(self.terms):
-                value = values[i] if i in values else _judged(term, i, leaves, loss)
-                losses[term.name] = value.detach()
-                loss = loss + term.weight * value
-            if loss.requires_grad:
-                found = torch.autograd.grad(loss, list(free.values()), materialize_grads=True)
-                slopes.update(zip(free, found, strict=True))
-        verdicts = {
-            (i, layer): Verdict(_of(sums, i, layer), _of(slopes, i, layer))
-            for i, layer, _ in leaves
-        }
-        return loss.detach(), losses, verdicts
-
     def _paint(
         self,
         canvas: Tensor,
         verdicts: Mapping[tuple[int, str], Verdict],
-        kept: list[dict[_Key, GradientEdge]],
+        kept: list[dict[Key, GradientEdge]],
     ) -> None:
         """Send the cotangents back through every tile, the last one first."""
         for i, term in self._of_pixels():
@@ -333,29 +304,11 @@ class Objective:
 _LOCAL = "local"
 
 
-def _add(sums: dict[_Key, Tensor], parts: Mapping[_Key, Tensor]) -> None:
+def _add(sums: dict[Key, Tensor], parts: Mapping[Key, Tensor]) -> None:
     for key, part in parts.items():
         sums[key] = sums[key].add_(part.detach()) if key in sums else part.detach()
 
 
-def _sloped(sums: Mapping[_Key, Tensor]) -> Iterator[tuple[_Key, Tensor]]:
+def _sloped(sums: Mapping[Key, Tensor]) -> Iterator[tuple[Key, Tensor]]:
     """Those that a canvas moves; a count, say, it does not."""
     return ((key, part) for key, part in sums.items() if part.requires_grad)
-
-
-def _leaf(total: Tensor) -> Tensor:
-    """A finished sum, to be judged."""
-    leaf = total.detach()
-    return leaf.requires_grad_() if leaf.is_floating_point() else leaf
-
-
-def _of(found: Mapping[_Key, Tensor], term: int, layer: str) -> dict[str, Tensor]:
-    """A term's own of a layer, by name."""
-    return {name: part for (i, at, name), part in found.items() if (i, at) == (term, layer)}
-
-
-def _judged(term: Term, i: int, leaves: Mapping[_Key, Tensor], zero: Tensor) -> Tensor:
-    """A term's loss; nothing for one that looks at no layer."""
-    if not term.layers:
-        return torch.zeros_like(zero)
-    return term.judge({layer: _of(leaves, i, layer) for layer in term.layers})
