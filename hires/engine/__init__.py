@@ -1,1 +1,1 @@
-"""TODO."""
+"""Ladder, objective, references and the run, which is the one loop."""

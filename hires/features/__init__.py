@@ -1,1 +1,1 @@
-"""TODO."""
+"""Frozen VGG-shaped networks: architecture, passes, cost of tiles, checkpoints."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What every program needs and no picture knows. No torch."""
