@@ -635,7 +635,7 @@ class TestDisplay:
         assert "% of all work" in printed[1]
         assert printed[-3].startswith("rung 1/2, 128x96: done in ")
         assert printed[-2] == "rung 2/2, 256x192: 2 steps"
-        assert printed[-1].endswith("style 0.012, content 0.46")
+        assert printed[-1].endswith("style 0.012, content 0.46, tv 0.0079")
         assert 5 < len(printed) < 20
 
     def test_live_display_fits_sixty_columns(self) -> None:

@@ -459,8 +459,8 @@ def test_bf16_paints_as_well_as_fp32(features: str) -> None:
 
 def test_the_package_offers_what_it_says() -> None:
     assert {name for name in hires.__all__ if getattr(hires, name, None) is None} == set()
-    with pytest.raises(AttributeError, match="no attribute 'paint'"):
-        hires.paint  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'daub'"):
+        hires.daub  # noqa: B018
 
 
 def test_networks_and_devices_are_taken_as_objects(features: str) -> None:
