@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers  # type: ignore[import-untyped]
 
 from hires.bench.cases import case_from_json
+from hires.bench.exercise import Exercise
 from hires.bench.exercises import (
     CONTENT_SEED,
     STYLE_SEED,
@@ -28,10 +29,10 @@ from hires.bench.exercises import (
     picture,
     random_weights,
 )
-from hires.bench.stopwatch import Gauge
 from hires.bench.worker import serve
-from hires.config import Config, parse_layer
-from hires.precision import resolve_device, synchronize
+from hires.config.run import Config
+from hires.config.values import parse_layer
+from hires.kernels.precision import synchronize
 
 # Where torchvision's ``features`` has the ReLU of each layer.
 POSITIONS = {"relu1_1": 1, "relu2_1": 6, "relu3_1": 11, "relu4_1": 20, "relu4_2": 22, "relu5_1": 29}
@@ -85,7 +86,7 @@ def total_variation(image: Tensor) -> Tensor:
     return 0.5 * (image * slope).sum() / (image.shape[2] * image.shape[3])
 
 
-class StockExercise:
+class StockExercise(Exercise):
     """Optimisation steps at one size, as in the usual script.
 
     Args:
@@ -94,8 +95,7 @@ class StockExercise:
 
     def __init__(self, fields: dict[str, Any]) -> None:
         case, self.config = case_from_json(fields), Config()
-        self.device = resolve_device(case.device)
-        self.gauge = Gauge(self.device)
+        super().__init__(case.device)
         self.network = StockVGG19().to(self.device)
         content = picture(case.size, CONTENT_SEED).to(self.device)
         style = picture(STYLE_SIZE, STYLE_SEED).to(self.device)
@@ -110,7 +110,7 @@ class StockExercise:
         self.schedule = torch.optim.lr_scheduler.StepLR(
             self.adam, case.decay_every or sys.maxsize, case.learning_rate_decay
         )
-        self.facts: dict[str, Any] = {"device": str(self.device), "precision": "fp32"}
+        self.facts = {"device": str(self.device), "precision": "fp32"}
 
     def loss(self) -> Tensor:
         """The same weighted sum as hires' default, with Gram matrices for the style."""
@@ -147,14 +147,6 @@ class StockExercise:
         seconds = time.perf_counter() - started
         self.gauge.sample()
         return {"seconds": seconds, "loss": float(loss.detach())}
-
-    def stages(self) -> dict[str, Any]:
-        """Not told apart."""
-        return {}
-
-    def memory(self) -> dict[str, Any]:
-        """Peak memory so far."""
-        return self.gauge.peaks()
 
 
 if __name__ == "__main__":

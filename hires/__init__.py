@@ -5,29 +5,38 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from hires.config import Config
+from hires.config.run import Config
 from hires.version import __version__
 
 if TYPE_CHECKING:
-    from hires.attribution import read_authorship
-    from hires.authorship import Authorship
-    from hires.delivery import Delivery
-    from hires.engine import Progress, StylizeError, iter_stylize, stylize
-    from hires.images import Picture, load_image, picture_size, read_picture, save_image
-    from hires.paper import Layout, Print
+    from hires.config.job import PaintJob as Job
+    from hires.config.output import Delivery
+    from hires.config.paper import Layout, Print
+    from hires.engine.progress import Progress
+    from hires.engine.stylize import iter_stylize, stylize
+    from hires.errors import StylizeError
+    from hires.image.decode.attribution import read_authorship
+    from hires.image.decode.read import Picture, load_image, picture_size, read_picture
+    from hires.image.encode.save import save_image
+    from hires.image.metadata.authorship import Authorship
+    from hires.runs.paint import Painted, iter_paint, paint
 
 __all__ = [
     "Authorship",
     "Config",
     "Delivery",
+    "Job",
     "Layout",
+    "Painted",
     "Picture",
     "Print",
     "Progress",
     "StylizeError",
     "__version__",
+    "iter_paint",
     "iter_stylize",
     "load_image",
+    "paint",
     "picture_size",
     "read_authorship",
     "read_picture",
@@ -37,24 +46,31 @@ __all__ = [
 
 # Loaded when first asked for: `hires --help` must not wait for torch.
 _HOMES = {
-    "Authorship": "authorship",
-    "Delivery": "delivery",
-    "Layout": "paper",
-    "Picture": "images",
-    "Print": "paper",
-    "Progress": "engine",
-    "StylizeError": "engine",
-    "iter_stylize": "engine",
-    "load_image": "images",
-    "picture_size": "images",
-    "read_picture": "images",
-    "read_authorship": "attribution",
-    "save_image": "images",
-    "stylize": "engine",
+    "Authorship": "image.metadata.authorship",
+    "Delivery": "config.output",
+    "Job": "config.job",
+    "Layout": "config.paper",
+    "Painted": "runs.paint",
+    "Picture": "image.decode.read",
+    "Print": "config.paper",
+    "Progress": "engine.progress",
+    "StylizeError": "errors",
+    "iter_paint": "runs.paint",
+    "iter_stylize": "engine.stylize",
+    "load_image": "image.decode.read",
+    "paint": "runs.paint",
+    "picture_size": "image.decode.read",
+    "read_authorship": "image.decode.attribution",
+    "read_picture": "image.decode.read",
+    "save_image": "image.encode.save",
+    "stylize": "engine.stylize",
 }
 
 
 def __getattr__(name: str) -> object:
+    if name == "losses":
+        return importlib.import_module("hires.losses")
     if name not in _HOMES:
         raise AttributeError(f"module 'hires' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"hires.{_HOMES[name]}"), name)
+    home = importlib.import_module(f"hires.{_HOMES[name]}")
+    return getattr(home, "PaintJob" if name == "Job" else name)

@@ -2,7 +2,7 @@
 
 import sys
 
-from hires.cli import main
+from hires.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

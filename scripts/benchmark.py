@@ -22,7 +22,7 @@ from hires.bench import report as reports
 from hires.bench.cases import VGG19_SHAPE, Case, cases_of
 from hires.bench.runs import measure_roofline, new_report, run_case
 from hires.bench.worker import HIRES, Worker
-from hires.doctor import examine
+from hires.engine.self_check import examine
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 STOCK_NAME = "stock-vgg19"

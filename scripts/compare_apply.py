@@ -17,23 +17,25 @@ import time
 from collections import deque
 from pathlib import Path
 
-from hires.openmp import bound_waiting
+from hires.utils.openmp import bound_waiting
 
 if __name__ == "__main__":
     bound_waiting()  # Before torch is loaded.
 
 import torch
 
-from hires.apply import Press
-from hires.config import Config
-from hires.engine import iter_stylize
-from hires.exits import guarded
-from hires.feedforward import load_model
-from hires.forward_config import ApplyConfig
-from hires.images import load_image, resize, save_image
-from hires.ladder import scale_to
-from hires.memory import manage_heap, peak_resident_bytes
-from hires.precision import resolve_device, resolve_precision
+from hires.cli.exits import guarded
+from hires.config.feedforward import ApplyConfig
+from hires.config.run import Config
+from hires.engine.ladder import scale_to
+from hires.engine.stylize import iter_stylize
+from hires.feedforward.apply import Inference
+from hires.feedforward.model import load_model
+from hires.image.decode.read import load_image
+from hires.image.encode.save import save_image
+from hires.image.resample import resize
+from hires.kernels.precision import resolve_device, resolve_precision
+from hires.utils.memory import manage_heap, peak_resident_bytes
 from hires.version import __version__
 
 
@@ -41,16 +43,16 @@ def run(options: argparse.Namespace) -> int:
     """Paint, apply, compare."""
     photo, painting = load_image(options.content), load_image(options.style)
     config = Config(size=options.size, features=options.features)
-    press = Press(load_model(options.model, task="style"), ApplyConfig())
+    inference = Inference(load_model(options.model, task="style"), ApplyConfig())
     size = scale_to((photo.shape[2], photo.shape[3]), options.size)
     image = resize(photo, size, clamp=True)
     (last,) = deque(iter_stylize(photo, [painting], config), maxlen=1)
     painted, painting_seconds = last.picture(), last.seconds
-    press.apply(resize(photo, (128, 128), clamp=True))
+    inference.apply(resize(photo, (128, 128), clamp=True))
     seconds = []
     for _ in range(options.repeats):
         started = time.perf_counter()
-        made = press.apply(image)
+        made = inference.apply(image)
         seconds.append(time.perf_counter() - started)
     median = sorted(seconds)[len(seconds) // 2]
     found = {
@@ -58,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         "painted_seconds": round(painting_seconds, 2),
         "applied_seconds": [round(value, 3) for value in seconds],
         "times_faster": round(painting_seconds / median, 1),
-        "device": str(press.device),
+        "device": str(inference.device),
         "precision": resolve_precision("auto", resolve_device("auto")).name,
         "threads": torch.get_num_threads(),
         "peak_bytes": peak_resident_bytes(),

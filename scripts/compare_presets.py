@@ -23,18 +23,21 @@ from typing import Annotated, Any
 from PIL import Image, ImageDraw, ImageFont
 from resolution_ladder import LABEL_HEIGHT, MARGIN, PANEL, as_pillow, save_sheet
 from torch import Tensor
-from tyro.conf import Positional, arg
 
-from hires.config import Config, ConfigError
-from hires.display import clock_time, open_display
-from hires.engine import iter_stylize
-from hires.exits import EXIT_INTERRUPTED, guarded, tell
-from hires.fitting import fit
-from hires.images import check_output, load_image, resize, save_image
-from hires.ladder import plan, scale_to
-from hires.memory import manage_heap
-from hires.parsing import parse
-from hires.presets import PRESETS
+from hires.cli.display import clock_time, open_display
+from hires.cli.exits import EXIT_INTERRUPTED, guarded, tell
+from hires.cli.options import Typed
+from hires.cli.parsing import parse
+from hires.config.presets import PRESETS
+from hires.config.run import Config
+from hires.engine.ladder import plan, scale_to
+from hires.engine.resolve import fit
+from hires.engine.stylize import iter_stylize
+from hires.errors import ConfigError
+from hires.image.decode.read import load_image
+from hires.image.encode.save import check_output, save_image
+from hires.image.resample import resize
+from hires.utils.memory import manage_heap
 
 PROG = "compare_presets"
 
@@ -43,13 +46,13 @@ PROG = "compare_presets"
 class Comparison:
     """Paint one photograph in one style with several presets at one size."""
 
-    content: Positional[str]
+    content: Annotated[str, Typed(positional=True)]
     """The photograph."""
 
-    style: Positional[str]
+    style: Annotated[str, Typed(positional=True)]
     """The painting."""
 
-    output: Annotated[str, arg(aliases=["-o"], metavar="DIR")] = "presets"
+    output: Annotated[str, Typed(short="-o", metavar="DIR")] = "presets"
     """Folder for the pictures, compare.md, compare.json and contact_sheet.jpg; made if missing."""
 
     presets: tuple[str, ...] = tuple(PRESETS)

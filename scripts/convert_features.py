@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hires.checkpoints import from_torchvision, write_checkpoint
-from hires.features import VGG16, VGG19, Architecture, FeaturesError
-from hires.pixels import CAFFE_MEAN
+from hires.config.pixels import CAFFE_MEAN
+from hires.features.architecture import VGG16, VGG19, Architecture, FeaturesError
+from hires.features.checkpoints import from_torchvision, write_checkpoint
 
 # Blue, green, red from 0 to 255, minus the means that VGG was first trained with.
 CAFFE_MATRIX = ((0.0, 0.0, 255.0), (0.0, 255.0, 0.0), (255.0, 0.0, 0.0))

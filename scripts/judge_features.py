@@ -27,11 +27,11 @@ from torch import Tensor
 from train_compact import is_state_dict, read_state_dict, read_teacher
 
 from hires import Config, load_image, save_image, stylize
-from hires.checkpoints import load_features, write_checkpoint
-from hires.features import Network
-from hires.images import resize
-from hires.ladder import scale_to
-from hires.teaching import STYLE_TAPS, Student, gram_with_mean
+from hires.distill.teaching import STYLE_TAPS, Student, gram_with_mean
+from hires.engine.ladder import scale_to
+from hires.features.checkpoints import load_features, write_checkpoint
+from hires.features.network import Network
+from hires.image.resample import resize
 
 _PAINTERS = ("teacher", "student", "random")
 _CELL = 384

@@ -15,7 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hires.openmp import bound_waiting
+from hires.utils.openmp import bound_waiting
 
 if __name__ == "__main__":
     bound_waiting()  # Before torch is loaded.
@@ -24,14 +24,16 @@ import torch
 from kornia.metrics import psnr, ssim
 from torch import Tensor
 
-from hires.apply import Press
-from hires.exits import guarded
-from hires.feedforward import load_model
-from hires.folders import search
-from hires.forward_config import ApplyConfig
-from hires.forward_training import reduced
-from hires.images import ImageError, load_image, save_image
-from hires.transformer import enlarged
+from hires.cli.exits import guarded
+from hires.config.feedforward import ApplyConfig
+from hires.errors import ImageError
+from hires.feedforward.apply import Inference
+from hires.feedforward.model import load_model
+from hires.feedforward.stages import enlarged
+from hires.feedforward.training import reduced
+from hires.image.decode.read import load_image
+from hires.image.encode.save import save_image
+from hires.image.folders import search
 
 _LUMA = (0.299, 0.587, 0.114)
 # Window of SSIM (Wang et al. 2004) and side of the crops that are shown.
@@ -61,16 +63,19 @@ def sharpest(original: Tensor) -> tuple[slice, slice]:
     return slice(16 * row, 16 * row + _CROP), slice(16 * column, 16 * column + _CROP)
 
 
-def judge(press: Press, paths: list[Path]) -> tuple[list[str], list[Tensor]]:
+def judge(inference: Inference, paths: list[Path]) -> tuple[list[str], list[Tensor]]:
     """Rows of the table, and a strip of three crops for each picture."""
     rows, strips, totals = [], [], torch.zeros(4)
     for path in paths:
         original = load_image(path)
-        height, width = (side // press.factor * press.factor for side in original.shape[2:])
+        height, width = (side // inference.factor * inference.factor for side in original.shape[2:])
         original = original[..., :height, :width]
-        small = reduced(original, press.factor)
-        made, plain = press.apply(small), enlarged(small, press.factor).clamp(0, 1)
-        found = [*scores(plain, original, press.factor), *scores(made, original, press.factor)]
+        small = reduced(original, inference.factor)
+        made, plain = inference.apply(small), enlarged(small, inference.factor).clamp(0, 1)
+        found = [
+            *scores(plain, original, inference.factor),
+            *scores(made, original, inference.factor),
+        ]
         totals += torch.tensor(found)
         rows.append(_row(path.name, found))
         window = sharpest(original)
@@ -85,11 +90,11 @@ def _row(name: str, found: list[float]) -> str:
 
 def run(options: argparse.Namespace) -> int:
     """Judge all pictures and save table and crops."""
-    press = Press(load_model(options.model, task="super-resolution"), ApplyConfig())
+    inference = Inference(load_model(options.model, task="super-resolution"), ApplyConfig())
     paths = search(options.images, recursive=False).pictures
     if not paths:
         raise ImageError(f"{options.images}: no pictures in this folder")
-    rows, strips = judge(press, paths[: options.most])
+    rows, strips = judge(inference, paths[: options.most])
     head = (
         "| picture | PSNR bicubic | PSNR model | SSIM bicubic | SSIM model |\n" + "|---" * 5 + "|"
     )

@@ -26,8 +26,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hires.exits import guarded
-from hires.parsing import parse
+from hires.cli.exits import guarded
+from hires.cli.parsing import parse
 
 PROG = "kill_test"
 ROOT = Path(__file__).resolve().parents[1]

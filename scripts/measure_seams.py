@@ -16,8 +16,9 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from hires.images import ImageError, load_image
-from hires.tiling import tile_spans
+from hires.errors import ImageError
+from hires.image.decode.read import load_image
+from hires.tiling.geometry import tile_spans
 
 Floats = NDArray[np.float64]
 

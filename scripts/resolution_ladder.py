@@ -21,18 +21,19 @@ from typing import Annotated
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from tyro.conf import arg
 
-from hires.arguments import Job
-from hires.config import ConfigError, format_bytes
-from hires.display import clock_time, open_display
-from hires.easel import Easel
-from hires.engine import Progress
-from hires.exits import EXIT_INTERRUPTED, guarded, tell
-from hires.images import ImageError, check_output, resize, save_image
-from hires.memory import manage_heap, peak_resident_bytes
-from hires.parsing import parse
-from hires.precision import resolve_device
+from hires.cli.display import clock_time, open_display
+from hires.cli.exits import EXIT_INTERRUPTED, guarded, tell
+from hires.cli.options import Typed
+from hires.cli.parsing import parse
+from hires.config.job import Job
+from hires.config.values import format_bytes
+from hires.engine.progress import Progress
+from hires.errors import ConfigError, ImageError
+from hires.image.encode.save import check_output, save_image
+from hires.image.resample import resize
+from hires.runs.planning import PlannedJob, files_of, plan_job
+from hires.utils.memory import manage_heap, peak_resident_bytes
 
 PROG = "resolution_ladder"
 PANEL = 360  # width of a panel on the contact sheet, in pixels
@@ -44,7 +45,7 @@ PANELS_PER_ROW = 4
 class Study(Job):
     """Paint a ladder of --sizes, each from the one before, and save all of them side by side."""
 
-    output: Annotated[str, arg(aliases=["-o"], metavar="DIR")] = "ladder"
+    output: Annotated[str, Typed(short="-o", metavar="DIR")] = "ladder"
     """Folder for the pictures, ladder.csv and contact_sheet.jpg; made if missing."""
 
     def __post_init__(self) -> None:
@@ -85,23 +86,22 @@ def run(argv: Sequence[str]) -> int:
     except SystemExit:  # --help
         return 0
     folder = Path(study.output)
-    easel = Easel(
-        Job(
-            content=study.content,
-            styles=study.styles,
-            bit_depth=study.bit_depth,
-            config=study.config,
-        )
+    job = Job(
+        content=study.content,
+        styles=study.styles,
+        bit_depth=study.bit_depth,
+        config=study.config,
     )
-    check_folder(folder, easel)
-    for warning in easel.warnings:
+    planned = plan_job(job)
+    check_folder(folder, job)
+    for warning in planned.run.warnings:
         tell(PROG, f"warning: {warning}")
     rows: list[Row] = []
     panels: list[Image.Image] = []
     try:
-        climb(easel, folder, rows, panels, quiet=study.quiet)
+        climb(planned, folder, rows, panels, quiet=study.quiet)
     except KeyboardInterrupt:
-        tell(PROG, f"interrupted: {len(rows)} of {len(easel.rungs)} sizes are saved in {folder}")
+        tell(PROG, f"interrupted: {len(rows)} of {len(planned.rungs)} sizes are saved in {folder}")
         return EXIT_INTERRUPTED
     save_sheet(panels, folder / "contact_sheet.jpg")
     if not study.quiet:
@@ -109,14 +109,15 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def check_folder(folder: Path, easel: Easel) -> None:
+def check_folder(folder: Path, job: Job) -> None:
     """Make the folder, and see that everything can be saved there and nothing read is replaced."""
     if folder.exists() and not folder.is_dir():
         raise ImageError(f"cannot save into {folder}: it is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    for size in easel.job.config.sizes:
-        check_output(picture_path(folder, size), bit_depth=easel.job.bit_depth, inputs=easel.inputs)
-    check_output(folder / "contact_sheet.jpg", inputs=easel.inputs)
+    inputs = files_of(job)
+    for size in job.config.sizes:
+        check_output(picture_path(folder, size), bit_depth=job.bit_depth, inputs=inputs)
+    check_output(folder / "contact_sheet.jpg", inputs=inputs)
 
 
 def picture_path(folder: Path, size: int) -> Path:
@@ -125,18 +126,18 @@ def picture_path(folder: Path, size: int) -> Path:
 
 
 def climb(
-    easel: Easel, folder: Path, rows: list[Row], panels: list[Image.Image], *, quiet: bool
+    planned: PlannedJob, folder: Path, rows: list[Row], panels: list[Image.Image], *, quiet: bool
 ) -> None:
     """Paint; at every rung's end save its picture, its row and its panel."""
-    device = resolve_device(easel.job.config.device)
+    device = planned.run.setup.device
     with open_display(quiet=quiet) as display:
-        display.begin(easel.rungs)
+        display.begin(planned.rungs)
         started = time.perf_counter()
-        for progress in easel.steps():
+        for progress in planned.run.start():
             if progress.ends_rung:
                 picture = progress.picture().cpu()
                 rows.append(measured(progress, time.perf_counter() - started, device))
-                easel.save(picture_path(folder, rows[-1].size), picture)
+                planned.save(picture, picture_path(folder, rows[-1].size))
                 save_table(rows, folder / "ladder.csv")
                 panels.append(panel(picture, rows[-1]))
                 started = time.perf_counter()

@@ -4,7 +4,7 @@
     scripts/train_compact.py --teacher vgg19 --images photos paintings --out compact.safetensors
 
 Progress goes to stderr, mean errors per layer to OUT.jsonl, everything needed to go on after a kill
-(`--resume`) to OUT.state. The recipe is that of `hires.training`.
+(`--resume`) to OUT.state. The phases are those of `hires.distill.phases`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from hires.openmp import bound_waiting
+from hires.utils.openmp import bound_waiting
 
 if __name__ == "__main__":
     bound_waiting()  # Before torch is loaded.
@@ -28,12 +28,14 @@ import torch
 from convert_features import convert
 from torch import Tensor
 
-from hires.checkpoints import load_features, write_checkpoint
-from hires.crops import Crops
-from hires.features import FeaturesError, Network
-from hires.precision import resolve_device, resolve_precision
-from hires.teaching import STYLE_TAPS, Student, make_teacher
-from hires.training import COMPACT, Recipe, Report, Trainer, distill
+from hires.distill.crops import Crops
+from hires.distill.phases import distill
+from hires.distill.teaching import STYLE_TAPS, Student, make_teacher
+from hires.distill.trainer import COMPACT, Recipe, Report, Trainer
+from hires.features.architecture import FeaturesError
+from hires.features.checkpoints import load_features, write_checkpoint
+from hires.features.network import Network
+from hires.kernels.precision import resolve_device, resolve_precision
 
 # Batches of 8 crops on which the targets are chosen.
 _CALIBRATION_BATCHES = 8

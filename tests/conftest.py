@@ -10,8 +10,8 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from hires import cli
-from hires.features import Architecture
+from hires.cli import main as cli
+from hires.features.architecture import Architecture
 
 # Tests run tiny tensors: threads cost more than they bring, and runners are often crowded.
 torch.set_num_threads(1)

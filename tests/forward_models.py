@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires.feedforward import Model, write_model
-from hires.transformer import Design, Task
+from hires.feedforward.design import Design, Task
+from hires.feedforward.model import Model, write_model
 
 STYLE = Design(widths=(4, 6, 8), num_blocks=2, kernel=5)
 ENLARGE = Design(task="super-resolution", factor=4, widths=(6,), num_blocks=1, kernel=5)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from conftest import random_image
 from torch import Tensor
 
-from hires.apply import Press
-from hires.config import Config
-from hires.engine import iter_stylize
-from hires.feedforward import load_model
-from hires.forward_config import ApplyConfig
+from hires.config.feedforward import ApplyConfig
+from hires.config.run import Config
+from hires.engine.stylize import iter_stylize
+from hires.feedforward.apply import Inference
+from hires.feedforward.model import load_model
 
 SIZES = (64, 80, 112)
 _SMALL = {"sizes": SIZES, "iterations": (3,), "precision": "fp32", "device": "cpu"}
@@ -55,8 +55,8 @@ def losses(name: str) -> Iterator[str]:
 
 def applied() -> Iterator[str]:
     """Mean, deviation and one pixel of each channel of a picture made by the built-in model."""
-    press = Press(load_model("impasto"), ApplyConfig(precision="fp32", device="cpu"))
-    result = press.apply(random_image(128, 160, seed=1).float()).double()
+    inference = Inference(load_model("impasto"), ApplyConfig(precision="fp32", device="cpu"))
+    result = inference.apply(random_image(128, 160, seed=1).float()).double()
     yield "channel mean deviation pixel"
     for channel, plane in zip("rgb", result[0], strict=True):
         numbers = (plane.mean(), plane.std(), plane[40, 50])

@@ -13,7 +13,7 @@ import pikepdf
 from numpy.typing import NDArray
 from PIL import ImageCms
 
-from hires import xmp
+from hires.image.metadata import xmp
 
 Array = NDArray[np.float64]
 

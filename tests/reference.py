@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires.features import Architecture
+from hires.features.architecture import Architecture
 
 Weights = Mapping[str, Tensor]
 

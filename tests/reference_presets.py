@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires.features import Architecture
+from hires.features.architecture import Architecture
 
 Network = Callable[[Tensor], dict[str, Tensor]]
 

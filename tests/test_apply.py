@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,31 +16,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hires import streaming
-from hires.apply import Press
-from hires.config import Config, ConfigError
-from hires.finish import Finish
-from hires.forward_config import ApplyConfig
-from hires.grain import grain_over, with_grain
-from hires.precision import Precision
-from hires.streaming import PICTURE, Course, plan_walks
-from hires.tiling import Region, Span
-from hires.transformer import Design, ModelError
+from hires.config.feedforward import ApplyConfig
+from hires.config.run import Config
+from hires.errors import ConfigError
+from hires.feedforward import plan as planning
+from hires.feedforward.apply import Inference
+from hires.feedforward.design import Design, ModelError
+from hires.feedforward.finish import Finish
+from hires.feedforward.grain import grain_over, with_grain
+from hires.feedforward.plan import PICTURE, Geometry, kept_stages, plan_passes
+from hires.kernels.precision import Precision
+from hires.tiling.geometry import Region, Span
 
 FP64, FP32 = Precision(torch.float64), Precision(torch.float32)
 
 
-def course(design: Design, size: tuple[int, int]) -> Course:
-    return Course(design.stages(normalised=design.normalised), size, design.factor)
+def geometry(design: Design, size: tuple[int, int]) -> Geometry:
+    return Geometry(design.stages(normalised=design.normalised), size, design.factor)
 
 
 @pytest.mark.parametrize("design", [STYLE, ENLARGE], ids=["style", "super-resolution"])
 @pytest.mark.parametrize("tile", [None, 40, 33])
 def test_tiled_equals_whole_in_float64(design: Design, tile: int | None) -> None:
     model, image = random_model(design), random_image(93, 118)
-    press = Press(model, ApplyConfig(tile=tile), precision=FP64)
+    inference = Inference(model, ApplyConfig(tile=tile), precision=FP64)
     expected = plain(design, model.weights, image)
-    torch.testing.assert_close(press.apply(image), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(inference.apply(image), expected, rtol=0, atol=1e-12)
 
 
 def spots(height: int, width: int) -> Tensor:
@@ -56,15 +58,15 @@ def test_tiled_equals_whole_under_a_mask(size: tuple[int, int], tile: int | None
     model, image, mask = random_model(STYLE), random_image(*size), spots(*size)
     expected = plain(STYLE, model.weights, image, mask)
     assert float((expected - plain(STYLE, model.weights, image)).abs().mean()) > 0.01
-    press = Press(model, ApplyConfig(tile=tile), precision=FP64)
-    torch.testing.assert_close(press.apply(image, mask=mask), expected, rtol=0, atol=1e-12)
+    inference = Inference(model, ApplyConfig(tile=tile), precision=FP64)
+    torch.testing.assert_close(inference.apply(image, mask=mask), expected, rtol=0, atol=1e-12)
 
 
 def test_a_mask_of_ones_is_no_mask() -> None:
     model, image = random_model(STYLE), random_image(93, 118)
-    press = Press(model, ApplyConfig(), precision=FP64)
-    found = press.apply(image, mask=torch.ones(1, 1, 93, 118))
-    torch.testing.assert_close(found, press.apply(image), rtol=0, atol=1e-12)
+    inference = Inference(model, ApplyConfig(), precision=FP64)
+    found = inference.apply(image, mask=torch.ones(1, 1, 93, 118))
+    torch.testing.assert_close(found, inference.apply(image), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("has_thumbnail", [False, True])
@@ -74,42 +76,42 @@ def test_a_picture_is_painted_as_what_can_be_seen_of_it(has_thumbnail: bool) -> 
     mask = torch.zeros(1, 1, 256, 560)
     mask[..., :280] = 1
     config = ApplyConfig(mode="thumbnail", thumbnail=140) if has_thumbnail else ApplyConfig()
-    alone = Press(model, config, precision=FP64).apply(image[..., :280])
+    alone = Inference(model, config, precision=FP64).apply(image[..., :280])
     config = replace(config, thumbnail=280) if has_thumbnail else config
-    press = Press(model, config, precision=FP64)
-    far = [(press.apply(image, mask=one)[..., :280] - alone).abs().mean() for one in (mask, None)]
+    inference = Inference(model, config, precision=FP64)
+    far = [
+        (inference.apply(image, mask=one)[..., :280] - alone).abs().mean() for one in (mask, None)
+    ]
     assert float(far[0]) < 0.03 < 0.1 < float(far[1])
 
 
 def test_a_mask_in_which_nothing_counts_is_refused() -> None:
-    press = Press(random_model(STYLE), ApplyConfig(), precision=FP32)
+    inference = Inference(random_model(STYLE), ApplyConfig(), precision=FP32)
     with pytest.raises(ModelError, match="all of the picture is transparent"):
-        press.apply(random_image(90, 70).float(), mask=torch.zeros(1, 1, 90, 70))
+        inference.apply(random_image(90, 70).float(), mask=torch.zeros(1, 1, 90, 70))
 
 
 @pytest.mark.parametrize("tile", [None, 40])
 def test_the_document_s_network_tiled_in_float32(tile: int | None) -> None:
     model, image = random_model(Design()), random_image(111, 113).float()
-    press = Press(model, ApplyConfig(tile=tile), precision=FP32)
+    inference = Inference(model, ApplyConfig(tile=tile), precision=FP32)
     expected = plain(Design(), model.weights, image).float()
-    assert float((press.apply(image) - expected).abs().max()) <= 1e-4
+    assert float((inference.apply(image) - expected).abs().max()) <= 1e-4
 
 
 # Budgets from a few maps to all of them: other stages are kept each time.
 @pytest.mark.parametrize("share", [0.0, 0.15, 0.3, 0.5, 0.8])
 def test_what_is_kept_does_not_matter(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     model, image = random_model(STYLE), random_image(98, 87)
-    size = (98, 87)
-    everything = 8 * max(course(STYLE, size).values(i) for i in range(9)) * 2
-    cheapest = streaming._cheapest
-    kept: list[frozenset[int]] = []
+    everything = max(geometry(STYLE, (98, 87)).values(i) for i in range(9)) * 2
+    kept: list[list[int]] = []
 
-    def starved(way: Course, normalised: list[int], itemsize: int, memory: int) -> frozenset[int]:
-        kept.append(cheapest(way, normalised, itemsize, int(share * min(memory, everything))))
+    def starved(way: Geometry, normalised: list[int], most: int) -> list[int]:
+        kept.append(kept_stages(way, normalised, int(share * min(most, everything))))
         return kept[-1]
 
-    monkeypatch.setattr(streaming, "_cheapest", starved)
-    found = Press(model, ApplyConfig(tile=33), precision=FP64).apply(image)
+    monkeypatch.setattr(planning, "kept_stages", starved)
+    found = Inference(model, ApplyConfig(tile=33), precision=FP64).apply(image)
     assert (len(kept[-1]) == 0) == (share == 0)
     assert share > 0.5 or len(kept[-1]) < 9
     expected = plain(STYLE, model.weights, image)
@@ -120,15 +122,15 @@ def test_grain_is_that_of_the_training_and_may_be_changed() -> None:
     metadata = {"settings": json.dumps({"grain": 0.1})}
     model = replace(random_model(STYLE), metadata=metadata)
     image = random_image(70, 150).float()
-    trained = Press(model, ApplyConfig(precision="fp32")).apply(image)
-    without = Press(model, ApplyConfig(precision="fp32", grain=0.0)).apply(image)
+    trained = Inference(model, ApplyConfig(precision="fp32")).apply(image)
+    without = Inference(model, ApplyConfig(precision="fp32", grain=0.0)).apply(image)
     assert float((trained - without).abs().max()) > 0.01
-    plain_image = Press(random_model(STYLE), ApplyConfig(precision="fp32")).apply(image)
+    plain_image = Inference(random_model(STYLE), ApplyConfig(precision="fp32")).apply(image)
     assert torch.equal(plain_image, without)
-    tiled = Press(model, ApplyConfig(precision="fp32", tile=40)).apply(image)
+    tiled = Inference(model, ApplyConfig(precision="fp32", tile=40)).apply(image)
     torch.testing.assert_close(tiled, trained, rtol=0, atol=1e-4)
     with pytest.raises(ConfigError, match="`grain` is for style models"):
-        Press(random_model(ENLARGE), ApplyConfig(grain=0.1))
+        Inference(random_model(ENLARGE), ApplyConfig(grain=0.1))
 
 
 def test_grain_has_its_spread() -> None:
@@ -149,80 +151,104 @@ def test_grain_of_training_pictures() -> None:
 
 
 @given(st.integers(64, 5000), st.integers(64, 5000), st.integers(20, 33))
-def test_walks_stay_within_the_budget(height: int, width: int, exponent: int) -> None:
-    way, memory = course(Design(), (height, width)), 2**exponent
+def test_passes_stay_within_the_budget(height: int, width: int, exponent: int) -> None:
+    way, memory = geometry(Design(), (height, width)), 2**exponent
     try:
-        walks = plan_walks(way, itemsize=4, memory=memory, tile=None)
+        plan = plan_passes(way, itemsize=4, memory=memory, tile=None)
     except ConfigError:
         return
-    assert [walk.stop for walk in walks] == list(range(len(way.stages)))
+    assert [one.stop for one in plan.passes] == list(range(len(way.stages)))
+    assert plan.num_bytes <= memory
     start = PICTURE
-    for walk in walks:
-        assert walk.start == start
-        if walk.keep:
-            assert streaming._bytes(way, start, walk.stop, 4) <= memory
-            start = walk.stop
+    for one in plan.passes:
+        assert one.start == start
+        start = one.stop if one.keep else start
 
 
-def test_24_megapixels_keep_the_residual_blocks_within_2_gib() -> None:
-    way = course(Design(), (4000, 6000))
-    walks = plan_walks(way, itemsize=4, memory=2**31, tile=None)
-    assert all(walk.keep for walk in walks[2:13])
-    assert sum(way.work(walk.start, walk.stop) for walk in walks) < 1.6 * way.work(
-        PICTURE, way.last
+def recomputed(way: Geometry, normalised: list[int], kept: tuple[int, ...], most: int) -> float:
+    """Multiply-adds of all passes if so many stages are kept; infinite if they do not fit."""
+    work, start = 0.0, PICTURE
+    for stop in [*normalised, way.last]:
+        work += way.work(start, stop)
+        if stop in kept:
+            if way.values_while(start, stop) > most:
+                return float("inf")
+            start = stop
+    return work
+
+
+@given(st.integers(64, 5000), st.integers(64, 5000), st.floats(16, 32))
+def test_no_other_stages_would_be_better_kept(height: int, width: int, exponent: float) -> None:
+    way, most = geometry(Design(num_blocks=2), (height, width)), int(2**exponent)
+    normalised = [i for i, stage in enumerate(way.stages) if stage.norm]
+    found = recomputed(way, normalised, tuple(kept_stages(way, normalised, most)), most)
+    choices = (itertools.combinations(normalised, n) for n in range(len(normalised) + 1))
+    assert found == min(
+        recomputed(way, normalised, choice, most) for some in choices for choice in some
     )
 
 
+def test_24_megapixels_keep_the_residual_blocks_within_2_gib() -> None:
+    way = geometry(Design(), (4000, 6000))
+    plan = plan_passes(way, itemsize=4, memory=2**31, tile=None)
+    assert all(one.keep for one in plan.passes[2:13])
+    assert plan.work < 1.6 * way.work(PICTURE, way.last)
+
+
 def test_a_budget_for_no_tile_names_one_that_is_enough() -> None:
-    press = Press(random_model(Design()), ApplyConfig(memory="1MiB"), precision=FP32)
+    inference = Inference(random_model(Design()), ApplyConfig(memory="1MiB"), precision=FP32)
     with pytest.raises(ConfigError, match=r"at least \d+MiB") as refused:
-        press.check((2000, 3000))
+        inference.check((2000, 3000))
     amount = str(refused.value).rsplit(" ", 1)[-1]
-    Press(random_model(Design()), ApplyConfig(memory=amount), precision=FP32).check((2000, 3000))
+    Inference(random_model(Design()), ApplyConfig(memory=amount), precision=FP32).check(
+        (2000, 3000)
+    )
 
 
 def test_thumbnail_statistics_are_near_the_exact_ones() -> None:
     image = torch.nn.functional.interpolate(random_image(70, 90), scale_factor=4, mode="bicubic")
     image = image.clamp(0, 1).float()
     model = random_model(STYLE)
-    exact = Press(model, ApplyConfig(), precision=FP32).apply(image)
+    exact = Inference(model, ApplyConfig(), precision=FP32).apply(image)
     config = ApplyConfig(mode="thumbnail", thumbnail=180, tile=64)
-    press = Press(model, config, precision=FP32)
-    near = press.apply(image)
+    inference = Inference(model, config, precision=FP32)
+    near = inference.apply(image)
     assert not torch.equal(near, exact)
     assert float((near - exact).abs().mean()) < 0.1
-    whole = Press(model, ApplyConfig(mode="thumbnail", thumbnail=180), precision=FP32).apply(image)
+    whole = Inference(model, ApplyConfig(mode="thumbnail", thumbnail=180), precision=FP32).apply(
+        image
+    )
     torch.testing.assert_close(near, whole, rtol=0, atol=1e-4)
 
 
 def test_a_thumbnail_larger_than_the_picture_is_the_picture() -> None:
     image, model = random_image(90, 70).float(), random_model(STYLE)
-    exact = Press(model, ApplyConfig(), precision=FP32).apply(image)
-    small = Press(model, ApplyConfig(mode="thumbnail"), precision=FP32).apply(image)
+    exact = Inference(model, ApplyConfig(), precision=FP32).apply(image)
+    small = Inference(model, ApplyConfig(mode="thumbnail"), precision=FP32).apply(image)
     assert torch.equal(exact, small)
 
 
 def test_half_precision_stays_close() -> None:
     image, model = random_image(90, 70).float(), random_model(STYLE)
-    exact = Press(model, ApplyConfig(), precision=FP32).apply(image)
-    half = Press(model, ApplyConfig(), precision=Precision(torch.bfloat16)).apply(image)
+    exact = Inference(model, ApplyConfig(), precision=FP32).apply(image)
+    half = Inference(model, ApplyConfig(), precision=Precision(torch.bfloat16)).apply(image)
     assert half.dtype == torch.float32
     assert float((half - exact).abs().mean()) < 0.02
 
 
 @pytest.mark.parametrize("design", [STYLE, ENLARGE], ids=["style", "super-resolution"])
 def test_a_picture_smaller_than_the_view_is_refused(design: Design) -> None:
-    press = Press(random_model(design), ApplyConfig(), precision=FP32)
+    inference = Inference(random_model(design), ApplyConfig(), precision=FP32)
     least = design.receptive_field
-    press.check((least, least))
+    inference.check((least, least))
     with pytest.raises(ModelError, match=f"at least {least} px"):
-        press.apply(random_image(least - 1, 200).float())
+        inference.apply(random_image(least - 1, 200).float())
 
 
 def test_progress_rises_to_one() -> None:
     told: list[float] = []
-    press = Press(random_model(STYLE), ApplyConfig(tile=40), precision=FP32)
-    press.apply(random_image(90, 70).float(), told.append)
+    inference = Inference(random_model(STYLE), ApplyConfig(tile=40), precision=FP32)
+    inference.apply(random_image(90, 70).float(), told.append)
     assert told == sorted(told)
     assert told[-1] == pytest.approx(1.0)
     assert len(told) > 20
@@ -231,11 +257,10 @@ def test_progress_rises_to_one() -> None:
 @pytest.mark.parametrize("design", [STYLE, ENLARGE])
 def test_the_work_of_tiles_is_that_of_the_whole_and_their_halos(design: Design) -> None:
     model = random_model(design)
-    whole = Press(model, ApplyConfig(device="cpu"))
-    course = Course(whole.stages, (96, 128), whole.factor)
-    walks = whole.plan(course, known=False)
-    assert whole.work((96, 128)) == sum(course.work(walk.start, walk.stop) for walk in walks)
-    tiled = Press(model, ApplyConfig(device="cpu", tile=48)).work((96, 128))
+    whole = Inference(model, ApplyConfig(device="cpu"))
+    plan = whole.plan((96, 128))
+    assert plan.work == sum(plan.geometry.work(one.start, one.stop) for one in plan.passes)
+    tiled = Inference(model, ApplyConfig(device="cpu", tile=48)).work((96, 128))
     # Between two normalisations lies one stage of this style network, whose input is kept whole.
     assert tiled / whole.work((96, 128)) == pytest.approx(1 if design is STYLE else 1.025, abs=5e-4)
 
@@ -247,6 +272,6 @@ def test_the_time_of_an_enlargement_goes_by_its_work(
     enlarge = Finish(model, Config(size=3200, device="cpu"), (480, 640))
     assert enlarge.painted == (600, 800)
     times = iter([10.0, 12.0])
-    monkeypatch.setattr("hires.finish.time.perf_counter", lambda: next(times))
+    monkeypatch.setattr("hires.feedforward.finish.time.perf_counter", lambda: next(times))
     # 192x256 pixels of 600x800 are tried, as one tile; the whole is several.
     assert enlarge.measure_seconds() == pytest.approx(2 * (600 / 192) ** 2 * 1.005, rel=1e-3)

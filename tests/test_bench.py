@@ -12,19 +12,20 @@ import pytest
 import torch
 from conftest import COMPACT_SHAPE, VGG_SHAPE, random_weights
 
-from hires.bench import outputs, plots, report, runs
+from hires.bench import outputs, report, runs
 from hires.bench.cases import VGG19_SHAPE, Case, case_from_json, cases_of, parse_size, parse_tile
 from hires.bench.exercises import LadderExercise, StepExercise, picture
 from hires.bench.roofline import best_seconds
 from hires.bench.work import forward_flops, largest_megapixels, work_of
 from hires.bench.worker import OUT_OF_MEMORY, Worker, WorkerError
-from hires.checkpoints import write_checkpoint
-from hires.cli import main
-from hires.config import ConfigError
-from hires.features import Network
-from hires.memory import is_out_of_memory
-from hires.tiling import Region, Span, Tile, grid
-from hires.walk import TilePlan, plan_tiles
+from hires.cli.main import main
+from hires.errors import ConfigError
+from hires.features.checkpoints import write_checkpoint
+from hires.features.costs import costs_of
+from hires.features.network import Network
+from hires.tiling.geometry import Region, Span, Tile, grid
+from hires.tiling.planning import TilePlan, plan_tiles
+from hires.utils.memory import is_out_of_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1", "relu4_2")
@@ -86,7 +87,7 @@ def test_tiles_that_cannot_be_read(text: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"repeats": 0}, "--repeats"),
+        ({"repeats": 0}, "`repeats`"),
         ({"memory": "much"}, "memory"),
         ({"sizes": ()}, "nothing to measure"),
     ],
@@ -128,10 +129,10 @@ def test_tiles_compute_nothing_twice_but_for_second_forwards() -> None:
 
 
 def test_the_largest_untiled_canvas_is_one_tile() -> None:
-    net = network()
-    untiled, tiled = largest_megapixels(net, NAMES, torch.float32, 2**30)
+    costs = costs_of(network(), NAMES, torch.float32)
+    untiled, tiled = largest_megapixels(costs, 2**30)
     side = int((untiled * 1e6) ** 0.5) // 16 * 16
-    plan = plan_tiles(net, NAMES, (side, side), dtype=torch.float32, memory=2**30)
+    plan = plan_tiles(costs, (side, side), memory=2**30)
     assert len(plan.tiles) == 1
     assert tiled > untiled > 0
 
@@ -261,7 +262,9 @@ def test_the_stock_reference_has_the_same_loss_and_gradient() -> None:
     case = Case(size=(64, 80), features=VGG19_SHAPE, style_loss="gram", precision="fp32")
     plain = _stock().StockExercise(case.to_json())
     (gradient,) = torch.autograd.grad(plain.loss(), plain.canvas)
-    found = StepExercise(case).objective(plain.canvas.detach())
+    objective = StepExercise(case).run._objective
+    assert objective is not None
+    found = objective(plain.canvas.detach())
     assert float(found.loss) == pytest.approx(float(plain.loss().detach()), rel=1e-5)
     assert float((found.gradient - gradient).norm() / gradient.norm()) < 1e-4
 
@@ -374,5 +377,5 @@ def test_outputs_that_cannot_be_are_refused_beforehand(tmp_path: Path) -> None:
 
 def test_series_are_sorted_by_size() -> None:
     wide = {**result(1.0), "case": Case(size=(640, 960)).published()}
-    series = plots.series_of(report_of(wide, result(2.0)))
+    series = outputs.series_of(report_of(wide, result(2.0)))
     assert [point[1] for point in series["compact auto"]] == [2.0, 1.0]

@@ -18,16 +18,18 @@ from conftest import COMPACT_SHAPE, REFLECT_SHAPE, random_image, random_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hires import checkpoints
-from hires.checkpoints import (
+from hires.config.run import Config
+from hires.config.values import parse_layer
+from hires.features import checkpoints
+from hires.features.architecture import VGG16, VGG19, Architecture, FeaturesError
+from hires.features.checkpoints import (
     digest,
     from_torchvision,
     load_features,
     read_checkpoint,
     write_checkpoint,
 )
-from hires.config import Config, parse_layer
-from hires.features import VGG16, VGG19, Architecture, FeaturesError, Network
+from hires.features.network import Network
 
 WEIGHTS = random_weights(COMPACT_SHAPE)
 METADATA = {"licence": "CC0", "attribution": "nobody"}

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,18 +22,24 @@ import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights, refusal
 from rich.console import Console
 
-from hires import cli, closeup, display, engine, forecast, probe
-from hires.attribution import read_authorship
-from hires.authorship import authorship
-from hires.checkpoints import write_checkpoint
-from hires.commands import plan as plan_command
-from hires.config import Config
-from hires.engine import StylizeError
-from hires.images import read_picture, save_image
-from hires.ladder import Rung, plan
-from hires.optim import NonFiniteError
-from hires.parsing import one_line
-from hires.studio import open_studio
+from hires.cli import display
+from hires.cli import main as cli
+from hires.cli.commands import plan as plan_command
+from hires.config.run import Config
+from hires.engine import estimate as forecast
+from hires.engine import preview as closeup
+from hires.engine import rates as probe
+from hires.engine.ladder import Rung, plan
+from hires.engine.preview import CloseUp
+from hires.engine.progress import Progress
+from hires.engine.run import Run
+from hires.engine.setup import open_setup
+from hires.errors import StylizeError
+from hires.features.checkpoints import write_checkpoint
+from hires.image.decode.attribution import read_authorship
+from hires.image.decode.read import read_picture
+from hires.image.encode.save import save_image
+from hires.image.metadata.authorship import authorship
 from hires.version import __version__
 
 TINY = ("--size", "96", "--iterations", "2", "--precision", "fp32")
@@ -233,24 +240,20 @@ class TestBadInput:
     def test_an_error_that_only_a_bug_can_cause_is_not_hidden(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hires.easel.read_picture", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr("hires.runs.planning.read_picture", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             cli.main(typed())
-
-    def test_a_box_of_unknown_shape_still_gives_one_line(self) -> None:
-        assert one_line("") == "invalid arguments"
-        assert one_line("what\nis this") == "what is this"
 
 
 def cut_short(error: BaseException, monkeypatch: pytest.MonkeyPatch, num_steps: int = 3) -> None:
     """Let every run end with an error after some steps."""
-    real = engine.iter_stylize
+    real = Run.__iter__
 
-    def run(*arguments: Any, **options: Any) -> Iterator[Any]:
-        yield from itertools.islice(real(*arguments, **options), num_steps)
+    def steps(run: Run) -> Iterator[Progress]:
+        yield from itertools.islice(real(run), num_steps)
         raise error
 
-    monkeypatch.setattr("hires.easel.iter_stylize", run)
+    monkeypatch.setattr(Run, "__iter__", steps)
 
 
 class TestBreakdown:
@@ -363,7 +366,7 @@ class TestBreakdown:
 ENVIRONMENT = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": str(Path(cli.__file__).parents[1]),
+    "PYTHONPATH": str(Path(cli.__file__).parents[2]),
 }
 
 
@@ -387,14 +390,14 @@ class TestProcess:
         assert "Traceback" not in rest
         assert read_picture("out.png").pixels.shape == (1, 3, 72, 96)
 
-    def test_help_and_version_do_not_load_torch(self) -> None:
+    def test_help_and_mistakes_do_not_load_torch(self) -> None:
         check = (
-            "import sys; from hires import cli; code = cli.main(sys.argv[1:]);"
+            "import sys; from hires.cli.main import main; code = main(sys.argv[1:]);"
             "assert 'torch' not in sys.modules, 'torch is loaded'; sys.exit(code)"
         )
-        for argv in (["--version"], ["--help"], ["stylize", "--help"], ["plan", "--help"]):
-            done = run_python("-c", check, *argv)
-            assert done.returncode == 0, done.stderr
+        for line, code in (("--version", 0), ("--help", 0), ("stylize a b", 2), ("plan --help", 0)):
+            done = run_python("-c", check, *line.split())
+            assert done.returncode == code, done.stderr
         assert "usage: hires plan" in done.stdout
 
     def test_python_m_hires(self) -> None:
@@ -505,7 +508,7 @@ def test_forecast_counts_canvas_and_optimizer() -> None:
             features="tiny.safetensors", sizes=(640,), tile=64, device="cpu", **settings
         )
         rungs = plan(config, (480, 640), [(64, 64)])
-        found = forecast.forecast(config, open_studio(config), rungs, num_input_pixels=64 * 64)
+        found = forecast.forecast(config, open_setup(config), rungs, num_input_pixels=64 * 64)
         return found[0].peak_bytes
 
     num_pixels = 480 * 640
@@ -542,19 +545,20 @@ class TestPreview:
         pixels: list[int] = []
         fractions: list[float] = []
 
-        class Watching(display.Silence):
-            def update(self, progress: display.Step) -> None:
+        class Watching(display.Display):
+            def update(self, progress: Progress) -> None:
                 pixels.append(progress.rung.num_pixels)
                 fractions.append(progress.fraction)
 
-        monkeypatch.setattr("hires.commands.stylize.open_display", lambda **_: Watching())
+        monkeypatch.setattr("hires.cli.commands.stylize.open_display", lambda **_: Watching())
         assert cli.main(self.words()) == 0
         # The last rung, 256x192, is not painted now.
-        assert pixels == [85 * 64] * 2 + [148 * 111] * 2
-        work = [number + 2**16 for number in pixels]
+        assert pixels[:4] == [85 * 64] * 2 + [148 * 111] * 2
+        work = [number + 2**16 for number in pixels[:4]]
         done = [sum(work[: i + 1]) / sum(work) for i in range(4)]
-        assert fractions == pytest.approx(done)
-        assert fractions[-1] == 1
+        # Then comes the close-up, whose share is its own.
+        assert fractions == pytest.approx([*done, 0.5, 1])
+        assert done[-1] == 1
 
     def test_both_pictures_tell_the_author(self) -> None:
         who = authorship(["Ann"], "© Ann")
@@ -570,14 +574,13 @@ class TestPreview:
         self, work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def broken(*_: object) -> None:
-            raise NonFiniteError("the loss is nan")
+            raise StylizeError("the loss is nan; try `precision=fp32`", torch.zeros(1, 3, 2, 2))
 
-        monkeypatch.setattr(closeup, "_step", broken)
+        monkeypatch.setattr(CloseUp, "__iter__", broken)
         assert cli.main([*self.words(), "--quiet"]) == 2
         assert capsys.readouterr().err.endswith(
-            "hires: the loss is nan at rung 3 (256x192), iteration 1: try --precision fp32 or a"
-            " smaller --learning-rate; out-preview.png is saved, the close-up is not;"
-            " hires resume out.run goes on\n"
+            "hires: the loss is nan; try --precision fp32; out-preview.png is saved, the close-up"
+            " is not; hires resume out.run goes on\n"
         )
         assert made(work) == {"out-preview.png", "out.run"}
 
@@ -597,16 +600,19 @@ class TestPreview:
         assert made(work) == set()
 
 
-class FakeProgress:
+def step(rungs: tuple[Rung, ...], rung: int, iteration: int) -> Any:
     """A step, as a display sees it."""
-
-    def __init__(self, rungs: tuple[Rung, ...], rung: int, iteration: int) -> None:
-        self.rung, self.num_rungs, self.iteration = rungs[rung], len(rungs), iteration
-        steps = [one.num_iterations for one in rungs]
-        self.fraction = (sum(steps[:rung]) + iteration) / sum(steps)
-        self.ends_rung = iteration == steps[rung]
-        self.is_last = self.ends_rung and rung == len(rungs) - 1
-        self.terms = {"style": 0.0123, "content": 0.456, "tv": 0.00789}
+    counts = [one.num_iterations for one in rungs]
+    ends = iteration == counts[rung]
+    return SimpleNamespace(
+        rung=rungs[rung],
+        num_rungs=len(rungs),
+        iteration=iteration,
+        fraction=(sum(counts[:rung]) + iteration) / sum(counts),
+        ends_rung=ends,
+        is_last=ends and rung == len(rungs) - 1,
+        terms={"style": 0.0123, "content": 0.456, "tv": 0.00789},
+    )
 
 
 def rungs_of(*steps: int) -> tuple[Rung, ...]:
@@ -618,11 +624,11 @@ class TestDisplay:
         now = itertools.count(0, 1)
         console = Console(file=io.StringIO(), width=60)
         rungs = rungs_of(40, 2)
-        lines = display.PlainLines(console, clock=lambda: float(next(now)))
+        lines = display.Lines(console, clock=lambda: float(next(now)))
         lines.begin(rungs)
         for rung in (0, 1):
             for iteration in range(1, rungs[rung].num_iterations + 1):
-                lines.update(FakeProgress(rungs, rung, iteration))
+                lines.update(step(rungs, rung, iteration))
         assert isinstance(console.file, io.StringIO)
         printed = console.file.getvalue().splitlines()
         assert printed[0] == "rung 1/2, 128x96: 40 steps"
@@ -636,11 +642,11 @@ class TestDisplay:
         console = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
         rungs = rungs_of(3, 2)
         with display.open_display(quiet=False, console=console) as live:
-            assert isinstance(live, display.LiveDisplay)
+            assert isinstance(live, display.Bar)
             live.begin(rungs)
             for rung in (0, 1):
                 for iteration in range(1, rungs[rung].num_iterations + 1):
-                    live.update(FakeProgress(rungs, rung, iteration))
+                    live.update(step(rungs, rung, iteration))
         assert isinstance(console.file, io.StringIO)
         printed = re.sub(r"\x1b\[[?\d;]*[a-zA-Z]", "", console.file.getvalue())
         assert "rung 1/2  128x96   0:0" in printed
@@ -649,21 +655,21 @@ class TestDisplay:
 
     def test_time_left_counts_from_the_first_step(self) -> None:
         times = iter([0.0, 100.0, 110.0, 110.0, 112.0])
-        watch = display.Stopwatch(clock=lambda: next(times))
-        watch.step(0.0)  # 100 s of loading
+        watch = display.Times(clock=lambda: next(times))
+        watch.note(0.0)  # 100 s of loading
         assert watch.left is None
-        watch.step(0.25)  # a quarter in ten seconds
+        watch.note(0.25)  # a quarter in ten seconds
         assert watch.left == pytest.approx(30)
         assert watch.left == pytest.approx(28)
 
     def test_time_left_of_a_run_goes_by_the_usual_step(self) -> None:
         rungs, now = rungs_of(10, 10), [0.0]
-        watch = display.RungWatch(clock=lambda: now[0])
+        watch = display.Times(clock=lambda: now[0])
 
         def steps(rung: int, *seconds: float, first: int = 1) -> None:
             for iteration, taken in enumerate(seconds, start=first):
                 now[0] += taken
-                watch.note(FakeProgress(rungs, rung, iteration))
+                watch.note_step(step(rungs, rung, iteration))
 
         steps(0, 90.0)  # Loading, measuring and the first step.
         assert watch.left is None
@@ -679,18 +685,18 @@ class TestDisplay:
 
     def test_time_left_of_a_resumed_run_leaves_out_its_first_step(self) -> None:
         rungs, now = rungs_of(10), [5.0]
-        watch = display.RungWatch(clock=lambda: now[0])
+        watch = display.Times(clock=lambda: now[0])
         for iteration, taken in ((4, 1.0), (5, 60.0), (6, 2.0), (7, 2.0)):
             now[0] += taken
-            watch.note(FakeProgress(rungs, 0, iteration))
+            watch.note_step(step(rungs, 0, iteration))
         assert watch.left == pytest.approx(3 * 2)
 
     def test_quick_steps_are_taken_together(self) -> None:
         rungs, now = rungs_of(100), [0.0]
-        watch = display.RungWatch(clock=lambda: now[0])
+        watch = display.Times(clock=lambda: now[0])
         for iteration in range(1, 41):  # A device that runs behind: every fourth step waits for it.
             now[0] += 0.397 if iteration % 4 == 0 else 0.001
-            watch.note(FakeProgress(rungs, 0, iteration))
+            watch.note_step(step(rungs, 0, iteration))
         assert watch.left == pytest.approx(60 * 0.1, rel=0.25)
 
     def test_clock_time(self) -> None:
@@ -700,7 +706,7 @@ class TestDisplay:
 def test_doctor_json_is_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hires import doctor
+    from hires.engine import self_check as doctor
 
     monkeypatch.setattr(doctor, "examine", lambda: {"passed": True})
     assert cli.main(["doctor", "--json"]) == 0

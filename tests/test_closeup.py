@@ -12,16 +12,23 @@ import torch
 from conftest import COMPACT_SHAPE, random_weights
 from torch import Tensor
 
-from hires import closeup
-from hires.checkpoints import write_checkpoint
-from hires.closeup import SHOWN, busiest, paint_close_up, preview_rung
-from hires.config import Config
-from hires.engine import StylizeError
-from hires.features import Network
-from hires.images import Picture, resize
-from hires.ladder import plan
-from hires.objective import Evaluation, Objective
-from hires.studio import Measuring, open_studio
+from hires.config.run import Config
+from hires.engine import preview as closeup
+from hires.engine.ladder import plan
+from hires.engine.measuring import Measuring
+from hires.engine.objective import Evaluation, Objective
+from hires.engine.planned import plan_run
+from hires.engine.preview import SHOWN, CloseUp, SampledCanvas, busiest, preview_rung
+from hires.engine.progress import Progress
+from hires.engine.resolve import fit
+from hires.engine.setup import open_setup
+from hires.engine.stylize import iter_stylize
+from hires.errors import StylizeError
+from hires.features.checkpoints import write_checkpoint
+from hires.features.network import Network
+from hires.image.decode.read import Picture
+from hires.image.originals import PictureLike, original, originals
+from hires.image.resample import resize
 
 
 @pytest.fixture
@@ -35,6 +42,15 @@ def features(tmp_path: Path) -> str:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(closeup, "SHOWN", 128)
     monkeypatch.setattr(closeup, "PREVIEW_PIXELS", 128 * 96)
+
+
+def first_rung(content: Tensor, style: Tensor, config: Config) -> Progress:
+    """Where a painting stands at the end of its first rung."""
+    return next(step for step in iter_stylize(content, style, config) if step.ends_rung)
+
+
+def close_up_of(standing: Progress, content: PictureLike, style: Tensor, config: Config) -> CloseUp:
+    return CloseUp(standing, plan_run(fit(config), original(content), originals(style)))
 
 
 def test_stops_near_a_megapixel_and_below_the_end() -> None:
@@ -51,7 +67,7 @@ def test_windows_lie_inside_and_fill_their_canvas(
     size: tuple[int, int], spot: tuple[float, float]
 ) -> None:
     windows = closeup._windows(size, spot)
-    canvas = closeup._empty_canvas(windows)
+    canvas = closeup._empty_canvas(windows, 3)
     for window in windows:
         region = window.region(size)
         assert region.size == window.size == window.place.size
@@ -106,15 +122,17 @@ def test_paints_up_to_the_last_rung(
     rungs = plan(config, (96, 128), [(64, 64)])
     start = preview_rung(rungs)
     assert start is rungs[0]
-    steps = list(paint_close_up(content, content, [style], config, rungs, start))
+    close_up = close_up_of(first_rung(content, style, config), content, style, config)
+    steps = list(close_up)
     assert [(step.rung.index, step.iteration) for step in steps] == [
         (rung.index, i) for rung in rungs[1:] for i in (1, 2, 3)
     ]
     assert steps[-1].is_last
     assert steps[-1].fraction == 1
-    assert steps[-1].shown.shape == (1, 3, 128, 128)
-    assert bool(torch.isfinite(steps[-1].shown).all())
-    assert 0 <= float(steps[-1].shown.min()) <= float(steps[-1].shown.max()) <= 1
+    shown = close_up.picture()
+    assert shown.shape == (1, 3, 128, 128)
+    assert bool(torch.isfinite(shown).all())
+    assert 0 <= float(shown.min()) <= float(shown.max()) <= 1
     assert steps[-1].terms["style"] < steps[-3].terms["style"]
 
 
@@ -128,12 +146,11 @@ def test_measuring_survives_a_lack_of_memory(
 ) -> None:
     """Windows stay pictures of their own: the features are those of one pass over each."""
     config = Config(features=features, size=512, min_size=128, precision="fp32", device="cpu")
-    content, studio = image(300, 400).float(), open_studio(config)
-    windows = closeup._windows((300, 400), (0.5, 0.5))
-    picture = closeup._collage(windows, (300, 400), content)
+    content, setup = original(image(300, 400).float()), open_setup(config)
+    canvas = SampledCanvas(setup, (300, 400), (150, 200), (0.5, 0.5), samples=False)
 
     def measured() -> dict[str, Tensor]:
-        return closeup._features(Measuring(studio, config), studio, windows, picture)
+        return canvas.features(content, ["relu4_2"], Measuring(setup))
 
     undisturbed = measured()
     forward, calls = Network.forward, itertools.count(1)
@@ -156,7 +173,7 @@ def test_a_breakdown_is_told_with_its_place(
 ) -> None:
     config = Config(features=features, size=512, min_size=128, iterations=(3,))
     content, style = image(96, 128).float(), image(64, 64, seed=1).float()
-    rungs = plan(config, (96, 128), [(64, 64)])
+    standing = first_rung(content, style, config)
     evaluate = Objective.__call__
 
     def broken(self: Objective, canvas: Tensor) -> Evaluation:
@@ -164,8 +181,21 @@ def test_a_breakdown_is_told_with_its_place(
         return Evaluation(found.loss * torch.nan, found.terms, found.gradient)
 
     monkeypatch.setattr(Objective, "__call__", broken)
-    with pytest.raises(StylizeError, match=r"the loss is nan at rung 2 \(256x192\), iteration 1: "):
-        list(paint_close_up(content, content, [style], config, rungs, rungs[0]))
+    where = r"the loss is nan at rung 2 \(256x192\), iteration 1: "
+    with pytest.raises(StylizeError, match=where) as caught:
+        list(close_up_of(standing, content, style, config))
+    assert caught.value.picture.shape == (1, 3, 128, 128)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_window_is_shown_on_the_way(features: str, image: Callable[..., Tensor]) -> None:
+    """Where it is smaller than at the end, it is shown whole, and nothing beside it."""
+    config = Config(features=features, sizes=(128, 160, 512), iterations=(2,))
+    content, style = image(96, 128).float(), image(64, 64, seed=1).float()
+    close_up = close_up_of(first_rung(content, style, config), content, style, config)
+    for step in close_up:
+        whole = closeup._windows(step.rung.size, (0.5, 0.5))[0].size
+        assert close_up.picture().shape[2:] == tuple(min(side, 128) for side in whole)
 
 
 @pytest.mark.usefixtures("small")
@@ -175,10 +205,34 @@ def test_what_cannot_be_seen_does_not_count(features: str, image: Callable[..., 
     alpha = torch.ones(1, 1, 96, 128)
     alpha[..., 40:] = 0
     content = Picture(whole, alpha, 8, Path("content.png"))
-    rungs = plan(config, (96, 128), [(64, 64)])
     shown = []
     for seen in (content, whole):
-        steps = list(paint_close_up(whole, seen, [style], config, rungs, rungs[0]))
-        assert bool(torch.isfinite(steps[-1].shown).all())
-        shown.append(steps[-1].shown)
+        close_up = close_up_of(first_rung(whole, style, config), seen, style, config)
+        assert list(close_up)[-1].is_last
+        assert bool(torch.isfinite(close_up.picture()).all())
+        shown.append(close_up.picture())
     assert not torch.equal(*shown)
+
+
+@pytest.mark.usefixtures("small")
+def test_moments_are_carried_as_in_the_run(features: str, image: Callable[..., Tensor]) -> None:
+    config = Config(features=features, size=512, min_size=128, iterations=(3,), average=0)
+    content, style = image(96, 128).float(), image(64, 64, seed=1).float()
+    rungs = plan(config, (96, 128), [(64, 64)])
+    standing = first_rung(content, style, config)
+    before = standing.snapshot().copy().state["moments"]
+    close_up = close_up_of(standing, content, style, config)
+    for _ in zip(range(2), close_up, strict=False):
+        pass
+    (window, *_) = close_up._run._canvas_of(rungs[1]).windows  # type: ignore[attr-defined]
+    moments = close_up._run.optimizer.state()["moments"]
+    assert float(moments["step"]) == 3 + 2
+    # Means shrink with the number of pixels: so do their gradients, and the moments of those.
+    part = before["exp_avg_sq"].mean() * (96 * 128 / canvas_pixels(close_up)) ** 2
+    found = moments["exp_avg_sq"][..., *window.place.index].mean()
+    assert 0.05 * float(part) < float(found) < 20 * float(part)
+
+
+def canvas_pixels(close_up: CloseUp) -> int:
+    canvas = close_up._run.optimizer.canvas
+    return canvas.shape[2] * canvas.shape[3]

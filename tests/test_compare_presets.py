@@ -12,8 +12,9 @@ from types import ModuleType
 import pytest
 from conftest import VGG_SHAPE, random_image, random_weights
 
-from hires.checkpoints import write_checkpoint
-from hires.images import read_picture, save_image
+from hires.features.checkpoints import write_checkpoint
+from hires.image.decode.read import read_picture
+from hires.image.encode.save import save_image
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hires.config import Config, ConfigError, format_bytes, parse_bytes, parse_layer
+from hires.config.run import Config
+from hires.config.values import format_bytes, parse_bytes, parse_layer
+from hires.errors import ConfigError
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"size": 0}, r"`size` is 0: give a whole number of at least 32"),
@@ -32,6 +35,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"content_weight": -1.0}, r"`content_weight` is -1"),
     ({"style_weight": math.nan}, r"`style_weight` is nan"),
     ({"tv_weight": math.inf}, r"`tv_weight` is inf"),
+    ({"tv_weight": "much"}, r"`tv_weight` is much: give a number of at least 0"),
+    ({"tv_weight": True}, r"`tv_weight` is True"),
+    ({"average": 0.99999}, r"`average` is 0\.99999: give a number from 0 to 0\.9999"),
     ({"style_weights": (1.0, -2.0)}, r"`style_weights` is -2"),
     ({"style_weights": (0.0, 0.0)}, r"`style_weights` are all 0"),
     ({"style_scale": 0.0}, r"`style_scale` is 0"),
@@ -79,6 +85,11 @@ def test_the_defaults_are_allowed_and_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.size = 1  # type: ignore[misc]
     assert dataclasses.replace(config, size=2048).size == 2048
+
+
+def test_numbers_of_other_libraries_are_numbers() -> None:
+    number: Any = np.float32(2)
+    assert Config(style_weight=number, tv_weight=1).style_weight == 2
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:3"])
@@ -145,5 +156,7 @@ def test_defaults_that_depend_on_the_optimizer() -> None:
 
 
 def test_config_needs_no_torch() -> None:
-    command = "import sys, hires, hires.ladder; hires.Config(); assert 'torch' not in sys.modules"
+    command = (
+        "import sys, hires, hires.engine.ladder; hires.Config(); assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", command], check=True)

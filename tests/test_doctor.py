@@ -12,10 +12,11 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from hires import doctor
-from hires.features import Network
-from hires.precision import Precision
-from hires.seams import TileSeams
+from hires.cli.commands.doctor import tables
+from hires.engine import self_check as doctor
+from hires.features.network import Network
+from hires.kernels.precision import Precision
+from hires.tiling.seams import TileSeams
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_the_report_is_json_and_names_versions(report: dict[str, Any]) -> None:
 def test_the_table_says_everything(report: dict[str, Any]) -> None:
     console = Console(width=70)
     with console.capture() as captured:
-        console.print(doctor.tables(report))
+        console.print(tables(report))
     text = captured.get()
     assert "float64" in text
     assert "ok" in text
@@ -61,10 +62,10 @@ def test_extras_are_told_with_what_they_are_for(
     assert doctor.extras() == {"heic": "not installed", "onnx": "1.2", "bench": "1.2"}
     console = Console(width=90)
     with console.capture() as captured:
-        console.print(doctor.tables({**report, "extras": doctor.extras()}))
+        console.print(tables({**report, "extras": doctor.extras()}))
     lines = [" ".join(line.split()) for line in captured.get().splitlines()]
     assert "extra heic not installed: pip install pillow-heif (reads HEIC)" in lines
-    assert "extra onnx onnx 1.2 (hires export)" in lines
+    assert "extra onnx onnxscript 1.2 (hires export)" in lines
 
 
 def test_a_machine_on_which_tiles_come_out_differently_fails(

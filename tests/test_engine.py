@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 import re
+import weakref
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,21 +18,22 @@ from conftest import COMPACT_SHAPE, REFLECT_SHAPE, random_image, random_weights
 from torch import Tensor
 
 import hires
-from hires import engine, ladder
-from hires.checkpoints import write_checkpoint
-from hires.config import Config, ConfigError
-from hires.engine import (
-    Progress,
-    StylizeError,
-    first_canvas,
-    iter_stylize,
-    stylize,
-)
-from hires.features import FeaturesError, Network
-from hires.images import ImageError, fill, load_image, resize, save_image
-from hires.objective import Evaluation, Objective
-from hires.originals import original, originals
-from hires.studio import Measuring, open_studio
+from hires.config.run import Config
+from hires.engine import ladder
+from hires.engine.canvas import first_canvas
+from hires.engine.objective import Evaluation, Objective
+from hires.engine.progress import Progress
+from hires.engine.run import Run
+from hires.engine.setup import open_setup
+from hires.engine.stylize import iter_stylize, stylize
+from hires.errors import ConfigError, ImageError, StylizeError
+from hires.features.architecture import FeaturesError
+from hires.features.checkpoints import load_features, write_checkpoint
+from hires.features.network import Network
+from hires.image.decode.read import load_image
+from hires.image.encode.save import save_image
+from hires.image.originals import original, originals
+from hires.image.resample import fill, resize
 
 CONTENT = random_image(60, 80, seed=1).float()
 STYLE = random_image(72, 64, seed=2).float()
@@ -58,12 +60,13 @@ def config(default_features: str, **settings: Any) -> Config:
 
 def total(picture: Tensor, settings: Config) -> float:
     """Loss of a picture at the only rung."""
-    studio = open_studio(settings)
-    (rung,) = ladder.plan(settings, SIZE, [(72, 64)])
-    pictures, measuring = (original(CONTENT), originals(STYLE)), Measuring(studio, settings)
-    return float(
-        engine._objective(measuring, studio, settings, rung, *pictures, [1.0])(picture).loss
-    )
+    setup = open_setup(settings)
+    rungs = ladder.plan(settings, SIZE, [(72, 64)])
+    run = Run(setup, settings, rungs, original(CONTENT), originals(STYLE))
+    run.begin(rungs[0])
+    objective = run._objective
+    assert objective is not None
+    return float(objective(picture).loss)
 
 
 @pytest.mark.parametrize("fail", [{1}, {2}, {1, 2}, {1, 4}])
@@ -456,5 +459,48 @@ def test_bf16_paints_as_well_as_fp32(features: str) -> None:
 
 def test_the_package_offers_what_it_says() -> None:
     assert {name for name in hires.__all__ if getattr(hires, name, None) is None} == set()
-    with pytest.raises(AttributeError, match="no attribute 'paint'"):
-        hires.paint  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'daub'"):
+        hires.daub  # noqa: B018
+
+
+def test_networks_and_devices_are_taken_as_objects(features: str) -> None:
+    settings = config(features)
+    network = load_features(features)
+    weights = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    picture = stylize(
+        CONTENT, STYLE, config("compact"), network=network, device=torch.device("cpu")
+    )
+    assert torch.equal(picture, stylize(CONTENT, STYLE, settings))
+    # The run has worked on a copy.
+    assert all(torch.equal(buffer, weights[name]) for name, buffer in network.named_buffers())
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_a_device_is_in_place_of_the_configurations(
+    device: Any, features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all that is settled by it, such as the size of a preset without a GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    settings = Config(features=features, size=80, cpu_size=64, min_size=64, iterations=(1,))
+    progress = next(iter_stylize(CONTENT, STYLE, settings, device=device))
+    assert progress.rung.size == (48, 64)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_a_run_needs_to_paint_ends_with_it(
+    ended: bool, features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory of graphs and network is the encoder's, while a step still shows the painting."""
+    alive: list[weakref.ref[Any]] = []
+    build = Objective.__init__
+
+    def noted(self: Objective, network: Network, *args: Any, **options: Any) -> None:
+        alive.extend([weakref.ref(self), weakref.ref(network)])
+        build(self, network, *args, **options)
+
+    monkeypatch.setattr(Objective, "__init__", noted)
+    for progress in iter_stylize(CONTENT, STYLE, config(features)):
+        if not ended and progress.rung.index:
+            break
+    assert progress.picture().shape == (1, 3, *SIZE)
+    assert [reference() for reference in alive] == [None] * 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -13,15 +12,15 @@ import torch
 from conftest import COMPACT_SHAPE, MATRIX, REFLECT_SHAPE, VGG_SHAPE, random_image, random_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from objectives import objective_of, setup_of, terms_of
 from torch import Tensor
 
-from hires.features import Architecture, Network, Pooling
-from hires.losses import STYLE_LOSSES
-from hires.objective import Evaluation, Objective, Weights
-from hires.precision import Precision
-from hires.seams import TileSeams
-from hires.targets import measure_content, measure_style
-from hires.walk import TilePlan, plan_tiles
+from hires.engine.objective import Evaluation, Objective
+from hires.features.architecture import Architecture, Pooling
+from hires.features.network import Network
+from hires.losses.style import STYLE_LOSSES
+from hires.losses.terms import layers_of as names_of
+from hires.tiling.seams import TileSeams
 
 SHAPES = {"vgg19": VGG_SHAPE, "compact": COMPACT_SHAPE, "reflect": REFLECT_SHAPE}
 FACTORS = (7.0, 2.0, 3.0)
@@ -32,18 +31,6 @@ def layers_of(architecture: Architecture) -> tuple[dict[str, float], dict[str, f
     num_blocks = len(architecture.blocks)
     style = {f"relu{b}_1": 1.0 / b for b in range(1, num_blocks + 1)}
     return style, {f"relu{num_blocks - 1}_2": 1.0}
-
-
-def weights_of(architecture: Architecture, style_loss: str) -> Weights:
-    style, content = layers_of(architecture)
-    return Weights(
-        style_loss=STYLE_LOSSES[style_loss],
-        style_layers=style,
-        content_layers=content,
-        style=FACTORS[0],
-        content=FACTORS[1],
-        tv=FACTORS[2],
-    )
 
 
 def build(
@@ -58,31 +45,13 @@ def build(
     device: torch.device = CPU,
     masked: bool = False,
 ) -> Objective:
-    weights = weights_of(architecture, style_loss)
+    terms = terms_of(style_loss, layers_of(architecture), FACTORS)
     network = Network(architecture, random_weights(architecture), pooling=pooling)
     network.prepare(device, dtype, torch.channels_last)
-    precision = Precision(dtype)
     content, style = random_image(*size, seed=1).to(dtype), random_image(75, 101, seed=2).to(dtype)
     masks = [random_mask(image).to(dtype) if masked else None for image in (content, style)]
-
-    def plan(image: Tensor) -> TilePlan:
-        shape = (image.shape[2], image.shape[3])
-        found = plan_tiles(network, weights.names, shape, dtype=dtype, memory=2**40, tile=tile)
-        return replace(found, num_kept=min(num_kept, len(found.tiles)))
-
-    return Objective(
-        network,
-        weights,
-        style=measure_style(
-            network, style, list(weights.style_layers), plan(style), precision, masks[1]
-        ),
-        content=measure_content(
-            network, content, list(weights.content_layers), plan(content), device
-        ),
-        plan=plan(content),
-        precision=precision,
-        mask=masks[0],
-    )
+    setup = setup_of(network, terms, dtype, tile)
+    return objective_of(setup, content, style, masks=masks, num_kept=num_kept)
 
 
 def random_mask(image: Tensor) -> Tensor:
@@ -288,7 +257,7 @@ def test_any_size_any_tile_any_padding(
 def test_what_does_not_cross_a_seam_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     size = (64, 640)
     objective = build(VGG_SHAPE, "gram", size, tile=320)
-    assert objective.network.reach(objective.weights.names) == (70, 16)
+    assert objective.network.reach(names_of(objective.terms)) == (70, 16)
     assert len(objective.plan.tiles) == 2
     wanted = evaluate(objective, size)
     fold = TileSeams.fold

@@ -12,11 +12,14 @@ import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
 from test_cli import ENVIRONMENT
 
-from hires import cli, exits
-from hires.checkpoints import write_checkpoint
-from hires.config import Config, ConfigError
-from hires.images import read_picture, save_image
-from hires.ladder import plan
+from hires.cli import exits
+from hires.cli import main as cli
+from hires.config.run import Config
+from hires.engine.ladder import plan
+from hires.errors import ConfigError
+from hires.features.checkpoints import write_checkpoint
+from hires.image.decode.read import read_picture
+from hires.image.encode.save import save_image
 
 PAINTING = (
     *("content.png", "style.png", "--features", "tiny.safetensors", "--size", "96"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import weakref
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -12,19 +11,10 @@ import reference
 import torch
 import torch.nn.functional as F
 from conftest import COMPACT_SHAPE, REFLECT_SHAPE, VGG_SHAPE, random_image, random_weights
-from torch import Tensor
 
-from hires.features import (
-    VGG16,
-    VGG19,
-    Architecture,
-    FeaturesError,
-    Layer,
-    Network,
-    random_network,
-)
-from hires.seams import Seams
-from hires.tiling import joined, tile_spans
+from hires.features.architecture import VGG16, VGG19, Architecture, FeaturesError
+from hires.features.network import Network, random_network
+from hires.tiling.geometry import Layer
 
 
 @pytest.mark.parametrize(
@@ -182,39 +172,6 @@ def test_weights_of_another_architecture_are_refused() -> None:
         Network(COMPACT_SHAPE, weights | {"conv9_9.bias": torch.zeros(3)})
     with pytest.raises(FeaturesError, match=r"'conv1_1.bias' has values that are not finite"):
         Network(COMPACT_SHAPE, weights | {"conv1_1.bias": torch.full((4,), torch.nan)})
-
-
-@pytest.mark.parametrize("cut", list(itertools.product([True, False], [True, False])))
-@pytest.mark.parametrize("shape", [VGG_SHAPE, COMPACT_SHAPE, REFLECT_SHAPE])
-def test_fewer_multiplications_change_nothing(
-    shape: Architecture, cut: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = ["relu1_1", "conv2_1", "relu3_1"]
-
-    def features_and_slope() -> tuple[Network, list[Tensor]]:
-        network = Network(shape, random_weights(shape))
-        network.prepare("cpu", torch.float64, torch.channels_last)
-        image = random_image(45, 51).requires_grad_()
-        halo, alignment = network.reach(names)
-        rows, columns = (
-            tile_spans(length, 32 if is_cut else 64, halo=halo, alignment=alignment)
-            for length, is_cut in zip((45, 51), cut, strict=True)
-        )
-        found: list[Tensor] = []
-        seams = Seams()
-        for tile in joined(rows, columns):
-            parts = network(image[..., *tile.read.index], names, seams=seams.of(tile))
-            found += parts.values()
-        assert len(found) == len(names) * 2 ** sum(cut)
-        (slope,) = torch.autograd.grad([x.square().sum() for x in found], image)
-        return network, [*found, slope]
-
-    _, wanted = features_and_slope()
-    monkeypatch.setattr("hires.features.winograd_pays", lambda *_: True)
-    network, found = features_and_slope()
-    assert network._mapped == {key for key, _, _ in shape.convolutions()}
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 def test_layers_come_in_the_order_of_the_network() -> None:

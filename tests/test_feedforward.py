@@ -11,15 +11,15 @@ import torch
 from forward_models import ENLARGE, STYLE, random_tensors, write_random_model
 from safetensors.torch import load_file, save_file
 
-from hires.checkpoints import digest, read_tensors
-from hires.feedforward import (
+from hires.features.checkpoints import digest, read_tensors
+from hires.feedforward.design import Design, ModelError
+from hires.feedforward.model import (
     built_in_models,
     check_model_output,
     load_model,
     read_model,
     write_model,
 )
-from hires.transformer import Design, ModelError
 
 
 def rewritten(path: Path, **changes: str) -> Path:
@@ -53,7 +53,7 @@ def test_what_comes_with_the_package_is_whole_and_small(name: str) -> None:
         Design(task=model.design.task, factor=model.design.factor, widths=(64,), num_blocks=4),
     )
     assert json.loads(model.metadata["settings"])["task"] == model.design.task
-    file = Path(__file__).parents[1] / "hires" / "models" / f"{name}.safetensors"
+    file = Path(__file__).parents[1] / "hires" / "feedforward" / "models" / f"{name}.safetensors"
     assert file.stat().st_size < 4_000_000
 
 

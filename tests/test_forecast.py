@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 from conftest import COMPACT_SHAPE, random_weights
 
-from hires import probe
-from hires.checkpoints import write_checkpoint
-from hires.config import Config
-from hires.forecast import bytes_per_pixel, forecast, largest_size
-from hires.ladder import Rung, plan
-from hires.probe import Rates, measure_rates
-from hires.studio import Studio, open_studio
-from hires.walk import TileMemoryError
+from hires.config.run import Config
+from hires.engine import rates as probe
+from hires.engine.estimate import bytes_per_pixel, forecast, largest_size
+from hires.engine.ladder import Rung, plan
+from hires.engine.rates import Rates, measure_rates
+from hires.engine.setup import Setup, open_setup
+from hires.features.checkpoints import write_checkpoint
+from hires.tiling.planning import TileMemoryError
 
 CONTENT = (480, 640)
 RATES = Rates(
@@ -35,9 +35,9 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def opened(features: str, **settings: object) -> tuple[Config, Studio, tuple[Rung, ...]]:
+def opened(features: str, **settings: object) -> tuple[Config, Setup, tuple[Rung, ...]]:
     config = Config(features=features, device="cpu", precision="fp32", **settings)  # type: ignore[arg-type]
-    return config, open_studio(config), plan(config, CONTENT, [(64, 64)])
+    return config, open_setup(config), plan(config, CONTENT, [(64, 64)])
 
 
 def test_a_step_of_tiles_is_the_sum_of_its_walks(features: str) -> None:
@@ -81,17 +81,17 @@ def test_the_largest_size_fits_and_no_more(features: str, tile: int | None) -> N
     assert grown <= memory
     # Lines that wait at the seams of so small tiles fill the budget before.
     assert tile or grown > memory - 2**30
-    assert studio.plan_tiles(config, (height, width)).bytes_needed <= config.memory_bytes
+    assert studio.plan_tiles((height, width)).bytes_needed <= config.memory_bytes
 
 
 def test_the_largest_size_has_tiles_that_the_budget_holds(features: str) -> None:
     config, studio, rungs = opened(features, sizes=(640,), memory="4MiB")
     (last,) = forecast(config, studio, rungs, num_input_pixels=0, rates=RATES)
     size = largest_size(last, config, studio, 2**36)
-    studio.plan_tiles(config, size)
+    studio.plan_tiles(size)
     larger = (size[0] * 21 // 20, size[1] * 21 // 20)
     with pytest.raises(TileMemoryError):
-        studio.plan_tiles(config, larger)
+        studio.plan_tiles(larger)
 
 
 def test_too_little_memory_has_no_largest_size(features: str) -> None:
@@ -109,7 +109,7 @@ def test_the_probe_measures_what_a_ladder_needs(
     rates = measure_rates(config, studio, rungs)
     # Only the canvases that are one tile are stepped whole.
     assert [pixels for pixels, _ in rates.whole] == [
-        rung.num_pixels for rung in rungs if studio.is_one_tile(config, rung.size)
+        rung.num_pixels for rung in rungs if studio.is_one_tile(rung.size)
     ]
     assert 0 < rates.forward < 1e-3
     assert 0 < rates.both < 1e-3
@@ -119,9 +119,19 @@ def test_the_probe_measures_what_a_ladder_needs(
     assert all(line.seconds for line in found)
 
 
+def test_a_ladder_that_starts_from_its_aim_is_measured_all_the_same(
+    features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A content's own loss has no slope there: the probe starts elsewhere."""
+    monkeypatch.setattr(probe, "_PATIENCE", 0.0)
+    only_content = {"style_weight": 0.0, "tv_weight": 0.0}
+    rates = measure_rates(*opened(features, sizes=(96,), init="noise", **only_content))
+    assert len(rates.whole) == 1
+
+
 def test_the_probed_tile_is_the_largest_with_its_seams(features: str) -> None:
-    config, studio, rungs = opened(features, sizes=(640,), tile=96)
-    tiles = studio.plan_tiles(config, rungs[0].size)
+    _, studio, rungs = opened(features, sizes=(640,), tile=96)
+    tiles = studio.plan_tiles(rungs[0].size)
     found = probe._typical_tiles(tiles, studio)
     largest = max(tiles.tiles, key=lambda tile: tile.region.num_pixels).region.num_pixels
     probed = found.tiles[0].region.num_pixels
@@ -135,6 +145,6 @@ def test_the_probed_tile_is_the_largest_with_its_seams(features: str) -> None:
 
 
 def test_a_canvas_of_one_tile_is_probed_as_it_is(features: str) -> None:
-    config, studio, rungs = opened(features, sizes=(320,))
-    tiles = studio.plan_tiles(config, rungs[0].size)
+    _, studio, rungs = opened(features, sizes=(320,))
+    tiles = studio.plan_tiles(rungs[0].size)
     assert probe._typical_tiles(tiles, studio) is tiles

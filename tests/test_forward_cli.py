@@ -13,15 +13,18 @@ from conftest import COMPACT_SHAPE, random_image, random_weights, refusal
 from forward_models import ENLARGE, STYLE, random_model, write_random_model
 from press import press_profile, problems_of_pdfx4
 
-from hires import cli, forward_training, streaming
-from hires.apply import Press
-from hires.checkpoints import write_checkpoint
-from hires.feedforward import read_model, write_model
-from hires.forward_config import ApplyConfig, TrainConfig
-from hires.grain import grain_over
-from hires.images import load_image, read_picture, save_image
-from hires.tiling import Region, Span
-from hires.transformer import Design
+from hires.cli import main as cli
+from hires.config.feedforward import ApplyConfig, TrainConfig
+from hires.features.checkpoints import write_checkpoint
+from hires.feedforward import training as forward_training
+from hires.feedforward.apply import Inference
+from hires.feedforward.design import Design
+from hires.feedforward.grain import grain_over
+from hires.feedforward.model import read_model, write_model
+from hires.feedforward.plan import Geometry
+from hires.image.decode.read import load_image, read_picture
+from hires.image.encode.save import save_image
+from hires.tiling.geometry import Region, Span
 
 FP32 = ("--precision", "fp32")
 TRAIN = ("--steps", "2", "--batch-size", "1", "--crop", "64", "--features", "tiny.safetensors")
@@ -68,8 +71,8 @@ class TestApply:
         captured = capsys.readouterr()
         assert re.fullmatch(r"out\.png: 96x72 in [\d.]+ s\n", captured.out)
         assert "out.png: 100%" in captured.err
-        press = Press(random_model(STYLE), ApplyConfig(precision="fp32"))
-        expected = press.apply(load_image("photos/one.png"))
+        inference = Inference(random_model(STYLE), ApplyConfig(precision="fp32"))
+        expected = inference.apply(load_image("photos/one.png"))
         torch.testing.assert_close(load_image("out.png"), expected, rtol=0, atol=0.003)
 
     def test_a_folder_is_done_once(self, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,7 +252,7 @@ class TestApply:
         def interrupted(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(streaming.Course, "regions", interrupted)
+        monkeypatch.setattr(Geometry, "regions", interrupted)
         argv = ["apply", "style.safetensors", "photos/one.png", "-o", "out.png", "--quiet"]
         assert cli.main(argv) == 130
         assert "interrupted" in capsys.readouterr().err
@@ -355,24 +358,25 @@ class TestTrain:
 class TestExport:
     @pytest.mark.parametrize("name", ["style", "enlarge"])
     def test_onnx_computes_the_same(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-        pytest.importorskip("onnx")
+        pytest.importorskip("onnxscript")
         runtime = pytest.importorskip("onnxruntime")
         assert cli.main(["export", f"{name}.safetensors", "model.onnx"]) == 0
         assert capsys.readouterr().out.startswith("model.onnx: ")
         session = runtime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
         design = STYLE if name == "style" else ENLARGE
-        press = Press(random_model(design), ApplyConfig(precision="fp32"))
+        inference = Inference(random_model(design), ApplyConfig(precision="fp32"))
         for size in ((64, 65), (91, 78)):
             image = random_image(*size).float()
             (found,) = session.run(None, {"picture": image.numpy()})
             torch.testing.assert_close(
-                torch.from_numpy(found), press.apply(image), rtol=0, atol=1e-4
+                torch.from_numpy(found), inference.apply(image), rtol=0, atol=1e-4
             )
 
     def test_grain_is_told_and_makes_what_apply_makes(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
         onnx = pytest.importorskip("onnx")
+        pytest.importorskip("onnxscript")
         runtime = pytest.importorskip("onnxruntime")
         model = replace(random_model(STYLE), metadata={"settings": '{"grain": 0.06}'})
         write_model(Path("grainy.safetensors"), model.design, model.weights, model.metadata)
@@ -385,11 +389,12 @@ class TestExport:
         image = random_image(64, 65).float()
         grainy = image + 0.06 * grain_over(Region(Span(0, 64), Span(0, 65)))
         (found,) = session.run(None, {"picture": grainy.numpy()})
-        wanted = Press(model, ApplyConfig(precision="fp32")).apply(image)
+        wanted = Inference(model, ApplyConfig(precision="fp32")).apply(image)
         torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=0, atol=1e-4)
 
     def test_a_model_without_grain_needs_none(self, capsys: pytest.CaptureFixture[str]) -> None:
         onnx = pytest.importorskip("onnx")
+        pytest.importorskip("onnxscript")
         assert cli.main(["export", "enlarge.safetensors", "model.onnx"]) == 0
         assert "grain" not in capsys.readouterr().out
         props = {one.key: one.value for one in onnx.load("model.onnx").metadata_props}

@@ -12,17 +12,19 @@ import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
 from torch import Tensor
 
-from hires import forward_training
-from hires.checkpoints import write_checkpoint
-from hires.config import ConfigError
-from hires.features import Network
-from hires.feedforward import read_model
-from hires.forward_config import TrainConfig
-from hires.forward_training import Judge, TrainingError, open_trainer, reduced, schedule
-from hires.images import ImageError, load_image, save_image
-from hires.photographs import Photographs
-from hires.transformer import Design
-from hires.workshop import Workshop
+from hires.config.feedforward import TrainConfig
+from hires.errors import ConfigError, ImageError
+from hires.features.checkpoints import write_checkpoint
+from hires.features.network import Network
+from hires.feedforward import training as forward_training
+from hires.feedforward.design import Design
+from hires.feedforward.model import read_model
+from hires.feedforward.perceptual_loss import PerceptualLoss
+from hires.feedforward.photographs import Photographs
+from hires.feedforward.training import TrainingError, open_trainer, reduced, schedule
+from hires.feedforward.training_job import TrainingJob
+from hires.image.decode.read import load_image
+from hires.image.encode.save import save_image
 
 SMALL = Design(widths=(4, 6, 8), num_blocks=1, kernel=3)
 
@@ -62,11 +64,13 @@ def config_of(studio: Path, **options: Any) -> TrainConfig:
     return TrainConfig(**{**given, **options})
 
 
-def workshop(studio: Path, output: Path, *, resume: bool = False, **options: Any) -> Workshop:
+def training(studio: Path, output: Path, *, resume: bool = False, **options: Any) -> TrainingJob:
     config = config_of(studio, **options)
     style = studio / "style.png" if config.task == "style" else None
     folders = [studio / "photos"]
-    return Workshop(config, style=style, folders=folders, output=output, samples=[], resume=resume)
+    return TrainingJob(
+        config, style=style, folders=folders, output=output, samples=[], resume=resume
+    )
 
 
 def test_a_narrow_style_is_told_by_options_of_train(studio: Path) -> None:
@@ -102,16 +106,16 @@ def test_a_resumed_training_is_the_same_training(studio: Path, tmp_path: Path, t
     options: dict[str, Any] = {"task": task}
     if task != "style":
         options |= {"factor": 4, "style_size": 512}
-    straight = workshop(studio, tmp_path / "a.safetensors", **options)
+    straight = training(studio, tmp_path / "a.safetensors", **options)
     list(straight.train(save_every=100))
-    broken = workshop(studio, tmp_path / "b.safetensors", **options)
+    broken = training(studio, tmp_path / "b.safetensors", **options)
     # Two more steps than are saved: as after a kill, they are done again.
     steps = broken.train(save_every=3)
     list(islice(steps, 3))
     next(steps)
     broken.save = lambda: None  # type: ignore[method-assign]
     steps.close()  # type: ignore[attr-defined]
-    resumed = workshop(studio, tmp_path / "b.safetensors", resume=True, **options)
+    resumed = training(studio, tmp_path / "b.safetensors", resume=True, **options)
     assert [report.step for report in resumed.train(save_every=3)] == [4, 5, 6]
     one, other = (read_model(tmp_path / f"{name}.safetensors") for name in "ab")
     for name, value in one.weights.items():
@@ -121,7 +125,7 @@ def test_a_resumed_training_is_the_same_training(studio: Path, tmp_path: Path, t
 
 
 def test_the_model_tells_how_it_was_trained(studio: Path, tmp_path: Path) -> None:
-    made = workshop(studio, tmp_path / "a.safetensors", steps=2)
+    made = training(studio, tmp_path / "a.safetensors", steps=2)
     list(made.train(save_every=1))
     metadata = read_model(tmp_path / "a.safetensors").metadata
     assert metadata["style"] == "style.png"
@@ -135,7 +139,7 @@ def test_the_model_tells_how_it_was_trained(studio: Path, tmp_path: Path) -> Non
 
 
 def test_an_interrupted_training_is_saved(studio: Path, tmp_path: Path) -> None:
-    made = workshop(studio, tmp_path / "a.safetensors")
+    made = training(studio, tmp_path / "a.safetensors")
     steps = made.train(save_every=100)
     next(steps)
     with pytest.raises(KeyboardInterrupt):
@@ -156,17 +160,17 @@ def test_another_training_is_not_resumed(
     studio: Path, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     path = tmp_path / "a.safetensors"
-    list(islice(workshop(studio, path, steps=2).train(save_every=2), 2))
+    list(islice(training(studio, path, steps=2).train(save_every=2), 2))
     with pytest.raises(TrainingError, match=message):
-        workshop(studio, path, resume=True, **{"steps": 4, **options})
+        training(studio, path, resume=True, **{"steps": 4, **options})
 
 
 @pytest.mark.parametrize("contents", [None, b"", b"no state"])
 def test_nothing_to_resume_from(studio: Path, tmp_path: Path, contents: bytes | None) -> None:
     if contents is not None:
         (tmp_path / "a.state").write_bytes(contents)
-    with pytest.raises(TrainingError, match="leave --resume out"):
-        workshop(studio, tmp_path / "a.safetensors", resume=True)
+    with pytest.raises(TrainingError, match="leave `resume` out"):
+        training(studio, tmp_path / "a.safetensors", resume=True)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights(studio: Path) -> None:
@@ -192,7 +196,7 @@ def test_a_weight_that_no_gradient_can_hold_is_named(studio: Path) -> None:
 
 
 def test_a_training_without_a_step_leaves_nothing(studio: Path, tmp_path: Path) -> None:
-    begun = workshop(studio, tmp_path / "a.safetensors", style_weight=1e30)
+    begun = training(studio, tmp_path / "a.safetensors", style_weight=1e30)
     with pytest.raises(TrainingError, match="at step 1"):
         next(begun.train(10))
     assert not [*tmp_path.iterdir()]
@@ -201,17 +205,17 @@ def test_a_training_without_a_step_leaves_nothing(studio: Path, tmp_path: Path) 
 def test_what_is_hidden_of_a_style_is_not_learnt(studio: Path, tmp_path: Path) -> None:
     picture, alpha = random_image(120, 100, seed=9), torch.ones(1, 1, 120, 100)
     alpha[..., 60:] = 0
-    judges = []
+    losses = []
     for i, hidden in enumerate((0.0, 1.0)):
         picture[..., 60:] = hidden
         save_image(picture, tmp_path / f"{i}.png", alpha=alpha)
-        judges.append(Judge(config_of(studio), tmp_path / f"{i}.png", torch.device("cpu")))
+        losses.append(PerceptualLoss(config_of(studio), tmp_path / f"{i}.png", torch.device("cpu")))
         told = f"{tmp_path / f'{i}.png'}: 40% of it is transparent and does not count"
-        assert judges[-1].warnings == (told,)
-    filled = Judge(config_of(studio), load_image(tmp_path / "0.png"), torch.device("cpu"))
+        assert losses[-1].warnings == (told,)
+    filled = PerceptualLoss(config_of(studio), load_image(tmp_path / "0.png"), torch.device("cpu"))
     assert filled.warnings == ()
-    for name, moments in judges[0].targets.items():
-        assert torch.equal(moments.product, judges[1].targets[name].product)
+    for name, moments in losses[0].targets.items():
+        assert torch.equal(moments.product, losses[1].targets[name].product)
         assert moments.count < filled.targets[name].count
 
 
@@ -219,7 +223,7 @@ def test_measuring_the_style_survives_a_lack_of_memory(
     studio: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     style, device = random_image(250, 300).float(), torch.device("cpu")
-    undisturbed = Judge(config_of(studio, style_size=300), style, device)
+    undisturbed = PerceptualLoss(config_of(studio, style_size=300), style, device)
     forward, sizes = Network.forward, []
 
     def failing(self: Network, pixels: Tensor, *args: Any, **options: Any) -> dict[str, Tensor]:
@@ -229,7 +233,7 @@ def test_measuring_the_style_survives_a_lack_of_memory(
         return forward(self, pixels, *args, **options)
 
     monkeypatch.setattr(Network, "forward", failing)
-    found = Judge(config_of(studio, style_size=300), style, device)
+    found = PerceptualLoss(config_of(studio, style_size=300), style, device)
     assert sizes[0] == 300 > sizes[-1]
     for name, moments in undisturbed.targets.items():
         torch.testing.assert_close(found.targets[name].product, moments.product, rtol=1e-4, atol=1)
@@ -328,10 +332,10 @@ def test_the_step_size_rises_and_falls() -> None:
 
 def test_an_enlargement_is_held_to_its_colours(studio: Path) -> None:
     config = config_of(studio, task="super-resolution", factor=4, style_size=512)
-    judge = open_trainer(config, Photographs([studio / "photos"], seed=0), None).judge
+    loss = open_trainer(config, Photographs([studio / "photos"], seed=0), None).perceptual_loss
     photograph = random_image(64, 64).float() * 0.8
-    assert float(judge(photograph, photograph)[1]["consistency"]) == 0
-    assert float(judge(photograph + 0.1, photograph)[1]["consistency"]) == pytest.approx(0.1, 1e-3)
+    assert float(loss(photograph, photograph)[1]["consistency"]) == 0
+    assert float(loss(photograph + 0.1, photograph)[1]["consistency"]) == pytest.approx(0.1, 1e-3)
 
 
 def test_inputs_of_super_resolution_are_eight_bit() -> None:

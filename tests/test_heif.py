@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import pyvips  # type: ignore[import-untyped]
-from numpy.typing import NDArray
+from pictures import (
+    ADOBE_GAMMA,
+    ADOBE_RGB,
+    P3,
+    Array,
+    from_primaries,
+    gradient,
+    mean_error,
+    srgb_light,
+    to_srgb,
+)
 from PIL import Image
-from test_reading import P3, from_primaries, gradient, mean_error, srgb_light, to_srgb
 
-from hires.headers import read_header
-from hires.heif import num_frames, stated_colours
-from hires.images import read_picture
-from hires.profiles import adobe_rgb
-from hires.signatures import kind_of
+from hires.image.colour.profiles import adobe_rgb
+from hires.image.decode.headers import read_header
+from hires.image.decode.heif import num_frames, stated_colours
+from hires.image.decode.read import read_picture
+from hires.image.formats.signatures import kind_of
 
-Array = NDArray[Any]
 LINEAR = 8
 REC2020 = [(0.708, 0.292), (0.170, 0.797), (0.131, 0.046)]
 
@@ -62,7 +69,7 @@ def test_an_icc_profile_comes_before_named_colours(tmp_path: Path) -> None:
     Image.fromarray(gradient()).save(
         path, quality=100, subsampling="4:4:4", icc_profile=adobe_rgb()
     )
-    wanted = to_srgb(from_primaries(V ** (563 / 256), [(0.64, 0.33), (0.21, 0.71), (0.15, 0.06)]))
+    wanted = to_srgb(from_primaries(V**ADOBE_GAMMA, ADOBE_RGB))
     assert mean_error(path, wanted) < 1.5
 
 

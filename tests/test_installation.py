@@ -16,4 +16,4 @@ def test_a_clone_called_hires_does_not_hide_the_package(tmp_path: Path) -> None:
     script = "import hires; print(hires.Config.__module__, hires.__version__)"
     argv = [sys.executable, "-c", script]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["hires.config", __version__], done.stderr
+    assert done.stdout.split() == ["hires.config.run", __version__], done.stderr

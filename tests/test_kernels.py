@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires import kernels
-from hires.convolution import Convolution, border_kernels, quad_kernel
-from hires.kernels import conv_relu, max_pool, moment_sums, row_sums, squared_error
+from hires.kernels import sums
+from hires.kernels.convolution import Convolution, border_kernels, quad_kernel
+from hires.kernels.layers import conv_relu, max_pool
+from hires.kernels.sums import moment_sums, row_sums, squared_error
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -161,7 +162,7 @@ def test_squared_error_gradcheck() -> None:
 def test_row_sums_against_float64(
     dtype: torch.dtype, num_channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "_BLOCK", 2**14)  # several blocks, the last one shorter
+    monkeypatch.setattr(sums, "_BLOCK", 2**14)  # several blocks, the last one shorter
     rows = (random(3001, num_channels).abs() + 1).to(dtype)
     total, product = row_sums(rows, torch.float64, exact=True)
     wide = rows.double()

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hires import ladder
-from hires.config import Config, ConfigError
-from hires.ladder import long_sides, plan, scale_to
-from hires.paper import Print
+from hires.config.paper import Print
+from hires.config.run import Config
+from hires.engine import ladder
+from hires.engine.ladder import long_sides, plan, scale_to
+from hires.errors import ConfigError
 
 CONTENT, STYLE = (600, 800), (1000, 700)
 

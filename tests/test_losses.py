@@ -10,22 +10,14 @@ import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from objectives import objective_of, setup_of, terms_of
 from torch import Tensor
 
-from hires.features import Network
-from hires.losses import (
-    CENTRED_LOSSES,
-    STYLE_LOSSES,
-    Moments,
-    blend,
-    measure,
-    total_variation,
-)
-from hires.objective import Objective, Weights
-from hires.precision import Precision
-from hires.targets import measure_content, measure_style
-from hires.tiling import bands
-from hires.walk import plan_tiles
+from hires.features.network import Network
+from hires.losses.moments import Moments, blend, measure
+from hires.losses.style import CENTRED_LOSSES, STYLE_LOSSES
+from hires.losses.variation import total_variation
+from hires.tiling.geometry import bands
 
 CPU = torch.device("cpu")
 
@@ -167,27 +159,11 @@ def evaluate(
     style_loss: str, canvas: Tensor, content: Tensor, style: Tensor, dtype: torch.dtype
 ) -> tuple[float, Tensor]:
     """Loss and gradient of one whole pass of the compact shape."""
-    weights = Weights(
-        style_loss=STYLE_LOSSES[style_loss],
-        style_layers={f"relu{b}_1": 1.0 for b in range(1, 6)},
-        content_layers={"relu4_2": 1.0},
-        style=10.0,
-        content=1.0,
-        tv=1.0,
-    )
+    layers = {f"relu{b}_1": 1.0 for b in range(1, 6)}, {"relu4_2": 1.0}
     network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
     network.prepare(CPU, dtype, torch.channels_last)
-    precision = Precision(dtype)
-    size = (canvas.shape[2], canvas.shape[3])
-    plan = plan_tiles(network, weights.names, size, dtype=dtype, memory=2**40)
-    objective = Objective(
-        network,
-        weights,
-        style=measure_style(network, style.float(), list(weights.style_layers), plan, precision),
-        content=measure_content(network, content.float(), ["relu4_2"], plan, CPU),
-        plan=plan,
-        precision=precision,
-    )
+    setup = setup_of(network, terms_of(style_loss, layers, (10.0, 1.0, 1.0)), dtype)
+    objective = objective_of(setup, content.float(), style.float())
     found = objective(canvas.float())
     return float(found.loss), found.gradient
 

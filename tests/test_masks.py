@@ -7,21 +7,21 @@ import reference
 import torch
 import torch.nn.functional as F
 from conftest import COMPACT_SHAPE, random_image, random_weights
+from objectives import objective_of, setup_of, terms_of
 from torch import Tensor
 
-from hires.config import ConfigError
-from hires.features import Network
-from hires.kernels import squared_error
-from hires.losses import STYLE_LOSSES, Moments, measure
-from hires.masks import LayerMasks
-from hires.objective import Objective, Weights
-from hires.precision import Precision
-from hires.targets import measure_content, measure_style
-from hires.walk import plan_tiles
+from hires.engine.objective import Objective
+from hires.errors import ConfigError
+from hires.features.network import Network
+from hires.kernels.sums import squared_error
+from hires.losses.moments import Moments, measure
+from hires.losses.positions import Positions
+from hires.losses.style import STYLE_LOSSES
 
 LAYERS = ("relu1_1", "relu2_1", "relu3_1")
 CONTENT_LAYER = "relu3_1"
 SIZE = (53, 70)
+CPU = torch.device("cpu")
 
 
 def network() -> Network:
@@ -44,27 +44,11 @@ def moments_of(features: Tensor, mask: Tensor) -> Moments:
 def objective(
     style_loss: str, mask: Tensor | None, style_mask: Tensor | None, content_loss: str = "relative"
 ) -> Objective:
-    weights = Weights(
-        style_loss=STYLE_LOSSES[style_loss],
-        style_layers=dict.fromkeys(LAYERS, 1.0),
-        content_layers={CONTENT_LAYER: 1.0},
-        style=1.0,
-        content=0.5,
-        tv=0.0,
-        content_loss=content_loss,
-    )
-    looking, precision = network(), Precision(torch.float64)
+    layers = dict.fromkeys(LAYERS, 1.0), {CONTENT_LAYER: 1.0}
+    terms = terms_of(style_loss, layers, (1.0, 0.5, 0.0), content_loss=content_loss)
     content, style = random_image(*SIZE, seed=1).double(), random_image(*SIZE, seed=2).double()
-    plan = plan_tiles(looking, weights.names, SIZE, dtype=torch.float64, memory=2**40)
-    return Objective(
-        looking,
-        weights,
-        style=measure_style(looking, style, LAYERS, plan, precision, style_mask),
-        content=measure_content(looking, content, [CONTENT_LAYER], plan, torch.device("cpu")),
-        plan=plan,
-        precision=precision,
-        mask=mask,
-    )
+    setup = setup_of(network(), terms, torch.float64)
+    return objective_of(setup, content, style, masks=(mask, style_mask))
 
 
 @pytest.mark.parametrize("content_loss", ["relative", "mse", "sum"])
@@ -135,4 +119,4 @@ def test_a_mask_in_which_nothing_counts_is_refused() -> None:
     mask = torch.zeros(1, 1, *SIZE)
     mask[..., -1, -1] = 1  # Beyond the last whole window of the pooling.
     with pytest.raises(ConfigError, match="nothing of a picture can be seen at 70x53"):
-        LayerMasks(mask, network(), LAYERS)
+        Positions(SIZE, network().layers, device=CPU, sum_dtype=torch.float64, mask=mask)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from hires import memory
+from hires.utils import memory
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +97,7 @@ def test_other_systems_are_left_alone(platform: str, monkeypatch: pytest.MonkeyP
 def test_the_peak_counts_what_was_touched() -> None:
     # In a process of its own: this one may have had its peak already.
     script = (
-        "from hires.memory import peak_resident_bytes as peak\n"
+        "from hires.utils.memory import peak_resident_bytes as peak\n"
         "before = peak(); block = bytearray(b'x') * 2**26; print(peak() - before)"
     )
     command = [sys.executable, "-c", script]

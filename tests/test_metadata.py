@@ -13,26 +13,23 @@ import numpy as np
 import pikepdf
 import pytest
 import tifffile
-import torch
+from pictures import noise
 from PIL import Image, PngImagePlugin
-from torch import Tensor
 
-from hires import cli, xmp
-from hires.attribution import read_authorship
-from hires.authorship import Authorship, authorship
-from hires.delivery import Delivery
-from hires.headers import read_header
-from hires.images import read_picture, save_image
-from hires.jpeg import read_xmp
-from hires.provenance import Input, Provenance, from_xmp, to_xmp
-from hires.tiff_directories import add_texts
+from hires.cli import main as cli
+from hires.config.output import Delivery
+from hires.image.decode.attribution import read_authorship
+from hires.image.decode.headers import read_header
+from hires.image.decode.read import read_picture
+from hires.image.encode.save import save_image
+from hires.image.formats.jpeg import read_xmp
+from hires.image.formats.tiff import add_texts
+from hires.image.metadata import xmp
+from hires.image.metadata.authorship import Authorship, authorship
+from hires.image.metadata.provenance import Input, Provenance, from_xmp, to_xmp
 
 WHO = Authorship(("Jörg (Studio)", "Ann"), "© 2024 Jörg; all rights reserved")
 LAB = Delivery(deliver="lab")
-
-
-def noise(height: int = 32, width: int = 24) -> Tensor:
-    return torch.rand((1, 3, height, width), generator=torch.Generator().manual_seed(0))
 
 
 def segments(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -54,7 +51,7 @@ def test_jfif_and_exif_tell_the_same_density(
     tmp_path: Path, delivery: Delivery, dpi: float, jfif: int
 ) -> None:
     path = tmp_path / "out.jpg"
-    save_image(noise(), path, dpi=dpi, delivery=delivery)
+    save_image(noise(32, 24), path, dpi=dpi, delivery=delivery)
     found = [*segments(path)]
     # JFIF comes first, EXIF next: both ask for the first place.
     assert [marker for marker, _ in found[:2]] == [0xE0, 0xE1]
@@ -67,7 +64,7 @@ def test_jfif_and_exif_tell_the_same_density(
 
 
 def test_a_jpeg_that_does_not_tell_its_density(tmp_path: Path) -> None:
-    save_image(noise(), tmp_path / "out.jpg", xmp=to_xmp(record(1)))
+    save_image(noise(32, 24), tmp_path / "out.jpg", xmp=to_xmp(record(1)))
     (marker, body), *_ = segments(tmp_path / "out.jpg")
     assert (marker, body[:12]) == (0xE0, b"JFIF\0\1\2\0\0\1\0\1")  # pixels are square, no more
     assert read_header(tmp_path / "out.jpg").dpi is None
@@ -75,13 +72,13 @@ def test_a_jpeg_that_does_not_tell_its_density(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".tif", ".webp"])
 def test_an_author_brings_no_density(tmp_path: Path, ending: str) -> None:
-    save_image(noise(), tmp_path / f"out{ending}", author=WHO)
+    save_image(noise(32, 24), tmp_path / f"out{ending}", author=WHO)
     assert read_header(tmp_path / f"out{ending}").dpi is None
 
 
 def test_the_pixels_are_those_of_a_jpeg_without_density(tmp_path: Path) -> None:
     for name, dpi in (("a", None), ("b", 300)):
-        save_image(noise(), tmp_path / f"{name}.jpg", dpi=dpi)
+        save_image(noise(32, 24), tmp_path / f"{name}.jpg", dpi=dpi)
     plain, told = ((tmp_path / f"{name}.jpg").read_bytes() for name in "ab")
     assert told.endswith(plain[2:])
 
@@ -98,7 +95,7 @@ def record(num_inputs: int) -> Provenance:
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".tif", ".webp", ".pdf"])
 def test_a_record_of_any_length_comes_back(tmp_path: Path, ending: str, num_inputs: int) -> None:
     path = tmp_path / f"out{ending}"
-    save_image(noise(), path, dpi=100, xmp=to_xmp(record(num_inputs)), author=WHO)
+    save_image(noise(32, 24), path, dpi=100, xmp=to_xmp(record(num_inputs)), author=WHO)
     assert from_xmp(read_header(path).xmp) == record(num_inputs)
     assert read_header(path).dpi == pytest.approx(100, rel=0.02)
 
@@ -106,7 +103,7 @@ def test_a_record_of_any_length_comes_back(tmp_path: Path, ending: str, num_inpu
 def test_a_long_packet_is_spread_by_the_standard(tmp_path: Path) -> None:
     path, packet = tmp_path / "out.jpg", to_xmp(record(3000))
     assert len(packet) > 3 * 65536
-    save_image(noise(), path, xmp=packet, author=WHO)
+    save_image(noise(32, 24), path, xmp=packet, author=WHO)
     first, extended = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
     bodies = [body for marker, body in segments(path) if marker == 0xE1]
     (main,) = (body.removeprefix(first) for body in bodies if body.startswith(first))
@@ -129,7 +126,7 @@ def test_a_long_packet_is_spread_by_the_standard(tmp_path: Path) -> None:
 
 def test_a_damaged_extension_leaves_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "out.jpg"
-    save_image(noise(), path, xmp=to_xmp(record(3000)), author=WHO)
+    save_image(noise(32, 24), path, xmp=to_xmp(record(3000)), author=WHO)
     data = bytearray(path.read_bytes())
     data[data.rfind(b"paintings/0100")] ^= 1
     path.write_bytes(data)
@@ -141,7 +138,7 @@ def test_a_damaged_extension_leaves_the_rest(tmp_path: Path) -> None:
 
 def test_what_cannot_be_split_is_told_of(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"has 70 kB, more than a JPEG holds .* left out"):
-        save_image(noise(), tmp_path / "out.jpg", xmp=b"<" * 70_000)
+        save_image(noise(32, 24), tmp_path / "out.jpg", xmp=b"<" * 70_000)
     assert read_header(tmp_path / "out.jpg").xmp is None
 
 
@@ -153,7 +150,7 @@ def test_packets_are_set_split_and_joined() -> None:
         f'<rdf:RDF xmlns:rdf="{xmp.RDF}">{about}</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
     ).encode()
     new: dict[str, xmp.Value] = {"{urn:q#}short": "2", xmp.RIGHTS: "mine", xmp.CREATOR: ("a", "b")}
-    changed = xmp.described(packet, new)
+    changed = xmp.with_properties(packet, new)
     first, rest, name = xmp.split(changed, 1000)
     assert len(first) <= 1000
     assert xmp.extension(first) == name
@@ -164,9 +161,9 @@ def test_packets_are_set_split_and_joined() -> None:
     assert xmp.values(whole, xmp.CREATOR) == ("a", "b")
     assert xmp.values(whole, xmp.RIGHTS) == ("mine",)
     assert b'xml:lang="x-default"' in whole
-    assert xmp.values(xmp.described(whole, {xmp.CREATOR: ()}), xmp.CREATOR) == ()
+    assert xmp.values(xmp.with_properties(whole, {xmp.CREATOR: ()}), xmp.CREATOR) == ()
     with pytest.raises(xmp.XmpError, match="entities"):
-        xmp.described(b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', {})
+        xmp.with_properties(b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', {})
     with pytest.raises(xmp.XmpError):
         xmp.values(b"<a>", xmp.CREATOR)
 
@@ -192,7 +189,7 @@ def iptc_of(**fields: bytes) -> bytes:
     return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
 
 
-PACKET = xmp.described(None, {xmp.CREATOR: ("Ann", "Bo"), xmp.RIGHTS: "© Ann"})
+PACKET = xmp.with_properties(None, {xmp.CREATOR: ("Ann", "Bo"), xmp.RIGHTS: "© Ann"})
 
 
 def photograph(path: Path, kind: str) -> None:
@@ -277,7 +274,7 @@ def test_every_format_tells_whose_photograph_it_is(
     tmp_path: Path, name: str, packet: bytes | None
 ) -> None:
     path = tmp_path / name
-    save_image(noise(), path, dpi=100, xmp=packet, author=WHO)
+    save_image(noise(32, 24), path, dpi=100, xmp=packet, author=WHO)
     found = told_in(path)
     assert found["creator"] == [*WHO.creators]
     assert found["rights"] == WHO.rights

@@ -8,11 +8,12 @@ import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
-from hires.checkpoints import write_checkpoint
-from hires.config import Config
-from hires.engine import StylizeError, iter_stylize, stylize
-from hires.motion import StalledError, blamed, require_motion, sampled
-from hires.optim import NonFiniteError, require_finite
+from hires.config.run import Config
+from hires.engine.stylize import iter_stylize, stylize
+from hires.errors import StylizeError
+from hires.features.checkpoints import write_checkpoint
+from hires.optim.canvas_optimizer import NonFiniteError, require_finite
+from hires.optim.stall import StalledError, blamed, require_motion, sampled
 
 CONTENT = random_image(60, 80, seed=1).float()
 STYLE = random_image(72, 64, seed=2).float()
@@ -77,7 +78,7 @@ def test_every_rung_is_looked_at(features: str) -> None:
     for progress in run:
         if progress.ends_rung:
             # As if it had grown so far that nothing is left of its gradient.
-            progress._standing[0].optimizer.epsilon = 1e3  # type: ignore[attr-defined]
+            progress._run.optimizer.epsilon = 1e3  # type: ignore[attr-defined]
             break
     with pytest.raises(StylizeError, match=r"does not move.* at rung 2 \(64x48\), iteration 1"):
         next(run)

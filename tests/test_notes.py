@@ -18,19 +18,22 @@ import tifffile
 from conftest import COMPACT_SHAPE, random_image, random_weights, refusal
 from forward_models import STYLE, write_random_model
 from numpy.typing import NDArray
+from pictures import gradient, png
 from PIL import Image
-from test_reading import gradient, png
 from torch import Tensor
 
-from hires import cli, forward_training
-from hires.attribution import read_authorship
-from hires.checkpoints import write_checkpoint
-from hires.encoding import forget_messages
-from hires.formats import READABLE, SaveError
-from hires.headers import read_header
-from hires.images import ImageError, picture_size, read_picture, save_image
-from hires.objective import Objective
-from hires.photographs import Photographs
+from hires.cli import main as cli
+from hires.engine.objective import Objective
+from hires.errors import ImageError, SaveError
+from hires.features.checkpoints import write_checkpoint
+from hires.feedforward import training as forward_training
+from hires.feedforward.photographs import Photographs
+from hires.image.decode.attribution import read_authorship
+from hires.image.decode.headers import read_header
+from hires.image.decode.read import picture_size, read_picture
+from hires.image.encode.save import save_image
+from hires.image.formats.kinds import READABLE
+from hires.image.libvips import forget_messages
 
 Array = NDArray[Any]
 PAGES = "content.tif: it holds 2 pictures; the first is taken"
@@ -289,7 +292,7 @@ def test_saving_under_a_name_in_latin_1(monkeypatch: pytest.MonkeyPatch) -> None
     def full(*_: object, **__: object) -> None:
         pyvips.Image.black(9, 9).pngsave(b"no/gr\xfcn.png")
 
-    monkeypatch.setattr("hires.images.encode", full)
+    monkeypatch.setattr("hires.image.encode.save.encode", full)
     with pytest.raises(SaveError, match="No such file or directory"):
         save_image(random_image(8, 8), target)
     assert target.read_bytes() == before

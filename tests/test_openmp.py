@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
-from hires import engine, openmp
-from hires.checkpoints import write_checkpoint
-from hires.config import Config
-from hires.openmp import SPIN_COUNT, Waiting, bound_waiting
+from hires.config.run import Config
+from hires.engine import run as engine
+from hires.engine.stylize import iter_stylize
+from hires.features.checkpoints import write_checkpoint
+from hires.utils import openmp
+from hires.utils.openmp import SPIN_COUNT, Waiting, bound_waiting
 
 ROOT = Path(__file__).parents[1]
 CHOICES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
@@ -148,7 +150,7 @@ def test_every_step_of_a_run_is_watched(tmp_path: Path, monkeypatch: pytest.Monk
     write_checkpoint(path, COMPACT_SHAPE, random_weights(COMPACT_SHAPE), {"licence": "none"})
     config = Config(features=str(path), device="cpu", sizes=(48, 64), iterations=(2, 3))
     pictures = random_image(48, 64).float(), random_image(48, 48).float()
-    assert sum(1 for _ in engine.iter_stylize(*pictures, config)) == 5
+    assert sum(1 for _ in iter_stylize(*pictures, config)) == 5
     assert seen == ["step"] * 5
 
 
@@ -156,8 +158,8 @@ def test_every_step_of_a_run_is_watched(tmp_path: Path, monkeypatch: pytest.Monk
 # GNU's OpenMP has it by default, and with a spare team.
 SPINNING = """
 import time, torch
-from hires.engine import _parallel_work
-from hires.openmp import Waiting
+from hires.engine.run import _parallel_work
+from hires.utils.openmp import Waiting
 
 def taken():
     seconds = 0.0

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hires.config import Config, ConfigError
-from hires.ladder import plan
-from hires.paper import PAPERS, Layout, Print, parse_length, parse_paper, to_pixels
+from hires.config.paper import PAPERS, Layout, Print, parse_length, parse_paper, to_pixels
+from hires.config.run import Config
+from hires.engine.ladder import plan
+from hires.errors import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hires import precision
-from hires.precision import (
+from hires.kernels import precision
+from hires.kernels.precision import (
     Precision,
     fast_bf16_cpu,
     fp32_island,

@@ -12,27 +12,29 @@ import pytest
 import reference_presets as documents
 import torch
 from conftest import COMPACT_SHAPE, VGG_SHAPE, random_image, random_weights
+from objectives import objective_of, setup_of
 from torch import Tensor
 
-from hires import ladder
-from hires.arguments import Stylize
-from hires.checkpoints import load_features, write_checkpoint
-from hires.config import Config, ConfigError
-from hires.engine import Progress, iter_stylize
-from hires.features import VGG19, FeaturesError, full_range
-from hires.fitting import fit, stand_in
-from hires.forecast import state_bytes
-from hires.ladder import plan
-from hires.objective import Objective
-from hires.optim import LBFGS, Adam
-from hires.optimizers import optimizer_of
-from hires.precision import Precision
-from hires.presets import PRESETS
-from hires.quasinewton import ScaledOptimizer, WolfeLBFGS
-from hires.settings import job_of, settings_of
-from hires.studio import open_studio, weights_of
-from hires.targets import measure_content, measure_style
-from hires.walk import plan_tiles
+from hires.config.job import PaintJob
+from hires.config.presets import PRESETS
+from hires.config.run import Config
+from hires.config.settings import job_of, settings_of
+from hires.engine import ladder
+from hires.engine.estimate import state_bytes
+from hires.engine.ladder import plan
+from hires.engine.objective import Objective
+from hires.engine.progress import Progress
+from hires.engine.resolve import fit, stand_in
+from hires.engine.setup import open_setup, terms_of
+from hires.engine.stylize import iter_stylize
+from hires.errors import ConfigError
+from hires.features.architecture import VGG19, FeaturesError, full_range
+from hires.features.checkpoints import load_features, write_checkpoint
+from hires.optim.adam import Adam
+from hires.optim.create import optimizer_of
+from hires.optim.lbfgs import LBFGS
+from hires.optim.lbfgs_wolfe import WolfeLBFGS
+from hires.optim.scaled import ScaledOptimizer
 
 CPU = torch.device("cpu")
 DOCUMENTS: dict[str, Callable[..., Tensor]] = {
@@ -71,21 +73,12 @@ def pictures(size: tuple[int, int] = SIZE) -> tuple[Tensor, Tensor, Tensor]:
     return 1.3 * canvas - 0.1, content, style  # Beyond [0, 1] too: not all documents clamp.
 
 
-def objective_of(config: Config, tile: int | None) -> Objective:
+def objective_with(config: Config, tile: int | None) -> Objective:
     """The objective of a configuration, in float64."""
     network = load_features(config.features, pixels=config.pixels)
     network.prepare(CPU, torch.float64, torch.channels_last)
-    weights, precision = weights_of(config), Precision(torch.float64)
     _, content, style = pictures()
-    tiles = plan_tiles(network, weights.names, SIZE, dtype=torch.float64, memory=2**40, tile=tile)
-    return Objective(
-        network,
-        weights,
-        style=measure_style(network, style, list(weights.style_layers), tiles, precision),
-        content=measure_content(network, content, list(weights.content_layers), tiles, CPU),
-        plan=tiles,
-        precision=precision,
-    )
+    return objective_of(setup_of(network, terms_of(config), torch.float64, tile), content, style)
 
 
 @pytest.mark.parametrize("tile", [None, 64])
@@ -93,7 +86,7 @@ def objective_of(config: Config, tile: int | None) -> Objective:
 def test_loss_and_gradient_are_the_documents(name: str, tile: int | None, folder: Path) -> None:
     shape = SHAPES[name]
     file = "caffe" if shape is CAFFE_SHAPE else "full"
-    objective = objective_of(preset(name, features=str(folder / f"{file}.safetensors")), tile)
+    objective = objective_with(preset(name, features=str(folder / f"{file}.safetensors")), tile)
     assert (len(objective.plan.tiles) >= 4) == (tile is not None)
     canvas, content, style = pictures()
     found = objective(canvas)
@@ -113,7 +106,7 @@ def test_keras_keeps_the_channel_order_of_other_weights(folder: Path) -> None:
     assert architecture.matrix == ((255, 0, 0), (0, 255, 0), (0, 0, 255))
     assert architecture.shift == (-123.68, -116.779, -103.939)
     assert full_range(CAFFE_SHAPE) == CAFFE_SHAPE
-    objective = objective_of(preset("keras", features=str(folder / "full.safetensors")), None)
+    objective = objective_with(preset("keras", features=str(folder / "full.safetensors")), None)
     swapped = {
         key: value.flip(1) if key == "conv1_1.weight" else value
         for key, value in random_weights(IMAGENET_SHAPE).items()
@@ -195,7 +188,7 @@ def test_replacing_keeps_what_was_given() -> None:
     config = preset("keras", size=64, tv_weight=0.0)
     larger = dataclasses.replace(config, size=128)
     assert larger == preset("keras", size=128, tv_weight=0.0)
-    job = Stylize(content="a.jpg", styles=("b.jpg",), output="c.jpg", config=larger)
+    job = PaintJob(content="a.jpg", styles=("b.jpg",), output="c.jpg", config=larger)
     assert job_of(json.loads(json.dumps(settings_of(job)))) == job
 
 
@@ -263,7 +256,7 @@ def test_a_stand_in_is_told(folder: Path) -> None:
     assert "(conv4_3 in place of conv4_4): the result is no longer that of" in warning
     assert fitted.config.content_layers == ("conv4_3",)
     assert fit(fitted.config).config == fitted.config
-    open_studio(fitted.config)
+    open_setup(fitted.config)
 
 
 def test_another_network_is_told_even_if_it_lacks_nothing(folder: Path) -> None:
@@ -288,7 +281,7 @@ def test_layers_that_share_a_stand_in_count_twice(folder: Path) -> None:
 def test_a_layer_of_the_users_own_has_no_stand_in(folder: Path) -> None:
     config = preset("d2l", features=str(folder / "short.safetensors"), style_layers=("relu7_1",))
     with pytest.raises(FeaturesError, match="unknown layer 'relu7_1'"):
-        open_studio(fit(config).config)
+        open_setup(fit(config).config)
 
 
 def test_the_documents_optimizers() -> None:
@@ -353,7 +346,7 @@ def test_the_canvas_of_d2l_leaves_its_box_and_the_picture_does_not(folder: Path)
     config = preset("d2l", features=str(folder / "full.safetensors"), **SHORT["d2l"])
     content = random_image(64, 80, seed=1).float().round()
     (step,) = [s for s in iter_stylize(content, content, config) if s.is_last]
-    canvas = step._standing[0].optimizer.canvas
+    canvas = step._run.optimizer.canvas
     assert float(canvas.max()) > 1 or float(canvas.min()) < 0
     assert float(step.picture().max()) <= 1
 

@@ -10,14 +10,17 @@ import pikepdf
 import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
-from hires import cli
-from hires.arguments import COMMANDS, Stylize
-from hires.checkpoints import write_checkpoint
-from hires.config import Config, ConfigError
-from hires.images import read_picture, save_image
-from hires.parsing import UsageError, parse
-from hires.presets import PRESETS
-from hires.settings import settings_of
+from hires.cli import main as cli
+from hires.cli.options import UsageError
+from hires.cli.parsing import parse
+from hires.config.job import PaintJob
+from hires.config.presets import PRESETS
+from hires.config.run import Config
+from hires.config.settings import settings_of
+from hires.errors import ConfigError
+from hires.features.checkpoints import write_checkpoint
+from hires.image.decode.read import read_picture
+from hires.image.encode.save import save_image
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +39,7 @@ def typed(*extra: str) -> list[str]:
 
 
 def parsed(*extra: str) -> Config:
-    job: Stylize = parse(COMMANDS, typed(*extra))
-    return job.config
+    return parse(PaintJob, typed(*extra)[1:], prog="hires stylize").config
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -93,7 +95,7 @@ def test_one_line_leaves_nothing_behind_for_the_next() -> None:
         (("--preset", "d2l", "--optimizer", "sgd"), "--optimizer is 'sgd': choose one of adam"),
         (("--preset", "keras", "--learning-rate", "1"), "`learning_rate` applies to `optimizer="),
         (("--preset", "keras", "--optimizer", "adam", "--restart", "9"), "`restart` applies to"),
-        (("--save-every", "0"), "--save-every is 0"),
+        (("--save-every", "0"), "`save_every` is 0"),
     ],
 )
 def test_what_is_refused(words: tuple[str, ...], message: str) -> None:
@@ -126,7 +128,7 @@ def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["presets", "tutorial", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    job = Stylize(content="a", styles=("b",), output="c", config=Config(preset="tutorial"))
+    job = PaintJob(content="a", styles=("b",), output="c", config=Config(preset="tutorial"))
     assert found["settings"] == settings_of(job)["config"]
     assert found["notes"]
     assert cli.main(["presets", "--json"]) == 0

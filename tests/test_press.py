@@ -21,16 +21,18 @@ from PIL import Image, ImageCms
 from press import press_profile, problems_of_pdfx4
 from torch import Tensor
 
-from hires import cli
-from hires.arguments import Plan
-from hires.commands.plan import _saving_seconds
-from hires.config import Config, ConfigError
-from hires.delivery import Delivery
-from hires.easel import Easel
-from hires.headers import read_header
-from hires.images import ImageError, check_output, load_image, save_image
-from hires.paper import Print
-from hires.profiles import output_profile
+from hires.cli import main as cli
+from hires.cli.arguments import Plan
+from hires.cli.commands.plan import saving_seconds
+from hires.config.output import Delivery
+from hires.config.paper import Print
+from hires.config.run import Config
+from hires.errors import ConfigError, ImageError
+from hires.image.colour.profiles import output_profile
+from hires.image.decode.headers import read_header
+from hires.image.decode.read import load_image
+from hires.image.encode.save import check_output, save_image
+from hires.runs.planning import plan_job
 
 PAGE = Print(paper="A6", dpi=40, bleed="3mm").layout((300, 200))
 INTENTS = {"perceptual": 0, "relative": 1, "saturation": 2, "absolute": 3}
@@ -337,9 +339,9 @@ def test_the_probe_of_a_plan_warns_of_no_ink(tmp_path: Path, press: str) -> None
         config=Config(size=64, min_size=64),
         delivery=Delivery(icc=press),
     )
-    assert _saving_seconds(Easel(job)) > 0  # warnings are errors here
+    assert saving_seconds(plan_job(job)) > 0  # warnings are errors here
     with pytest.warns(UserWarning, match="total ink"):
-        Easel(job).save(tmp_path / "out.tif", load_image(photograph))
+        plan_job(job).save(load_image(photograph), tmp_path / "out.tif")
 
 
 # What cannot be delivered
@@ -374,7 +376,7 @@ def test_presses_and_formats_that_do_not_go_together(tmp_path: Path, press: str)
         ({"intent": "perceptual"}, "`intent` is for `icc=PROFILE.icc`"),
         ({"black_point_compensation": False}, "`black_point_compensation=False` is for `icc=P"),
         ({"ink_limit": 280}, "`ink_limit` is for `icc=PROFILE.icc`"),
-        ({"ink_limit": 40, "icc": "a.icc"}, "`ink_limit` is 40: give percent, from 100 to 400"),
+        ({"ink_limit": 40, "icc": "a.icc"}, "`ink_limit` is 40: give percent from 100 to 400"),
         ({"intent": "nice", "icc": "a.icc"}, "choose one of relative, perceptual, saturation"),
         ({"compression": "zip"}, "`compression` is 'zip': choose one of auto, none, lzw"),
     ],

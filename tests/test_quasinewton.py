@@ -10,9 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from hires.linesearch import CURVATURE, SUFFICIENT_DECREASE, advance, begin
-from hires.optim import LBFGS, Adam, NonFiniteError
-from hires.quasinewton import ScaledOptimizer, WolfeLBFGS
+from hires.optim.adam import Adam
+from hires.optim.canvas_optimizer import NonFiniteError
+from hires.optim.lbfgs import LBFGS
+from hires.optim.lbfgs_wolfe import WolfeLBFGS
+from hires.optim.line_search import CURVATURE, SUFFICIENT_DECREASE, advance, begin
+from hires.optim.scaled import ScaledOptimizer
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -108,7 +111,7 @@ def test_rounds_are_runs_of_their_own() -> None:
     fresh, again = WolfeLBFGS(start(), history_size=10, ceiling=9.0), list[float]()
     for _ in range(20):
         fresh.step(valley)
-    fresh = WolfeLBFGS(fresh._accepted, history_size=10, ceiling=9.0)
+    fresh = WolfeLBFGS(fresh.accepted, history_size=10, ceiling=9.0)
     for _ in range(20):
         fresh.step(record(valley, again))
     assert seen[20:] == again
@@ -119,15 +122,15 @@ def test_it_arrives(history_size: int) -> None:
     optimizer = WolfeLBFGS(start(), history_size=history_size, ceiling=9.0)
     for _ in range(400):
         optimizer.step(valley)
-        assert len(optimizer._pairs) <= history_size
-    assert float(valley(optimizer._accepted)[0]) < 1e-6
+        assert len(optimizer.state()["pairs"]) <= history_size
+    assert float(valley(optimizer.accepted)[0]) < 1e-6
 
 
 def test_the_result_is_accepted_and_held() -> None:
     optimizer, best = WolfeLBFGS(start(), history_size=10), math.inf
     for _ in range(30):
         optimizer.step(valley)
-        loss = float(valley(optimizer._accepted)[0])
+        loss = float(valley(optimizer.accepted)[0])
         assert loss <= best  # Trials may rise, accepted points never do.
         best = loss
         assert 0 <= float(optimizer.result().min()) <= float(optimizer.result().max()) <= 1
@@ -150,7 +153,7 @@ def test_a_gradient_that_lies_ends_in_a_new_start() -> None:
     optimizer = WolfeLBFGS(start(), history_size=5)
     for _ in range(50):
         optimizer.step(lying)
-    assert torch.equal(optimizer._accepted, start())
+    assert torch.equal(optimizer.accepted, start())
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -287,4 +290,4 @@ def test_step_sizes_can_be_changed() -> None:
     torch.testing.assert_close(mine.canvas, torch.full((1, 3, 2, 2), 0.49))
     lbfgs = LBFGS(torch.full((1, 3, 2, 2), 0.5), learning_rate=1.0, history_size=3)
     lbfgs.set_learning_rate(0.25)
-    assert lbfgs._lbfgs.param_groups[0]["lr"] == 0.25
+    assert lbfgs.learning_rate == 0.25

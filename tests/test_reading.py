@@ -15,27 +15,24 @@ import pytest
 import pyvips  # type: ignore[import-untyped]
 import tifffile
 import torch
-from numpy.typing import NDArray
+from pictures import (
+    ADOBE_GAMMA,
+    ADOBE_RGB,
+    P3,
+    REC709,
+    Array,
+    from_primaries,
+    gradient,
+    mean_error,
+    png,
+    srgb_light,
+    to_srgb,
+)
 from PIL import Image
 
-from hires.formats import ImageError
-from hires.images import picture_size, read_picture
-from hires.profiles import adobe_rgb, output_profile
-
-Array = NDArray[Any]
-
-
-def gradient(height: int = 96, width: int = 128) -> Array:
-    y, x = np.mgrid[0:height, 0:width]
-    return np.stack([2 * x, 2 * y, x + y], -1).clip(0, 255).astype(np.uint8)
-
-
-def mean_error(path: Path, wanted: Array) -> float:
-    """Mean distance of what is read to bytes, in levels of 255."""
-    pixels = read_picture(path).pixels[0].permute(1, 2, 0).numpy() * 255
-    assert pixels.shape == wanted.shape
-    return float(np.abs(pixels - wanted).mean())
-
+from hires.errors import ImageError
+from hires.image.colour.profiles import adobe_rgb, output_profile
+from hires.image.decode.read import picture_size, read_picture
 
 # Thumbnails, pages, raw files
 
@@ -146,18 +143,6 @@ def test_an_unmarked_channel_of_rgb_is_told(tmp_path: Path) -> None:
 # Colours of a PNG
 
 
-def png(path: Path, pixels: Array, chunks: dict[bytes, bytes]) -> Path:
-    """A PNG with chunks put behind its header."""
-    Image.fromarray(pixels).save(path)
-    data = path.read_bytes()
-    extra = b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        for name, body in chunks.items()
-    )
-    path.write_bytes(data[:33] + extra + data[33:])
-    return path
-
-
 def gama(value: float) -> bytes:
     return struct.pack(">I", round(value * 100_000))
 
@@ -166,37 +151,11 @@ def chrm(*points: tuple[float, float]) -> bytes:
     return struct.pack(">8I", *(round(v * 100_000) for point in points for v in point))
 
 
-ADOBE = chrm((0.3127, 0.3290), (0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
-SRGB = chrm((0.3127, 0.3290), (0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
-
-
-def to_srgb(linear: Array) -> Array:
-    coded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return 255 * coded.clip(0, 1)
-
-
-def from_primaries(light: Array, points: list[tuple[float, float]]) -> Array:
-    """Linear colours of some primaries to those of sRGB, both under D65."""
-
-    def matrix(primaries: list[tuple[float, float]]) -> Array:
-        columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries]).T
-        white = np.array([0.3127 / 0.3290, 1, (1 - 0.3127 - 0.3290) / 0.3290])
-        return columns * np.linalg.solve(columns, white)
-
-    srgb = [(0.64, 0.33), (0.30, 0.60), (0.15, 0.06)]
-    turn = np.linalg.inv(matrix(srgb)) @ matrix(points)
-    return (light @ turn.T).clip(0, 1)
-
-
-def srgb_light(v: Array) -> Array:
-    return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
+ADOBE, SRGB = chrm((0.3127, 0.3290), *ADOBE_RGB), chrm((0.3127, 0.3290), *REC709)
 
 
 V = gradient() / 255.0
-ADOBE_COLOURS = to_srgb(
-    from_primaries(V ** (563 / 256), [(0.64, 0.33), (0.21, 0.71), (0.15, 0.06)])
-)
-P3 = [(0.680, 0.320), (0.265, 0.690), (0.150, 0.060)]
+ADOBE_COLOURS = to_srgb(from_primaries(V**ADOBE_GAMMA, ADOBE_RGB))
 CASES: dict[str, tuple[dict[bytes, bytes], Array]] = {
     "linear": ({b"gAMA": gama(1.0)}, to_srgb(V)),
     "gamma 1.8": ({b"gAMA": gama(1 / 1.8)}, to_srgb(V**1.8)),

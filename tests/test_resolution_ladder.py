@@ -9,14 +9,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
-from hires import engine
-from hires.checkpoints import write_checkpoint
-from hires.images import load_image, save_image
+from hires.engine.progress import Progress
+from hires.engine.run import Run
+from hires.features.checkpoints import write_checkpoint
+from hires.image.decode.read import load_image
+from hires.image.encode.save import save_image
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -63,13 +64,13 @@ def test_interrupted_keeps_what_is_painted(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = engine.iter_stylize
+    real = Run.__iter__
 
-    def cut(*arguments: Any, **options: Any) -> Iterator[Any]:
-        yield from itertools.islice(real(*arguments, **options), 3)
+    def cut(run: Run) -> Iterator[Progress]:
+        yield from itertools.islice(real(run), 3)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hires.easel.iter_stylize", cut)
+    monkeypatch.setattr(Run, "__iter__", cut)
     assert script.main([*words, "--sizes", "64", "80", "--quiet"]) == 130
     assert "1 of 2 sizes are saved in ladder" in capsys.readouterr().err
     assert sorted(os.listdir("ladder")) == ["00064.png", "ladder.csv"]

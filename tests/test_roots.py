@@ -9,7 +9,13 @@ import reference
 import torch
 from torch import Tensor
 
-from hires.roots import CrossTrace, _from_roots, _from_singular_values, newton_schulz, square_roots
+from hires.kernels.matrix_roots import (
+    CrossTrace,
+    _from_roots,
+    _from_singular_values,
+    newton_schulz,
+    square_roots,
+)
 
 
 def spd(condition: float, size: int, dtype: torch.dtype) -> Tensor:

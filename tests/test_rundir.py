@@ -21,18 +21,20 @@ from typing import Any
 import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
+from filelock import FileLock
 from torch import Tensor
 
-from hires import cli, display, recorder
-from hires.checkpoints import write_checkpoint
-from hires.display import Silence
-from hires.images import save_image
-from hires.locks import Lock
-from hires.machine import fingerprint
-from hires.objective import Objective
-from hires.recorder import Pace
-from hires.rundir import LAYOUT, read_record
-from hires.trace import Step, Trace
+from hires.cli import main as cli
+from hires.cli.display import Display
+from hires.engine.objective import Objective
+from hires.engine.progress import Progress
+from hires.features.checkpoints import write_checkpoint
+from hires.image.encode.save import save_image
+from hires.runs import recorder
+from hires.runs.fingerprint import fingerprint
+from hires.runs.record import LAYOUT, read_record
+from hires.runs.recorder import Pace
+from hires.runs.trace import Step, Trace
 
 ROOT = Path(__file__).parents[1]
 Acts = Mapping[int, Callable[[], object]]
@@ -52,13 +54,13 @@ class Killed(BaseException):
     """Ends a run as a kill does: no handler of ours knows it."""
 
 
-class Watching(Silence):
+class Watching(Display):
     """Lets things happen after steps, counted from 1."""
 
     def __init__(self, acts: Acts) -> None:
         self._acts, self._num_steps = acts, 0
 
-    def update(self, progress: display.Step) -> None:
+    def update(self, progress: Progress) -> None:
         del progress
         self._num_steps += 1
         self._acts.get(self._num_steps, lambda: None)()
@@ -82,7 +84,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with chdir(folder), pytest.MonkeyPatch.context() as patch:
         assert cli.main([*WORDS, "-o", "whole.png", "--bit-depth", "16"]) == 0
         display = Watching({4: kill})
-        patch.setattr("hires.commands.stylize.open_display", lambda **_: display)
+        patch.setattr("hires.cli.commands.stylize.open_display", lambda **_: display)
         with pytest.raises(Killed):
             paint("--checkpoint-every", "0")
         Path("out.run").rename("half.run")
@@ -115,7 +117,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Acts], None]:
     """Lets things happen after steps of the runs that follow."""
 
     def arrange(acts: Acts) -> None:
-        monkeypatch.setattr("hires.commands.stylize.open_display", lambda **_: Watching(acts))
+        monkeypatch.setattr("hires.cli.commands.stylize.open_display", lambda **_: Watching(acts))
 
     return arrange
 
@@ -354,7 +356,8 @@ class TestResume:
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.setattr(
-            "hires.rundir.fingerprint", lambda config: {**fingerprint(config), "torch": "9.9"}
+            "hires.runs.claim.fingerprint",
+            lambda config: {**fingerprint(config), "torch": "9.9"},
         )
         line = refusal(["resume", "out.run"], capsys)
         assert re.search(r"another machine \(torch .*, here 9\.9\).* --anyway", line)
@@ -448,7 +451,8 @@ class TestRefusals:
 
     @pytest.mark.usefixtures("unfinished")
     def test_a_run_in_progress(self, capsys: pytest.CaptureFixture[str]) -> None:
-        lock = Lock(Path("out.run/.lock"))
+        lock = FileLock("out.run/.lock")
+        lock.acquire()
         for argv in (["resume", "out.run"], [*WORDS, "-o", "out.png"]):
             assert "out.run: another hires is painting there" in refusal(argv, capsys)
         lock.release()
@@ -504,6 +508,17 @@ class TestRefusals:
     ) -> None:
         refusal([*WORDS, "-o", "out.png", "--style-layers", "relu9_1"], capsys)
         assert not Path("out.run").exists()
+
+
+def test_a_mistake_does_not_wait_for_torch() -> None:
+    check = (
+        "import sys; from hires.cli.main import main; code = main(sys.argv[1:]);"
+        "sys.exit(3 if 'torch' in sys.modules else code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for path in ("nowhere", "whole.run"):
+        argv = [sys.executable, "-c", check, "resume", path]
+        assert subprocess.run(argv, env=environment, check=False).returncode == 2
 
 
 @pytest.fixture

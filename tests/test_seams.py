@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires.seams import Seams
-from hires.tiling import Span, Tile, joined
+from hires.tiling.geometry import Span, Tile, joined
+from hires.tiling.seams import Seams
 
 PADDINGS = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate"}
 SIZE = (13, 17)

@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from hires.arguments import Stylize
-from hires.config import Config, ConfigError
-from hires.settings import job_of, settings_of
+from hires.config.job import PaintJob
+from hires.config.run import Config
+from hires.config.settings import job_of, settings_of
+from hires.errors import ConfigError
 
-JOB = Stylize(
+JOB = PaintJob(
     content="a.jpg",
     styles=("b.jpg", "c.png"),
     output="out.tif",

@@ -17,17 +17,17 @@ from conftest import COMPACT_SHAPE, random_image, random_weights
 from safetensors import safe_open
 from torch import Tensor
 
-from hires.checkpoints import write_checkpoint
-from hires.config import Config
-from hires.engine import Progress, iter_stylize, stylize
-from hires.formats import SaveError
-from hires.interrupts import held_back
-from hires.objective import Objective
-from hires.optim import canvas_optimizer
-from hires.optimizers import optimizer_of, restored
-from hires.presets import PRESETS
-from hires.quasinewton import WolfeLBFGS
-from hires.snapshots import Snapshot, SnapshotError, mapped, read_snapshot, write_snapshot
+from hires.config.presets import PRESETS
+from hires.config.run import Config
+from hires.engine.objective import Objective
+from hires.engine.progress import Progress
+from hires.engine.snapshot import Snapshot, SnapshotError, mapped, read_snapshot, write_snapshot
+from hires.engine.stylize import iter_stylize, stylize
+from hires.errors import SaveError
+from hires.features.checkpoints import write_checkpoint
+from hires.optim.create import optimizer_of, restored
+from hires.optim.lbfgs_wolfe import WolfeLBFGS
+from hires.utils.signals import held_back
 
 CONTENT = random_image(60, 80, seed=1).float()
 STYLE = random_image(72, 64, seed=2).float()
@@ -138,20 +138,15 @@ def steep(target: Tensor, canvas: Tensor) -> tuple[Tensor, Tensor]:
     return loss, 2 * difference + 0.5 * torch.sin(25 * difference)
 
 
-@pytest.mark.parametrize("kind", ["adam", "lbfgs"])
-@pytest.mark.parametrize("averaging", [0.0, 0.9])
+@pytest.mark.parametrize(
+    "config",
+    [Config(average=0.0), Config(average=0.9), Config(optimizer="lbfgs", history=4)],
+    ids=["adam", "averaged adam", "lbfgs"],
+)
 @pytest.mark.parametrize("num_before", [0, 1, 7])
-def test_an_optimizer_survives_its_state(
-    kind: str, averaging: float, num_before: int, tmp_path: Path
-) -> None:
+def test_an_optimizer_survives_its_state(config: Config, num_before: int, tmp_path: Path) -> None:
     target = random_image(9, 6, seed=5).float()
-    first = canvas_optimizer(
-        kind,
-        random_image(9, 6).float(),
-        learning_rate=0.3,
-        averaging=averaging,
-        history_size=4,
-    )
+    first = optimizer_of(config, random_image(9, 6).float(), 0.3)
     for _ in range(num_before):
         first.step(lambda canvas: towards(target, canvas))
     path = tmp_path / "a.safetensors"

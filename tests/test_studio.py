@@ -10,9 +10,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hires import ladder, studio
-from hires.config import Config, ConfigError
-from hires.ladder import Size
+from hires.config.run import Config
+from hires.engine import ladder, ladder_check
+from hires.engine.ladder import Size
+from hires.errors import ConfigError
 
 LEAST = 16  # of the built-in network
 
@@ -21,8 +22,8 @@ def refusal(config: Config, content: Size, style: Size, exact: Size | None = Non
     """What is said about the sizes; None if they can be painted."""
     rungs = ladder.plan(config, content, [style], size=exact)
     try:
-        studio._check_canvas(config, rungs, "the content (c.png)", content, LEAST)
-        studio._check_style(config, rungs, 0, "style 1 (s.png)", style, LEAST)
+        ladder_check._check_canvas(config, rungs, "the content (c.png)", content, LEAST)
+        ladder_check._check_style(config, rungs, 0, "style 1 (s.png)", style, LEAST)
     except ConfigError as error:
         return str(error)
     return None

@@ -18,8 +18,8 @@ from conftest import COMPACT_SHAPE, random_image, random_weights
 from golden_text import golden
 
 import hires
-from hires import cli
-from hires.checkpoints import write_checkpoint
+from hires.cli import main as cli
+from hires.features.checkpoints import write_checkpoint
 
 COMMANDS = (
     *("stylize", "resume", "plan", "papers", "inspect", "doctor", "bench", "presets", "train"),

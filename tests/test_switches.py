@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hires import switches
-from hires.switches import max_pool_2x2, pack_positive, pass_positive, unpool_2x2
+from hires.kernels import gradient_masks as switches
+from hires.kernels.gradient_masks import max_pool_2x2, pack_positive, pass_positive, unpool_2x2
 
 DTYPES = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]

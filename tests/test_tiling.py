@@ -11,10 +11,20 @@ from conftest import random_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hires.features import Architecture, Network
-from hires.seams import Seams
-from hires.tiling import Region, Span, Tile, bands, even_spans, grid, round_up, tile_spans
-from hires.walk import canvas_window
+from hires.features.architecture import Architecture
+from hires.features.network import Network
+from hires.tiling.geometry import (
+    Region,
+    Span,
+    Tile,
+    bands,
+    canvas_window,
+    even_spans,
+    grid,
+    round_up,
+    tile_spans,
+)
+from hires.tiling.seams import Seams
 
 lengths = st.integers(1, 700)
 alignments = st.sampled_from([1, 2, 4, 8, 16])

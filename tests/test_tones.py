@@ -8,11 +8,13 @@ import pytest
 import torch
 from conftest import random_image
 
-from hires import cli
-from hires.config import Config
-from hires.engine import stylize
-from hires.images import load_image, resize, save_image
-from hires.tones import about_tones, tones
+from hires.cli import main as cli
+from hires.config.run import Config
+from hires.engine.stylize import stylize
+from hires.engine.tones import about_tones, tones
+from hires.image.decode.read import load_image
+from hires.image.encode.save import save_image
+from hires.image.resample import resize
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

@@ -9,12 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hires.checkpoints import read_checkpoint
-from hires.crops import Crops
-from hires.features import Architecture, Network
-from hires.images import ImageError, save_image
-from hires.shampoo import Soap
-from hires.teaching import (
+from hires.distill.crops import Crops
+from hires.distill.phases import distill
+from hires.distill.shampoo import Soap
+from hires.distill.teaching import (
     TAPS,
     Student,
     Teacher,
@@ -27,7 +25,12 @@ from hires.teaching import (
     make_teacher,
     whitening,
 )
-from hires.training import Recipe, Trainer, distill
+from hires.distill.trainer import Recipe, Trainer
+from hires.errors import ImageError
+from hires.features.architecture import Architecture
+from hires.features.checkpoints import read_checkpoint
+from hires.features.network import Network
+from hires.image.encode.save import save_image
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 SHAPE = Architecture(
@@ -60,7 +63,7 @@ def make_trainer(folder: Path, architecture: Architecture = SHAPE) -> Trainer:
     network = make_network(architecture, 5)
     crops = Crops([folder], seed=1)
     teacher = make_teacher(network, SHAPE, [crops.batch(4, 64)])
-    recipe = Recipe(steps=(12, 6, 4), batch=2, size=64, num_canvases=3, num_painted=2)
+    recipe = Recipe(steps=(12, 6, 4), batch=2, size=64, num_canvases=3)
     return Trainer(Student(SHAPE, seed=2), teacher, crops, recipe, CPU)
 
 

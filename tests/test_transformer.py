@@ -7,8 +7,11 @@ import torch
 from conftest import random_image
 from forward_models import ENLARGE, STYLE, plain, random_tensors
 
-from hires.tiling import Span
-from hires.transformer import Design, ModelError, NormRelu, Stage, Transformer, check_tensors
+from hires.feedforward.design import Design, ModelError, check_tensors
+from hires.feedforward.normalisation import NormRelu
+from hires.feedforward.stages import Stage
+from hires.feedforward.transformer import Transformer
+from hires.tiling.geometry import Span
 
 
 def test_the_document_s_network_has_its_sizes() -> None:
@@ -84,14 +87,14 @@ def test_normalisation_has_the_right_gradient(relu: bool) -> None:
 
 def test_a_stage_reads_no_more_than_it_needs() -> None:
     up = Stage("up", 1, 1, 3, enlarge=2)
-    middle = up.reads(Span(5, 7), 100)  # Enlarged positions 4 to 7.
+    middle = up.input_span(Span(5, 7), 100)  # Enlarged positions 4 to 7.
     assert (middle.span, middle.skip, middle.length, middle.pads) == (Span(2, 4), 0, 4, (0, 0))
-    border = up.reads(Span(0, 3), 100)
+    border = up.input_span(Span(0, 3), 100)
     assert (border.span, border.pads) == (Span(0, 2), (1, 0))
     down = Stage("down", 1, 1, 3, stride=2)
     assert down.length(7) == 4
-    assert down.reads(Span(3, 4), 7).span == Span(5, 7)
-    assert down.reads(Span(3, 4), 7).pads == (0, 1)
+    assert down.input_span(Span(3, 4), 7).span == Span(5, 7)
+    assert down.input_span(Span(3, 4), 7).pads == (0, 1)
 
 
 def test_receptive_field_by_experiment() -> None:

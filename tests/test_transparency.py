@@ -11,13 +11,13 @@ from conftest import COMPACT_SHAPE, random_image, random_weights
 from PIL import Image
 from torch import Tensor
 
-from hires.checkpoints import write_checkpoint
-from hires.cli import main
-from hires.config import Config
-from hires.engine import stylize
-from hires.images import read_picture
-from hires.originals import Original, about_hidden, original
-from hires.transparency import fill_hidden, mask_of
+from hires.cli.main import main
+from hires.config.run import Config
+from hires.engine.stylize import stylize
+from hires.features.checkpoints import write_checkpoint
+from hires.image.decode.read import read_picture
+from hires.image.originals import Original, about_hidden, original
+from hires.image.transparency import fill_hidden, mask_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* of it is transparent")
 
@@ -105,7 +105,7 @@ def test_a_smooth_picture_is_continued() -> None:
 def test_bands_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels, alpha = torch.rand(1, 3, 61, 47), (torch.rand(1, 1, 61, 47) > 0.7).float()
     whole = fill_hidden(pixels.clone(), alpha)
-    monkeypatch.setattr("hires.transparency._BAND_ROWS", 2 * rows)
+    monkeypatch.setattr("hires.image.transparency.FILLED_ROWS", 2 * rows)
     torch.testing.assert_close(fill_hidden(pixels.clone(), alpha), whole, rtol=0, atol=1e-6)
 
 

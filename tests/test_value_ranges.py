@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
-from hires.bands import for_each_band
-from hires.formats import ImageError
-from hires.images import read_picture
-from hires.paper import Window
-from hires.profiles import D65, SRGB_PRIMARIES, matrix_profile, sampled_curve
+from hires.config.paper import Window
+from hires.errors import ImageError
+from hires.image.bands import read_bands
+from hires.image.colour.profiles import D65, SRGB_PRIMARIES, matrix_profile, sampled_curve
+from hires.image.decode.read import read_picture
 
 Array = NDArray[Any]
 HEIGHT, WIDTH = 200, 150
@@ -192,32 +193,26 @@ def test_bands_are_the_picture(shape: tuple[int, int, int], kind: type[Any]) -> 
     values = np.random.default_rng(0).integers(0, 255, shape).astype(kind)
     found = np.zeros_like(values)
     tops = []
-
-    def take(top: int, band: Array) -> None:
+    for top, band in read_bands(pyvips.Image.new_from_array(values)):
         tops.append(top)
         found[top : top + len(band)] = band
-
-    for_each_band(pyvips.Image.new_from_array(values), take)
     np.testing.assert_array_equal(found, values)
     assert tops == list(range(0, shape[0], 64))
 
 
-def test_what_is_raised_in_a_band_ends_the_reading() -> None:
-    seen = []
-
-    def take(top: int, _: Array) -> None:
-        seen.append(top)
-        raise KeyError(top)
-
-    with pytest.raises(KeyError):
-        for_each_band(pyvips.Image.black(300, 300), take)
-    assert seen == [0]
+def test_bands_may_be_left_unread() -> None:
+    for top, _ in read_bands(pyvips.Image.black(3000, 3000)):
+        assert top == 0
+        break
+    assert not [one for one in threading.enumerate() if one.name.startswith("decoder")]
 
 
 PEAK = """
 import sys, warnings
-from hires.images import read_picture
-from hires.memory import peak_resident_bytes, resident_bytes, restart_peak
+from hires.image.decode.read import read_picture
+from hires.utils.memory import peak_resident_bytes
+from hires.utils.memory import resident_bytes
+from hires.utils.memory import restart_peak
 warnings.simplefilter("ignore")
 for path in sys.argv[1:]:
     restart_peak()

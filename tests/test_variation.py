@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hires.losses import total_variation
-from hires.tiling import bands
-from hires.variation import VARIATIONS
+from hires.losses.variation import VARIATIONS, total_variation
+from hires.tiling.geometry import bands
 
 EDGES = (1, 1, 1, 1)
 

@@ -11,26 +11,25 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import COMPACT_SHAPE, REFLECT_SHAPE, VGG_SHAPE, random_image, random_weights
+from objectives import objective_of, setup_of, terms_of
 from torch import Tensor
 
-from hires.arena import Arena
-from hires.config import ConfigError
-from hires.features import Architecture, Network, Pooling
-from hires.losses import STYLE_LOSSES
-from hires.objective import Evaluation, Objective, Weights
-from hires.precision import Precision
-from hires.targets import measure_content, measure_style
-from hires.tiling import Tile, grid, round_up
-from hires.walk import (
+from hires.engine.objective import Evaluation, Objective
+from hires.errors import ConfigError
+from hires.features.architecture import Architecture, Pooling
+from hires.features.costs import costs_of
+from hires.features.network import Network
+from hires.kernels.activation_buffer import ActivationBuffer
+from hires.losses.style import STYLE_LOSSES
+from hires.tiling.geometry import Tile, grid, round_up
+from hires.tiling.planning import (
     MIN_TILE,
+    Costs,
     TileMemoryError,
     TilePlan,
-    bytes_needed,
-    kept_bytes,
     plan_tiles,
     replan,
     smaller_plan,
-    tile_bytes,
 )
 
 CPU = torch.device("cpu")
@@ -50,16 +49,19 @@ def network_of(
 def planned(
     size: tuple[int, int], memory: int, names: tuple[str, ...] = NAMES, tile: int | None = None
 ) -> TilePlan:
-    network = network_of(COMPACT_SHAPE)
-    return plan_tiles(network, names, size, dtype=torch.float32, memory=memory, tile=tile)
+    return plan_tiles(costs(names), size, memory=memory, tile=tile)
+
+
+def costs(names: tuple[str, ...] = NAMES) -> Costs:
+    return costs_of(network_of(COMPACT_SHAPE), names, torch.float32)
 
 
 def needed_for(tiles: tuple[Tile, ...], num_kept: int, names: tuple[str, ...] = NAMES) -> int:
     """Graphs, the widest point of a pass, and the lines that wait at seams or cross them."""
-    network, remakes = network_of(COMPACT_SHAPE), len(tiles) > 1
+    remakes = len(tiles) > 1
     plan = TilePlan(tiles, 0, num_kept, 0, remakes)
-    graphs = kept_bytes(network, names, torch.float32, plan)
-    _, besides = tile_bytes(network, names, torch.float32, remakes=remakes)
+    graphs = costs(names).kept_bytes(plan)
+    besides = costs(names).besides[remakes]
     largest = max(tile.region.num_pixels for tile in tiles)
     waiting = sum(incoming(tile) for tile in tiles[: len(tiles) - num_kept])
     crossing = 0
@@ -143,9 +145,9 @@ def test_a_picture_that_the_deepest_layer_cannot_see_is_refused() -> None:
 
 
 def test_the_tiles_of_an_earlier_run() -> None:
-    network, plan = network_of(COMPACT_SHAPE), planned(SIZE, 2**40, tile=64)
-    assert replan(network, NAMES, SIZE, plan, side=64, num_kept=plan.num_kept) is plan
-    smaller = replan(network, NAMES, SIZE, plan, side=32, num_kept=2)
+    plan = planned(SIZE, 2**40, tile=64)
+    assert replan(costs(), SIZE, plan, side=64, num_kept=plan.num_kept) is plan
+    smaller = replan(costs(), SIZE, plan, side=32, num_kept=2)
     wanted = planned(SIZE, 2**40, tile=32)
     assert (smaller.tiles, smaller.side, smaller.num_kept) == (wanted.tiles, 32, 2)
     assert smaller.remakes
@@ -153,13 +155,12 @@ def test_the_tiles_of_an_earlier_run() -> None:
 
 @pytest.mark.parametrize("size", [(131, 283), (511, 769)])
 def test_a_smaller_plan_takes_less_memory_until_there_is_none(size: tuple[int, int]) -> None:
-    network = network_of(COMPACT_SHAPE)
     plan = planned(size, 2**40, tile=128)
     needed = []
     with contextlib.suppress(TileMemoryError):
         for _ in range(100):
-            needed.append(bytes_needed(network, NAMES, torch.float32, plan))
-            plan = smaller_plan(network, NAMES, size, plan, torch.float32)
+            needed.append(costs().bytes_needed(plan))
+            plan = smaller_plan(costs(), size, plan)
     assert 4 < len(needed) < 100
     assert all(less < more for more, less in itertools.pairwise(needed))
 
@@ -181,7 +182,7 @@ CASES = [
 ]
 
 
-def objective_of(
+def objective_with(
     shape: str,
     layers: Layers,
     pooling: Pooling,
@@ -190,27 +191,11 @@ def objective_of(
     dtype: torch.dtype = torch.float32,
     tile: int | None = 64,
 ) -> Objective:
-    architecture = SHAPES[shape]
     style, content = (dict.fromkeys(names, 1.0) for names in layers)
-    weights = Weights(
-        style_loss=STYLE_LOSSES[style_loss],
-        style_layers=style,
-        content_layers=content,
-        style=3,
-        content=2,
-        tv=1,
-    )
-    network, precision = network_of(architecture, pooling=pooling, dtype=dtype), Precision(dtype)
-    plan = plan_tiles(network, weights.names, SIZE, dtype=dtype, memory=2**40, tile=tile)
+    terms = terms_of(style_loss, (style, content), (3, 2, 1))
+    network = network_of(SHAPES[shape], pooling=pooling, dtype=dtype)
     picture, target = (random_image(*SIZE, seed=seed).float() for seed in (1, 2))
-    return Objective(
-        network,
-        weights,
-        style=measure_style(network, target, list(style), plan, precision),
-        content=measure_content(network, picture, list(content), plan, CPU),
-        plan=plan,
-        precision=precision,
-    )
+    return objective_of(setup_of(network, terms, dtype, tile), picture, target)
 
 
 def evaluate(objective: Objective) -> Evaluation:
@@ -220,25 +205,25 @@ def evaluate(objective: Objective) -> Evaluation:
 
 @pytest.fixture
 def left_outside(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
-    """Shapes of what graphs saved and the arena did not take."""
+    """Shapes of what graphs saved and the buffer did not take."""
     found: list[torch.Size] = []
-    keep = Arena._keep
+    keep = ActivationBuffer.save
 
-    def watched(arena: Arena, tensor: Tensor) -> Tensor:
-        kept = keep(arena, tensor)
-        if kept is tensor and not arena._lasts(tensor):
+    def watched(buffer: ActivationBuffer, tensor: Tensor) -> Tensor:
+        kept = keep(buffer, tensor)
+        if kept is tensor and not buffer.lasts(tensor):
             found.append(tensor.shape)
         return kept
 
-    monkeypatch.setattr(Arena, "_keep", watched)
+    monkeypatch.setattr(ActivationBuffer, "save", watched)
     return found
 
 
 @pytest.mark.parametrize(("shape", "layers", "pooling"), CASES, ids=str)
-def test_the_arena_holds_all_that_graphs_keep_and_remaking_changes_nothing(
+def test_the_buffer_holds_all_that_graphs_keep_and_remaking_changes_nothing(
     shape: str, layers: Layers, pooling: Pooling, left_outside: list[torch.Size]
 ) -> None:
-    objective = objective_of(shape, layers, pooling)
+    objective = objective_with(shape, layers, pooling)
     plan, found = objective.plan, []
     for remakes, num_kept in itertools.product((False, True), (0, 2, len(plan.tiles))):
         objective.plan = replace(plan, remakes=remakes, num_kept=num_kept)
@@ -251,29 +236,28 @@ def test_the_arena_holds_all_that_graphs_keep_and_remaking_changes_nothing(
 
 @pytest.mark.parametrize("style_loss", STYLE_LOSSES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_the_arena_is_large_enough_for_every_loss(
+def test_the_buffer_is_large_enough_for_every_loss(
     style_loss: str, dtype: torch.dtype, left_outside: list[torch.Size]
 ) -> None:
-    objective = objective_of("compact", LAYERS[0], "max", style_loss=style_loss, dtype=dtype)
+    objective = objective_with("compact", LAYERS[0], "max", style_loss=style_loss, dtype=dtype)
     evaluate(objective)
     objective.plan = replace(objective.plan, remakes=False)
     evaluate(objective)
     assert not left_outside
 
 
-def test_the_arena_is_not_much_larger_than_it_need_be() -> None:
-    objective = objective_of("compact", LAYERS[0], "max", tile=None)
+def test_the_buffer_is_not_much_larger_than_it_need_be() -> None:
+    objective = objective_with("compact", LAYERS[0], "max", tile=None)
     evaluate(objective)
-    arena = objective._arena
-    assert arena is not None
-    names, dtype = objective.weights.names, objective.precision.dtype
-    assert arena.num_bytes == kept_bytes(objective.network, names, dtype, objective.plan)
-    assert 0.8 * arena.num_bytes < arena._used < arena.num_bytes
+    buffer = objective._buffer
+    assert buffer is not None
+    assert buffer.num_bytes == objective._costs.kept_bytes(objective.plan)
+    assert 0.8 * buffer.num_bytes < buffer.used_bytes < buffer.num_bytes
 
 
 @pytest.mark.parametrize("num_kept", [0, 2, 100])
 def test_an_evaluation_again_is_the_same(num_kept: int) -> None:
-    objective = objective_of("compact", LAYERS[0], "max")
+    objective = objective_with("compact", LAYERS[0], "max")
     objective.plan = replace(objective.plan, num_kept=min(num_kept, len(objective.plan.tiles)))
     first, second = evaluate(objective), evaluate(objective)
     assert torch.equal(first.loss, second.loss)
@@ -283,7 +267,7 @@ def test_an_evaluation_again_is_the_same(num_kept: int) -> None:
 def test_an_evaluation_that_broke_off_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    objective = objective_of("compact", LAYERS[0], "max")
+    objective = objective_with("compact", LAYERS[0], "max")
     wanted = evaluate(objective)
     produce, calls = Network.produce, itertools.count(1)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hires.bench.worker import Exercise, serve
-from hires.memory import manage_heap
-from hires.openmp import bound_waiting
+from hires.bench.worker import serve
+from hires.utils.memory import manage_heap
+from hires.utils.openmp import bound_waiting
+
+if TYPE_CHECKING:
+    from hires.bench.exercise import Exercise
 
 
 def build(fields: dict[str, Any]) -> Exercise:

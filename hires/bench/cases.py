@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hires.config import Config, ConfigError, parse_bytes
+from hires.config.run import Config
+from hires.config.values import parse_bytes
+from hires.errors import ConfigError
 
 Kind = Literal["step", "ladder"]
 VGG19_SHAPE = "vgg19-shape"
@@ -140,20 +143,11 @@ def cases_of(
     if not (features and sizes and precisions and tiles):
         raise ConfigError("nothing to measure: name at least one of each")
     if repeats < 1:
-        raise ConfigError(f"--repeats is {repeats}: give a whole number of at least 1")
+        raise ConfigError(f"`repeats` is {repeats}: give a whole number of at least 1")
     kinds: tuple[Kind, ...] = ("step", "ladder") if ladder else ("step",)
-    parsed = sorted(map(parse_size, sizes), key=lambda size: size[0] * size[1])
+    parsed = sorted(map(parse_size, sizes), key=math.prod)
     combinations = itertools.product(kinds, features, precisions, map(parse_tile, tiles), parsed)
-    return [
-        Case(
-            kind=kind,
-            features=name,
-            precision=precision,
-            tile=tile,
-            size=size,
-            device=device,
-            memory=memory,
-            repeats=repeats,
-        )
-        for kind, name, precision, tile, size in combinations
-    ]
+    same: dict[str, Any] = {"device": device, "memory": memory, "repeats": repeats}
+    names = ("kind", "features", "precision", "tile", "size")
+    fields: list[dict[str, Any]] = [dict(zip(names, one, strict=True)) for one in combinations]
+    return [Case(**one, **same) for one in fields]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,20 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hires.bench.cases import VGG19_SHAPE, Case
-from hires.bench.stopwatch import Gauge, Stopwatch
-from hires.bench.work import content_bytes, largest_megapixels, predicted_bytes, work_of
-from hires.checkpoints import write_checkpoint
-from hires.config import Config, parse_bytes
-from hires.engine import Progress, iter_stylize
-from hires.features import VGG19, Architecture
-from hires.ladder import Rung
-from hires.memory import keep_freed_memory, return_freed_memory
-from hires.objective import Evaluation, Objective
-from hires.optim import canvas_optimizer
-from hires.precision import resolve_device, synchronize
-from hires.studio import Studio, open_studio
-from hires.targets import measure_content, measure_style
-from hires.walk import TilePlan
+from hires.bench.exercise import Exercise, StageTimer
+from hires.bench.work import STATE_BYTES, largest_megapixels, work_of
+from hires.config.run import Config
+from hires.config.values import parse_bytes
+from hires.engine.canvas import WholeCanvas
+from hires.engine.ladder import Rung
+from hires.engine.run import Run
+from hires.engine.setup import Setup, open_setup
+from hires.engine.stylize import iter_stylize
+from hires.features.architecture import VGG19, Architecture
+from hires.features.network import Network
+from hires.image.originals import Original
+from hires.kernels.precision import synchronize
+from hires.tiling.planning import TilePlan
 
 # VGG-19 as style transfer uses it: nothing beyond relu5_1.
 VGG19_TO_RELU5_1 = replace(VGG19, blocks=(*VGG19.blocks[:-1], (512,)))
@@ -37,13 +34,6 @@ STYLE_SIZE = (512, 512)
 CONTENT_SEED, STYLE_SEED = 1, 2
 # Of one octave of a picture, in units of the pixel range.
 _CONTRAST = 0.25
-# Which stage of a step each method of the objective is; the optimizer has the rest.
-_STAGES = {
-    "_total_variation": "variation",
-    "_measure": "measure",
-    "_judge": "judge",
-    "_paint": "paint",
-}
 # Whole memories for which the largest canvas is stated.
 _MEMORIES = ("4GiB", "8GiB", "16GiB", "24GiB", "80GiB")
 
@@ -53,9 +43,8 @@ def random_weights(architecture: Architecture, *, seed: int = 0) -> dict[str, Te
     generator = torch.Generator().manual_seed(seed)
     weights = {}
     for key, before, after in architecture.convolutions():
-        spread = (2 / (9 * before)) ** 0.5
         weight = torch.randn(after, before, 3, 3, generator=generator)
-        weights[f"conv{key}.weight"] = weight.mul_(spread)
+        weights[f"conv{key}.weight"] = weight.mul_((2 / (9 * before)) ** 0.5)
         weights[f"conv{key}.bias"] = torch.zeros(after)
     return weights
 
@@ -76,26 +65,13 @@ def picture(size: tuple[int, int], seed: int) -> Tensor:
     return image.clamp_(0, 1)
 
 
-@contextmanager
-def named_features(name: str) -> Iterator[str]:
-    """What `load_features` knows a case's network by; random weights pass through a file."""
-    if name != VGG19_SHAPE:
-        yield name
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{VGG19_SHAPE}.safetensors"
-        weights = random_weights(VGG19_TO_RELU5_1)
-        write_checkpoint(path, VGG19_TO_RELU5_1, weights, {"licence": "none: random numbers"})
-        yield str(path)
-
-
-def config_of(case: Case, features: str) -> Config:
+def config_of(case: Case) -> Config:
     """The settings of a run that does what the case describes."""
     return Config(
+        features="compact" if case.features == VGG19_SHAPE else case.features,
         size=max(case.size),
         min_size=min(case.min_size, max(case.size)),
         iterations=case.iterations,
-        features=features,
         style_loss=case.style_loss,  # type: ignore[arg-type]
         precision=case.precision,  # type: ignore[arg-type]
         device=case.device,
@@ -104,53 +80,48 @@ def config_of(case: Case, features: str) -> Config:
     )
 
 
-def facts_of(studio: Studio, size: tuple[int, int], plan: TilePlan, memory: str) -> dict[str, Any]:
+def network_of(case: Case) -> Network | None:
+    """VGG-19's shape with random weights; None for what the settings name."""
+    if case.features != VGG19_SHAPE:
+        return None
+    return Network(VGG19_TO_RELU5_1, random_weights(VGG19_TO_RELU5_1), name=VGG19_SHAPE)
+
+
+def facts_of(setup: Setup, size: tuple[int, int], plan: TilePlan, memory: str) -> dict[str, Any]:
     """What is known of a case before its first step: tiles, arithmetic, predicted memory."""
-    names = studio.weights.names
-    content = content_bytes(studio.network, list(studio.weights.content_layers))
+    content = setup.reference_bytes
     largest = {
-        amount: largest_megapixels(
-            studio.network,
-            names,
-            studio.precision.dtype,
-            parse_bytes(amount),
-            content=content,
-        )
+        amount: largest_megapixels(setup.costs, parse_bytes(amount), content=content)
         for amount in dict.fromkeys([memory, *_MEMORIES])
     }
     return {
-        "device": str(studio.device),
-        "precision": studio.precision.name,
+        "device": str(setup.device),
+        "precision": setup.precision.name,
         "num_tiles": len(plan.tiles),
         "side": plan.side,
         "num_kept": min(plan.num_kept, len(plan.tiles)),
-        "predicted_bytes": predicted_bytes(plan, size, content),
+        # On top of the program itself.
+        "predicted_bytes": plan.bytes_needed + size[0] * size[1] * (STATE_BYTES + content),
         "largest_megapixels": {
             amount: {"untiled": round(whole, 3), "tiled": round(tiled, 3)}
             for amount, (whole, tiled) in largest.items()
         },
-        **asdict(work_of(studio.network, names, size, plan)),
+        **asdict(work_of(setup.network, setup.names, size, plan)),
     }
 
 
-class StepExercise:
-    """Optimisation steps at one size: objective and Adam, as a rung of the ladder runs them."""
+class StepExercise(Exercise):
+    """Optimisation steps at one size: a run that stands at one rung."""
 
     def __init__(self, case: Case) -> None:
-        self.device = resolve_device(case.device)
-        self.gauge = Gauge(self.device)
-        canvas = picture(case.size, CONTENT_SEED)
-        with named_features(case.features) as name:
-            config = config_of(case, name)
-            studio = open_studio(config)
-        plan = studio.plan_tiles(config, case.size)
+        super().__init__(case.device)
+        config, content = config_of(case), Original(picture(case.size, CONTENT_SEED))
+        style = Original(picture(STYLE_SIZE, STYLE_SEED))
+        setup = open_setup(config, network=network_of(case))
+        plan = setup.plan_tiles(case.size)
         if case.num_kept is not None:
             plan = replace(plan, num_kept=min(case.num_kept, len(plan.tiles)))
-        # As a run does: what lasts lies outside of the heap.
-        keep_freed_memory(False)
-        return_freed_memory()
-        self.objective = self._objective(studio, config, plan, canvas)
-        self.rung = Rung(
+        rung = Rung(
             index=0,
             size=case.size,
             num_iterations=case.warmup + case.repeats,
@@ -159,98 +130,51 @@ class StepExercise:
             decay=case.learning_rate_decay,
             decay_every=case.decay_every,
         )
-        self.optimizer = canvas_optimizer(
-            "adam",
-            canvas.to(self.device),
-            learning_rate=self.rung.learning_rate,
-            averaging=config.averaging,
+        canvas = WholeCanvas(setup, case.size, plan)
+        self._timer: StageTimer | None = None
+        self.run = Run(
+            setup, config, [rung], content, [style], canvas_of=lambda _: canvas, timed=self._timed
         )
-        self.facts = facts_of(studio, case.size, plan, case.memory)
-        self._evaluation: Evaluation | None = None
+        self.run.begin(rung)
+        self.facts = facts_of(setup, case.size, plan, case.memory)
 
-    def _objective(
-        self, studio: Studio, config: Config, plan: TilePlan, content: Tensor
-    ) -> Objective:
-        style = picture(STYLE_SIZE, STYLE_SEED)
-        style_layers = list(studio.weights.style_layers)
-        style_plan = studio.plan_tiles(config, STYLE_SIZE)
-        return Objective(
-            studio.network,
-            studio.weights,
-            style=measure_style(studio.network, style, style_layers, style_plan, studio.precision),
-            content=measure_content(
-                studio.network, content, list(studio.weights.content_layers), plan, studio.device
-            ),
-            plan=plan,
-            precision=studio.precision,
-        )
-
-    def _evaluate(self, canvas: Tensor) -> tuple[Tensor, Tensor]:
-        self._evaluation = self.objective(canvas)
-        return self._evaluation.loss, self._evaluation.gradient
+    def _timed(self, stage: str) -> AbstractContextManager[object]:
+        return nullcontext() if self._timer is None else self._timer.stage(stage)
 
     def step(self) -> dict[str, Any]:
         """One step: its synchronised ``seconds``, and the ``loss`` before it."""
-        rate = self.rung.learning_rate_at(self.optimizer.num_steps + 1)
-        self.optimizer.set_learning_rate(rate)
         synchronize(self.device)
         started = time.perf_counter()
-        self.optimizer.step(self._evaluate)
+        self.run.step()
         synchronize(self.device)
         seconds = time.perf_counter() - started
-        keep_freed_memory(True)
         self.gauge.sample()
-        assert self._evaluation is not None
-        return {"seconds": seconds, "loss": float(self._evaluation.loss)}
+        return {"seconds": seconds, "loss": self.run.progress.loss}
 
     def stages(self) -> dict[str, Any]:
         """Seconds of one step by stage; the clocks stop the device between stages."""
-        stopwatch = Stopwatch(self.device)
-        for method, stage in _STAGES.items():
-            setattr(self.objective, method, stopwatch.timed(stage, getattr(self.objective, method)))
-        with stopwatch.stage("total"):
-            self.optimizer.step(self._evaluate)
-        for method in _STAGES:
-            delattr(self.objective, method)
-        seconds = dict(stopwatch.seconds)
-        return {**seconds, "optimise": 2 * seconds["total"] - sum(seconds.values())}
-
-    def memory(self) -> dict[str, Any]:
-        """Peak memory so far."""
-        return self.gauge.peaks()
+        self._timer = timer = StageTimer(self.device)
+        with timer.stage("total"):
+            self.run.step()
+        self._timer = None
+        optimise = 2 * timer.seconds["total"] - sum(timer.seconds.values())
+        return {**timer.seconds, "optimise": optimise}
 
 
-class LadderExercise:
+class LadderExercise(Exercise):
     """A whole picture through the public API, one step at a time."""
 
     def __init__(self, case: Case) -> None:
-        self.gauge = Gauge(resolve_device(case.device))
-        self._progress = self._paint(case)
-        self.facts: dict[str, Any] = {}
-
-    def _paint(self, case: Case) -> Iterator[Progress]:
+        super().__init__(case.device)
         content, style = picture(case.size, CONTENT_SEED), picture(STYLE_SIZE, STYLE_SEED)
-        with named_features(case.features) as name:
-            yield from iter_stylize(content, style, config_of(case, name))
+        self._steps = iter_stylize(content, style, config_of(case), network=network_of(case))
 
     def step(self) -> dict[str, Any]:
         """The next step: its ``seconds`` (with what its rung prepared), loss, size, ``is_last``."""
         started = time.perf_counter()
-        progress = next(self._progress)
+        progress = next(self._steps)
         loss = progress.loss  # Waits for the device.
         seconds = time.perf_counter() - started
         self.gauge.sample()
-        return {
-            "seconds": seconds,
-            "loss": loss,
-            "size": progress.rung.size,
-            "is_last": progress.is_last,
-        }
-
-    def stages(self) -> dict[str, Any]:
-        """Not known from outside."""
-        return {}
-
-    def memory(self) -> dict[str, Any]:
-        """Peak memory so far."""
-        return self.gauge.peaks()
+        size, is_last = progress.rung.size, progress.is_last
+        return {"seconds": seconds, "loss": loss, "size": size, "is_last": is_last}

@@ -8,15 +8,16 @@ import os
 import platform
 import statistics
 import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hires.bench.cases import case_from_json
-from hires.config import ConfigError, format_bytes
+from hires.config.values import format_bytes
+from hires.errors import ConfigError
+from hires.runs.fingerprint import processor
 from hires.version import __version__
 
 FORMAT = "hires-bench"
@@ -34,7 +35,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "num_cores": os.cpu_count(),
         "num_threads": torch.get_num_threads(),
     }
@@ -60,14 +61,6 @@ def commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", "..") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def _processor() -> str:
-    if sys.platform.startswith("linux"):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def spread(seconds: Sequence[float]) -> dict[str, Any]:
@@ -150,10 +143,8 @@ def markdown(report: Report) -> str:
         "",
     ]
     for roof in report["rooflines"]:
-        matrix = ", ".join(
-            f"{name} {rate / 1e12:.2f} TFLOP/s"
-            for name, rate in roof["matrix_flops_per_second"].items()
-        )
+        rates = roof["matrix_flops_per_second"].items()
+        matrix = ", ".join(f"{name} {rate / 1e12:.2f} TFLOP/s" for name, rate in rates)
         copy = roof["copy_bytes_per_second"] / 1e9
         lines += [f"Measured rates of {roof['device']}: {matrix}; copy {copy:.0f} GB/s.", ""]
     return "\n".join(lines) + "\n" + table([_HEAD, *map(row, report["results"])])
@@ -173,22 +164,22 @@ def row(result: Result) -> tuple[str, ...]:
     label = case_from_json(result["case"]).label
     if result["status"] != "ok":
         return (label, result["status"], *[""] * (len(_HEAD) - 2))
-    seconds, achieved, facts = result["seconds"], result.get("rates", {}), result["facts"]
+    seconds, achieved = result["seconds"], result.get("rates", {})
+
+    def number(name: str, style: str, scale: float = 1.0) -> str:
+        return style.format(achieved[name] * scale) if name in achieved else ""
+
     return (
         label,
         f"{seconds['median']:.3g}",
         f"{seconds['iqr']:.2g}",
-        _number(achieved, "seconds_per_megapixel", "{:.3f}"),
-        _number(achieved, "useful_flops_per_second", "{:.3f}", 1e-12),
-        _number(achieved, "matrix_share", "{:.0%}"),
-        _number(achieved, "roofline_share", "{:.0%}"),
+        number("seconds_per_megapixel", "{:.3f}"),
+        number("useful_flops_per_second", "{:.3f}", 1e-12),
+        number("matrix_share", "{:.0%}"),
+        number("roofline_share", "{:.0%}"),
         format_bytes(peak_bytes(result["memory"])),
-        str(facts.get("num_tiles", "")),
+        str(result["facts"].get("num_tiles", "")),
     )
-
-
-def _number(values: Mapping[str, float], name: str, style: str, scale: float = 1.0) -> str:
-    return style.format(values[name] * scale) if name in values else ""
 
 
 def compare(before: Report, after: Report) -> str:
@@ -200,36 +191,25 @@ def compare(before: Report, after: Report) -> str:
         ConfigError: if they have no case in common.
     """
     old = {_key(result): result for result in before["results"]}
-    rows = [("case", "s/step before", "after", "ratio", "peak before", "after", "ratio")]
-    shared = [new for new in after["results"] if _key(new) in old]
-    rows += [_compared(old[_key(new)], new) for new in shared]
-    if len(rows) == 1:
+    pairs = [(old[_key(new)], new) for new in after["results"] if _key(new) in old]
+    if not pairs:
         raise ConfigError("the two benchmarks have no case in common")
-    return table(rows)
+    head = ("case", "s/step before", "after", "ratio", "peak before", "after", "ratio")
+    return table([head, *(_compared(*pair) for pair in pairs)])
 
 
 def _key(result: Result) -> str:
-    skipped = ("warmup", "repeats")
     # What an older report did not know of is at its default.
-    fields = case_from_json(result["case"]).to_json()
-    case = {name: value for name, value in fields.items() if name not in skipped}
-    return json.dumps(case, sort_keys=True)
+    case = case_from_json(result["case"]).to_json()
+    return json.dumps({**case, "warmup": None, "repeats": None}, sort_keys=True)
 
 
-def _compared(old: Result, new: Result) -> tuple[str, str, str, str, str, str, str]:
+def _compared(old: Result, new: Result) -> tuple[str, ...]:
     label = case_from_json(new["case"]).label
     if old["status"] != "ok" or new["status"] != "ok":
         return label, old["status"], new["status"], "", "", "", ""
     a, b = old["seconds"], new["seconds"]
-    noise = abs(b["median"] - a["median"]) <= max(a["iqr"], b["iqr"])
-    peak_a, peak_b = peak_bytes(old["memory"]), peak_bytes(new["memory"])
-    seconds: Callable[[float], str] = "{:.3g}".format
-    return (
-        label,
-        seconds(a["median"]),
-        seconds(b["median"]),
-        f"{'~' if noise else ''}{b['median'] / a['median']:.2f}",
-        format_bytes(peak_a),
-        format_bytes(peak_b),
-        f"{peak_b / peak_a:.2f}",
-    )
+    noise = "~" * (abs(b["median"] - a["median"]) <= max(a["iqr"], b["iqr"]))
+    peaks = peak_bytes(old["memory"]), peak_bytes(new["memory"])
+    times = (f"{a['median']:.3g}", f"{b['median']:.3g}", f"{noise}{b['median'] / a['median']:.2f}")
+    return (label, *times, *map(format_bytes, peaks), f"{peaks[1] / peaks[0]:.2f}")

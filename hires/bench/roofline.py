@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from hires.bench.stopwatch import Gauge
-from hires.precision import resolve_device, resolve_precision, synchronize
+from hires.bench.exercise import Exercise
+from hires.kernels.precision import resolve_precision, synchronize
 
 # Large enough to leave every cache, small enough to take well under a second.
 _SIDE = {"cpu": 2048, "cuda": 8192, "mps": 4096}
@@ -34,8 +34,7 @@ def best_seconds(
 def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
     """FLOP/s of a large square matrix product."""
     side = _SIDE[device.type]
-    a = torch.randn(side, side, device=device).to(dtype)
-    b = torch.randn(side, side, device=device).to(dtype)
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
     return 2.0 * side**3 / best_seconds(lambda: torch.mm(a, b, out=out), device)
 
@@ -47,7 +46,7 @@ def copy_rate(device: torch.device) -> float:
     return 2.0 * _COPY_BYTES[device.type] / best_seconds(lambda: target.copy_(source), device)
 
 
-class RooflineExercise:
+class RooflineExercise(Exercise):
     """Measures when it is built; its facts are the rates.
 
     Args:
@@ -56,26 +55,17 @@ class RooflineExercise:
     """
 
     def __init__(self, device: str, precisions: list[str]) -> None:
-        place = resolve_device(device)
-        self._gauge = Gauge(place)
-        resolved = {resolve_precision(name, place).name for name in precisions}
-        dtypes = {name: resolve_precision(name, place).dtype for name in sorted(resolved)}
-        self.facts: dict[str, Any] = {
-            "device": str(place),
-            "copy_bytes_per_second": copy_rate(place),
+        super().__init__(device)
+        resolved = {name: resolve_precision(name, self.device) for name in precisions}
+        dtypes = {precision.name: precision.dtype for precision in resolved.values()}
+        self.facts = {
+            "device": str(self.device),
+            "copy_bytes_per_second": copy_rate(self.device),
             "matrix_flops_per_second": {
-                name: matrix_rate(dtype, place) for name, dtype in dtypes.items()
+                name: matrix_rate(dtypes[name], self.device) for name in sorted(dtypes)
             },
         }
 
     def step(self) -> dict[str, Any]:
         """Nothing is left to do."""
         return {"seconds": 0.0}
-
-    def stages(self) -> dict[str, Any]:
-        """No stages."""
-        return {}
-
-    def memory(self) -> dict[str, Any]:
-        """Peak memory so far."""
-        return self._gauge.peaks()

@@ -10,7 +10,7 @@ from hires.bench import report as reports
 from hires.bench.cases import Case
 from hires.bench.report import Report, Result
 from hires.bench.worker import HIRES, Worker, WorkerError
-from hires.precision import resolve_device
+from hires.kernels.precision import resolve_device
 
 
 def measure_roofline(device: str, precisions: Sequence[str]) -> dict[str, Any]:
@@ -58,10 +58,8 @@ def _ladder(worker: Worker) -> Result:
     while not steps[-1]["is_last"]:
         steps.append(worker.ask("step"))
     rungs = [
-        {"size": size, "seconds": reports.spread([step["seconds"] for step in group])}
-        for size, group in (
-            (size, list(found)) for size, found in groupby(steps, lambda step: step["size"])
-        )
+        {"size": size, "seconds": reports.spread([step["seconds"] for step in found])}
+        for size, found in groupby(steps, lambda step: step["size"])
     ]
     total = sum(step["seconds"] for step in steps)
     return {"seconds": reports.spread([total]), "rungs": rungs, "loss": steps[-1]["loss"]}

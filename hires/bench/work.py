@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
+from hires.config.run import Config
+from hires.engine.estimate import CANVAS_BYTES, state_bytes
+from hires.features.costs import remade_layer
+from hires.features.network import Network
+from hires.tiling.geometry import Region, Span, Tile, canvas_window, round_up
+from hires.tiling.planning import MIN_TILE, Costs, TilePlan
 
-from hires.features import Network
-from hires.tiling import Region, Span, Tile, round_up
-from hires.walk import (
-    MIN_TILE,
-    TilePlan,
-    canvas_window,
-    remade_layer,
-    seam_bytes,
-    tile_bytes,
-)
-
-# Bytes per pixel that stay for the whole run, float32: canvas and gradient 12 each, Adam 24,
-# running average 12; and the content picture that the run began with, 12.
-STATE_BYTES = 60
-PICTURE_BYTES = 12
+# Bytes per pixel that stay for the whole run: canvas, gradient, Adam's moments, running average.
+STATE_BYTES = state_bytes(Config(), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +36,17 @@ class Work:
 
 def work_of(network: Network, names: Sequence[str], size: tuple[int, int], plan: TilePlan) -> Work:
     """Count one step over a canvas of ``(height, width)`` cut into the tiles of a plan."""
-    whole = Region(Span(0, size[0]), Span(0, size[1]))
-    untiled = Tile(whole)
-    repainted = len(plan.tiles) - min(plan.num_kept, len(plan.tiles))
+    untiled = Tile(Region(Span(0, size[0]), Span(0, size[1])))
+    again = len(plan.tiles) - min(plan.num_kept, len(plan.tiles))
     remade = [name for name in (remade_layer(names),) if plan.remakes and name in names]
     done = 0.0
     for i, tile in enumerate(plan.tiles):
-        walks = 3 if i < repainted else 2
-        done += walks * forward_flops(network, names, tile)
+        done += (3 if i < again else 2) * forward_flops(network, names, tile)
         done += forward_flops(network, remade, tile) if remade else 0
     return Work(
         useful_flops=2 * forward_flops(network, names, untiled),
         done_flops=done,
-        num_second_forwards=repainted,
+        num_second_forwards=again,
         least_bytes=_least_bytes(network, names, untiled),
     )
 
@@ -66,100 +56,62 @@ def forward_flops(network: Network, names: Sequence[str], tile: Tile) -> float:
 
     A backward to the image (none to the weights) costs the same again.
     """
-    return sum(
-        18.0 * layer.before * layer.after * layer.size[0] * layer.size[1]
-        for layer in _convolutions(network, names, tile)
-    )
+    convolutions = _convolutions(network, names, tile)
+    return sum(18.0 * before * after * positions for before, after, positions, _ in convolutions)
 
 
-@dataclass(frozen=True, slots=True)
-class _Convolution:
-    """Channels in and out, output size, and the size that was pooled to get its input (or None)."""
-
-    before: int
-    after: int
-    size: tuple[int, int]
-    pooled: tuple[int, int] | None
-
-
-def _convolutions(network: Network, names: Sequence[str], tile: Tile) -> Iterator[_Convolution]:
-    """Every convolution up to the deepest of the names."""
+def _convolutions(
+    network: Network, names: Sequence[str], tile: Tile
+) -> Iterator[tuple[int, int, int, int]]:
+    """Of every convolution up to the deepest of the names: channels in and out, positions, and
+    the positions that were pooled to get its input (0 for none).
+    """
     order = list(network.layers)
     deepest = max(order.index(name) for name in names)
-    block, size = 1, tile.region.size
+    block, positions = 1, tile.region.num_pixels
     for key, before, after in network.architecture.convolutions():
         if order.index(f"conv{key}") > deepest:
             return
-        pooled = None
+        pooled = 0
         if int(key.split("_")[0]) > block:
-            block, pooled = block + 1, size
+            block, pooled = block + 1, positions
         rows, columns = canvas_window(network.layers[f"conv{key}"], tile)
-        size = rows.stop - rows.start, columns.stop - columns.start
-        yield _Convolution(before, after, size, pooled)
+        positions = (rows.stop - rows.start) * (columns.stop - columns.start)
+        yield before, after, positions, pooled
 
 
 def _least_bytes(network: Network, names: Sequence[str], tile: Tile) -> float:
     total = 0
-    for convolution in _convolutions(network, names, tile):
-        positions = convolution.size[0] * convolution.size[1]
-        read, written = convolution.before * positions, convolution.after * positions
+    for before, after, positions, pooled in _convolutions(network, names, tile):
         # Forward: x read, y written. Backward: y and its slope read, x's slope written.
-        total += 2 * read + 3 * written
-        if convolution.pooled:
+        total += 2 * before * positions + 3 * after * positions
+        if pooled:
             # Forward: x read, y written. Backward: x and y's slope read, x's slope written.
-            wide = convolution.before * convolution.pooled[0] * convolution.pooled[1]
-            total += 3 * wide + 2 * read
+            total += 3 * before * pooled + 2 * before * positions
     return float(total) * network.dtype.itemsize
 
 
-def content_bytes(network: Network, names: Sequence[str]) -> float:
-    """Bytes per pixel of the canvas that the content targets of the named layers take."""
-    layers = [network.layers[name] for name in names]
-    return sum(layer.channels / layer.stride**2 for layer in layers) * network.dtype.itemsize
-
-
-def predicted_bytes(plan: TilePlan, size: tuple[int, int], content: float) -> float:
-    """What a step at ``(height, width)`` should need on top of the program itself.
-
-    Args:
-        plan: the tiles.
-        size: of the canvas.
-        content: as from `content_bytes`.
-    """
-    return plan.bytes_needed + size[0] * size[1] * (STATE_BYTES + content)
-
-
-def largest_megapixels(
-    network: Network,
-    names: Sequence[str],
-    dtype: torch.dtype,
-    memory: int,
-    *,
-    content: float = 0.0,
-) -> tuple[float, float]:
+def largest_megapixels(costs: Costs, memory: int, *, content: float = 0.0) -> tuple[float, float]:
     """The largest canvas that fits into ``memory`` bytes in all, untiled and in tiles.
 
     By arithmetic; the program itself (a few hundred MiB) comes on top.
 
     Args:
-        network: the feature network.
-        names: layers that are looked at.
-        dtype: type of the features.
+        costs: of the tiles.
         memory: of the machine or the device, in bytes.
-        content: of the content targets, as from `content_bytes`.
+        content: of what the canvas is compared to, in bytes per pixel.
 
     Returns:
         Two areas in millions of pixels.
     """
-    state = STATE_BYTES + PICTURE_BYTES + content
-    _, alignment = network.reach(names)
-    untiled = memory / (sum(tile_bytes(network, names, dtype, remakes=False)) + state)
-    each = sum(tile_bytes(network, names, dtype, remakes=True))
+    state = STATE_BYTES + CANVAS_BYTES + content  # With the picture that the run began with.
+    untiled = memory / (costs.tile_bytes(remakes=False) + state)
+    each = costs.tile_bytes(remakes=True)
     # Small tiles need little for themselves, and many lines that wait at their seams.
-    waiting = 2 * seam_bytes(network, names, dtype)
-    least = round_up(MIN_TILE, alignment)
+    waiting = 2 * costs.seam
+    least = round_up(MIN_TILE, costs.alignment)
     tiled = max(
         (memory - side**2 * each) / (state + waiting / side)
-        for side in range(least, 64 * least, alignment)
+        for side in range(least, 64 * least, costs.alignment)
     )
     return untiled / 1e6, max(tiled, 0.0) / 1e6

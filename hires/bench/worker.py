@@ -15,29 +15,16 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Protocol, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
-from hires.memory import is_out_of_memory, speaks_of_memory
+from hires.utils.memory import is_out_of_memory, speaks_of_memory
+
+if TYPE_CHECKING:
+    from hires.bench.exercise import Exercise
 
 HIRES = (sys.executable, "-m", "hires.bench")
 OUT_OF_MEMORY = "out of memory"
 _KILLED = -9
-
-
-class Exercise(Protocol):
-    """What a child does when it is asked: built from a case, then stepped."""
-
-    facts: dict[str, Any]
-    """What can be said before the first step."""
-
-    def step(self) -> dict[str, Any]:
-        """Do one step; ``seconds`` and whatever else is known of it."""
-
-    def stages(self) -> dict[str, Any]:
-        """Do one step and say where its seconds went."""
-
-    def memory(self) -> dict[str, Any]:
-        """Peak memory so far, in bytes."""
 
 
 class WorkerError(RuntimeError):
@@ -57,7 +44,8 @@ def serve(build: Callable[[dict[str, Any]], Exercise]) -> None:
     # Whatever a library prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    _volunteer_for_killing()
+    with suppress(OSError):  # Where Linux kills a process for lack of memory, let it be this one.
+        Path("/proc/self/oom_score_adj").write_text("1000")
     exercise: Exercise | None = None
     for line in sys.stdin:
         request = json.loads(line)
@@ -72,12 +60,6 @@ def serve(build: Callable[[dict[str, Any]], Exercise]) -> None:
             text = str(error).strip().splitlines() or [""]
             answer = {"failed": kind, "message": f"{type(error).__name__}: {text[0]}"}
         print(json.dumps(answer), file=answers, flush=True)
-
-
-def _volunteer_for_killing() -> None:
-    """On Linux, where the kernel kills a process when memory runs out, let it be this one."""
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 class Worker:
@@ -146,13 +128,13 @@ class Worker:
             print(json.dumps(request), file=pipe_in, flush=True)
         line = pipe_out.readline()
         if not line.endswith("\n"):
-            raise self._obituary()
+            raise self._cause_of_death()
         answer: dict[str, Any] = json.loads(line)
         if "failed" in answer:
             raise WorkerError(answer["failed"], answer["message"])
         return answer
 
-    def _obituary(self) -> WorkerError:
+    def _cause_of_death(self) -> WorkerError:
         code = self._process.wait()
         self._errors.seek(0)
         last = (self._errors.read().strip().splitlines() or [""])[-1]
@@ -164,5 +146,4 @@ class Worker:
 def _python_path() -> str:
     """Let children import the same package as this process, wherever it was imported from."""
     here = str(Path(__file__).resolve().parents[2])
-    inherited = os.environ.get("PYTHONPATH")
-    return here + (os.pathsep + inherited if inherited else "")
+    return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))

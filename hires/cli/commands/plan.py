@@ -1,0 +1,251 @@
+"""``hires plan``: what a run would take."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from hires.cli.arguments import Plan
+from hires.cli.commands.stylize import tell_warnings
+from hires.cli.exits import as_typed
+from hires.config.values import counted, format_bytes
+from hires.engine import ladder
+from hires.engine.estimate import Forecast, finish_bytes, forecast, largest_size
+from hires.engine.rates import Rates, measure_rates
+from hires.image.resample import resize
+from hires.runs.page import duration
+from hires.runs.planning import PlannedJob, plan_job
+from hires.utils.memory import available_bytes
+
+# A wait that is worth a word about smaller pictures, in seconds.
+_LONG = 3600.0
+# Proposed in place of more; large prints are looked at from further away.
+_LESS_DPI = (240, 200, 150, 100, 75)
+_PROBE_PIXELS = 10**6
+
+
+def run(job: Plan) -> int:
+    """Print the ladder with its tiles, memory and time."""
+    planned = plan_job(job)
+    tell_warnings(planned.run.warnings)
+    if job.quiet and not job.json:
+        return 0
+    # What is free is asked before the probe takes some of it.
+    setup = planned.run.setup
+    free = _free_bytes(setup.device)
+    rates = None if job.no_probe else measure_rates(planned.run.config, setup, planned.rungs)
+    estimate = _Estimate(planned, rates)
+    if job.json:
+        print(json.dumps(estimate.record(free), indent=2))
+    else:
+        estimate.show(free)
+    return 0
+
+
+class _Estimate:
+    """What a run takes as a whole."""
+
+    def __init__(self, planned: PlannedJob, rates: Rates | None) -> None:
+        self.planned, self.rates, self.finish = planned, rates, planned.finish
+        self.config, self.setup = planned.run.config, planned.run.setup
+        pictures = (planned.run.content, *planned.run.styles)
+        self.num_input_pixels = sum(height * width for height, width in (p.size for p in pictures))
+        self.rungs = self.of(planned.rungs)
+        self.saving = 0.0 if rates is None else saving_seconds(planned)
+        self.finishing = self._finishing_seconds()
+
+    def of(self, rungs: Sequence[ladder.Rung]) -> tuple[Forecast, ...]:
+        """The forecast of a ladder."""
+        pixels = self.num_input_pixels
+        return forecast(self.config, self.setup, rungs, num_input_pixels=pixels, rates=self.rates)
+
+    def _finishing_seconds(self) -> float:
+        """Seconds that the enlargement takes."""
+        if self.rates is None or self.finish is None:
+            return 0.0
+        return self.finish.measure_seconds()
+
+    @property
+    def seconds(self) -> float | None:
+        """All rungs, the enlargement and the file."""
+        if self.rates is None:
+            return None
+        return _total(self.rungs) + self.finishing + self.saving
+
+    @property
+    def peak_bytes(self) -> int:
+        """Memory expected at most, of all rungs and the enlargement."""
+        peak = max(line.peak_bytes for line in self.rungs)
+        if self.finish is None:
+            return peak
+        pixels = self.num_input_pixels
+        taken = finish_bytes(self.setup, self.finish.bytes_needed, num_input_pixels=pixels)
+        return max(peak, taken)
+
+    def record(self, free: int | None) -> dict[str, Any]:
+        """Everything as JSON."""
+        proposal, largest = self.proposal(), self.largest(free)
+        return {
+            "device": str(self.setup.device),
+            "precision": self.setup.precision.name,
+            "rungs": [_record(line) for line in self.rungs],
+            "seconds": self.seconds,
+            "finish_seconds": None if self.rates is None else self.finishing,
+            "saving_seconds": None if self.rates is None else self.saving,
+            "finish": None if self.finish is None else str(self.finish),
+            "peak_bytes": self.peak_bytes,
+            "available_bytes": free,
+            "largest_size": None if largest is None else largest[::-1],
+            "proposal": None if proposal is None else {proposal[0]: proposal[1]},
+            "warnings": [as_typed(warning) for warning in self.planned.run.warnings],
+        }
+
+    def show(self, free: int | None) -> None:
+        """Everything for people."""
+        console = Console(highlight=False)
+        console.print(_table(self.rungs))
+        for line in self.lines(free):
+            console.print(line, soft_wrap=True)
+
+    def lines(self, free: int | None) -> list[str]:
+        """What is to be said below the table."""
+        steps = sum(line.rung.num_iterations for line in self.rungs)
+        peak, setup = self.peak_bytes, self.setup
+        text = f"{counted(steps, 'step')} on {setup.device} in {setup.precision.name}"
+        if self.seconds is not None:
+            text += f": about {duration(self.seconds)}, going by a few tiles measured just now"
+        if self.finish is not None:
+            text += f"; then {self.finish}"
+            text += "" if self.rates is None else f" in {duration(self.finishing)} of that time"
+        lines = [text, f"about {format_bytes(peak)} of memory at most{_of(free)}"]
+        largest = self.largest(free)
+        if largest is not None and free is not None:
+            height, width = largest
+            what = "the largest painting of this shape that fits into it"
+            lines.append(f"{what}: {width}x{height} ({height * width / 1e6:.0f} megapixels)")
+            if peak > free:
+                lines.append(f"too large for this machine: give at most {width}x{height}")
+        proposal = self.proposal()
+        if proposal is not None:
+            option, value, seconds = proposal
+            lines.append(f"a long wait: {option} {value} would take about {duration(seconds)}")
+        return lines
+
+    def largest(self, free: int | None) -> tuple[int, int] | None:
+        """The largest ``(height, width)`` for the memory that is free; not with an enlargement."""
+        if free is None or self.finish is not None:
+            return None
+        return largest_size(self.rungs[-1], self.config, self.setup, free)
+
+    def proposal(self) -> tuple[str, int, float] | None:
+        """An option and its value that cut a long wait, and the seconds that are left then."""
+        if self.seconds is None or self.seconds <= _LONG:
+            return None
+        found = None
+        for option, value, rungs in self._smaller():
+            found = option, value, _total(self.of(rungs))
+            if found[2] <= _LONG:
+                break
+        return found
+
+    def _smaller(self) -> list[tuple[str, int, tuple[ladder.Rung, ...]]]:
+        config, layout = self.config, self.planned.layout
+        sizes = self.planned.run.content.size, self.planned.run.style_sizes
+        if config.sizes or self.finish is not None:
+            return []
+        if layout is None:
+            side = ladder.final_side(config, sizes[0])
+            halves = [side // 2**i for i in (1, 2, 3) if side // 2**i >= 1024]
+            return [
+                ("--size", size, ladder.plan(replace(config, size=size, iterations=()), *sizes))
+                for size in halves
+            ]
+        painted, dpi = layout.painted, layout.dpi
+        less = [one for one in _LESS_DPI if one <= 0.85 * dpi]
+        shapes = [(one, tuple(round(side * one / dpi) for side in painted)) for one in less]
+        return [
+            ("--dpi", one, ladder.plan(replace(config, iterations=()), *sizes, size=(high, wide)))
+            for one, (high, wide) in shapes
+            if min(high, wide) >= 512
+        ]
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    """Memory that the device which computes has left."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return available_bytes() if device.type == "cpu" else None
+
+
+def saving_seconds(planned: PlannedJob) -> float:
+    """How long the finished file takes to write, going by a small one of the same kind."""
+    if planned.job.output is None:
+        return 0.0
+    height, width = planned.size
+    side = max(height, width) * min(_PROBE_PIXELS / (height * width), 1.0) ** 0.5
+    small = ladder.scale_to((height, width), round(side))
+    picture = resize(planned.run.content.pixels, small, clamp=True)
+    # What is odd about the probe is of no interest: it is no painting, and lies nowhere.
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
+        path = Path(folder) / f"probe{Path(planned.job.output).suffix}"
+        started = time.perf_counter()
+        planned.save(picture, path)
+        seconds = time.perf_counter() - started
+    return seconds * height * width / (small[0] * small[1])
+
+
+def _total(rungs: Sequence[Forecast]) -> float:
+    return sum(line.seconds or 0.0 for line in rungs)
+
+
+def _of(free: int | None) -> str:
+    return "" if free is None else f"; {format_bytes(free)} are free"
+
+
+def _record(line: Forecast) -> dict[str, Any]:
+    height, width = line.rung.size
+    return {
+        "width": width,
+        "height": height,
+        "iterations": line.rung.num_iterations,
+        "tiles": len(line.tiles.tiles),
+        "tile": line.tiles.side,
+        "kept": line.tiles.num_kept,
+        "host_bytes": line.host_bytes,
+        "device_bytes": line.device_bytes,
+        "seconds": line.seconds,
+    }
+
+
+def _table(rungs: Sequence[Forecast]) -> Table:
+    has_device = any(line.device_bytes is not None for line in rungs)
+    columns = ["rung", "size", "steps", "tiles", "tile size", "kept"]
+    columns += ["on device", "on host"] if has_device else ["memory"]
+    columns += ["time"] if rungs[0].seconds is not None else []
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for line in rungs:
+        height, width = max(tile.region.size for tile in line.tiles.tiles)
+        cells = [
+            str(line.rung.index + 1),
+            f"{line.rung.size[1]}x{line.rung.size[0]}",
+            str(line.rung.num_iterations),
+            str(len(line.tiles.tiles)),
+            f"{width}x{height}",
+            str(line.tiles.num_kept),
+            *(format_bytes(part) for part in (line.device_bytes, line.host_bytes) if part),
+            *([] if line.seconds is None else [duration(line.seconds)]),
+        ]
+        table.add_row(*cells)
+    return table

@@ -1,0 +1,88 @@
+"""``hires presets``: the published systems and their settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hires.cli.arguments import Presets
+from hires.cli.options import Option, options_of
+from hires.config.presets import PRESETS, Preset
+from hires.config.run import Config
+
+_SYMBOLS = (
+    "F: features, C channels at N = H W positions; G: their Gram matrix; Δ: canvas less target;"
+    " W2: Wasserstein distance"
+)
+_FOOT = (
+    "Settings that are the same in all of them are left out; auto: hires stylize --help tells the"
+    " rule.\nhires stylize --preset NAME starts from one; other options override it.\n"
+    "hires presets NAME tells its source, its loss and where it departs from its document."
+)
+
+
+def run(command: Presets) -> int:
+    """Print one preset or all of them."""
+    if command.json:
+        names = [command.name] if command.name else list(PRESETS)
+        found = {name: described(name) for name in names}
+        print(json.dumps(found[command.name] if command.name else found, indent=2))
+        return 0
+    console = Console(highlight=False)
+    if command.name:
+        _print_one(console, command.name, PRESETS[command.name])
+    else:
+        _print_all(console)
+    return 0
+
+
+def described(name: str) -> dict[str, Any]:
+    """A preset as values that JSON can hold, with every setting in effect."""
+    preset = PRESETS[name]
+    settings: dict[str, Any] = asdict(Config(preset=name))  # type: ignore[arg-type]
+    return {
+        "title": preset.title,
+        "source": preset.source,
+        "loss": preset.loss,
+        "notes": list(preset.notes),
+        "settings": settings,
+    }
+
+
+def _print_one(console: Console, name: str, preset: Preset) -> None:
+    lines = (f"{name}: {preset.title}", f"source: {preset.source}", f"loss:   {preset.loss}")
+    for line in (*lines, f"        ({_SYMBOLS})"):
+        console.print(line, markup=False, soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    for option, (value,) in _settings([name]):
+        if option.field.name in preset.settings or not preset.settings:
+            table.add_row(option.flags[-1], value)
+    console.print(table, markup=False)
+    for note in preset.notes:
+        console.print(f"- {note}", markup=False, soft_wrap=True)
+
+
+def _print_all(console: Console) -> None:
+    for name, preset in PRESETS.items():
+        console.print(f"{name}: {preset.title}", markup=False, soft_wrap=True)
+    console.print()
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("setting", *PRESETS):
+        table.add_column(heading, no_wrap=heading == "setting", overflow="fold")
+    for option, values in _settings(PRESETS):
+        if len(set(values)) > 1 and option.field.name != "preset":
+            table.add_row(option.flags[-1], *values)
+    console.print(table, markup=False)
+    console.print(f"\n{_FOOT}", soft_wrap=True)
+
+
+def _settings(names: Iterable[str]) -> Iterator[tuple[Option, list[str]]]:
+    """Every setting, and what it is in each of some presets."""
+    configs = [Config(preset=name) for name in names]  # type: ignore[arg-type]
+    for option in options_of(Config):
+        yield option, [option.text(getattr(config, option.field.name)) for config in configs]

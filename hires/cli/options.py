@@ -1,0 +1,213 @@
+"""What can be typed for a dataclass: a word or a flag for each of its fields. No torch.
+
+A field that holds a dataclass is a group of options. The string under a field is its help.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import sys
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from itertools import pairwise
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from hires.config.job import Job, PaintJob
+from hires.config.output import Delivery
+from hires.config.paper import Print
+
+AUTO = "auto"
+_NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
+
+
+class UsageError(ValueError):
+    """The command line cannot be understood; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Typed:
+    """How a field is typed, where its name and type do not say it: ``Annotated[str, Typed(...)]``.
+
+    Attributes:
+        positional: as a word by its place, not after a flag.
+        name: what the flag is called instead of the field.
+        short: another flag, of one letter.
+        metavar: stands for the value in help.
+    """
+
+    positional: bool = False
+    name: str | None = None
+    short: str | None = None
+    metavar: str | None = None
+
+
+# The same for the dataclasses of hires.config, which know no command line.
+_OF_CONFIG: dict[tuple[type, str], Typed] = {
+    (Job, "content"): Typed(positional=True),
+    (Job, "styles"): Typed(positional=True, metavar="STYLE [STYLE ...]"),
+    (Job, "output"): Typed(short="-o", metavar="PATH"),
+    (Job, "finish"): Typed(metavar="MODEL"),
+    (PaintJob, "source"): Typed(name="from", metavar="FILE"),
+    (PaintJob, "run_dir"): Typed(metavar="DIR"),
+    (Print, "paper"): Typed(name="print", metavar="PAPER"),
+    (Print, "bleed"): Typed(metavar="LENGTH"),
+    (Delivery, "icc"): Typed(metavar="PROFILE"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A field as it is typed.
+
+    Attributes:
+        group: the field that holds its dataclass; empty for the command's own.
+        field: of that dataclass.
+        typed: how it is typed.
+        kinds: types of its value, or of each of its values.
+        is_many: whether it takes any number of values.
+        is_optional: whether its value may be None.
+    """
+
+    group: str
+    field: Field[Any]
+    typed: Typed
+    kinds: tuple[Any, ...]
+    is_many: bool
+    is_optional: bool
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Where its value belongs: group and name."""
+        return self.group, self.field.name
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What comes before its value, such as ``-o`` and ``--output``."""
+        flag = "--" + (self.typed.name or self.field.name).replace("_", "-")
+        return (flag,) if self.typed.short is None else (self.typed.short, flag)
+
+    @property
+    def is_required(self) -> bool:
+        """Whether it has no default."""
+        return self.field.default is MISSING and self.field.default_factory is MISSING
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is on or off, without a value."""
+        return self.kinds == (bool,)
+
+    @property
+    def usage(self) -> str:
+        """``-o PATH, --output PATH``, as it stands in help."""
+        if self.is_switch:
+            return f"--no-{self.flags[-1][2:]}" if self.field.default is True else self.flags[-1]
+        if self.typed.positional:
+            name = self.typed.metavar or self.field.name.upper()
+            return name if self.is_required else f"[{name}]"
+        value = "|".join(_metavar(kind) for kind in self.kinds)
+        if self.is_many:
+            value = f"{value} [{value} ...]"
+            value = value if self.kinds[0] in _NUMBERS else f"[{value}]"
+        return ", ".join(f"{flag} {self.typed.metavar or value}" for flag in self.flags)
+
+    def text(self, value: Any) -> str:
+        """A value as it would be typed."""
+        if value in (None, ()) and self.kinds[0] in _NUMBERS:
+            return AUTO
+        if self.is_many:
+            return " ".join(map(str, value))
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    def read(self, texts: list[str]) -> Any:
+        """The value that was typed.
+
+        Raises:
+            UsageError: if it is none; what is allowed besides is for the dataclass to say.
+        """
+        if self.kinds[0] in _NUMBERS and (self.is_many or self.is_optional) and texts == [AUTO]:
+            return () if self.is_many else None
+        if self.kinds[0] in _NUMBERS and not texts:
+            raise UsageError(f"{self.flags[-1]}: needs at least one number")
+        values = tuple(self._read_one(text) for text in texts)
+        return values if self.is_many else values[0]
+
+    def _read_one(self, text: str) -> Any:
+        kind = self.kinds[0]
+        if get_origin(kind) is Literal:
+            for choice in get_args(kind):
+                if str(choice) == text:
+                    return choice
+            allowed = ", ".join(map(str, get_args(kind)))
+            raise UsageError(f"{self.flags[-1]} is '{text}': choose one of {allowed}")
+        try:
+            return kind(text)
+        except ValueError:
+            if str in self.kinds:
+                return text
+            raise UsageError(f"{self.flags[-1]}: '{text}' is not {_NUMBERS[kind]}") from None
+
+
+def parts_of(command: Any) -> dict[str, Any]:
+    """The dataclasses that are typed together: a command under "", and those of its groups."""
+    hints = get_type_hints(command)
+    groups = [field.name for field in fields(command) if is_dataclass(hints[field.name])]
+    return {"": command, **{name: hints[name] for name in groups}}
+
+
+def options_of(command: type) -> list[Option]:
+    """Everything that can be typed for a dataclass: its own fields first, then those of groups."""
+    parts = parts_of(command)
+    return [
+        _option(group, kind, field)
+        for group, kind in parts.items()
+        for field in fields(kind)
+        if field.name not in parts
+    ]
+
+
+def _option(group: str, kind: type, field: Field[Any]) -> Option:
+    hint, typed = _hints(kind)[field.name], None
+    if get_origin(hint) is Annotated:
+        hint, typed = get_args(hint)
+    known = (_OF_CONFIG.get((base, field.name)) for base in kind.__mro__)
+    is_many, parts = get_origin(hint) is tuple, get_args(hint)
+    kinds = parts[:1] if is_many else parts if get_origin(hint) is UnionType else (hint,)
+    return Option(
+        group,
+        field,
+        typed or next(filter(None, known), Typed()),
+        tuple(part for part in kinds if part is not NoneType),
+        is_many,
+        NoneType in kinds,
+    )
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _metavar(kind: Any) -> str:
+    choices = ",".join(map(str, get_args(kind)))
+    return f"{{{choices}}}" if choices else str(kind.__name__).upper()
+
+
+def documented(kind: type) -> dict[str, str]:
+    """The strings under the fields of a dataclass and its bases, each as one line."""
+    found: dict[str, str] = {}
+    for base in filter(is_dataclass, reversed(kind.__mro__)):
+        for node in _classes(base.__module__):
+            if node.name == base.__name__:
+                for field, below in pairwise(node.body):
+                    text = below.value if isinstance(below, ast.Expr) else None
+                    if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Constant):
+                        found[ast.unparse(field.target)] = " ".join(str(text.value).split())
+    return found
+
+
+@functools.cache
+def _classes(module: str) -> list[ast.ClassDef]:
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]

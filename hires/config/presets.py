@@ -1,0 +1,194 @@
+"""Published systems as tables of settings: what each asks for, term by term. No torch.
+
+``hires`` is the default. Each of the others reproduces one document; its formulas are stated
+here, and every departure from it is listed under `Preset.notes`. In all of them ``F`` are a layer's
+features (C, N) at ``N`` positions, ``Δ`` is the difference between the canvas's and the target's,
+and content and style pictures are both stretched to the size of the canvas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """A published system.
+
+    Attributes:
+        title: what it is.
+        source: who published it.
+        loss: its loss in a line.
+        settings: fields of `hires.config.run.Config` that differ from their defaults.
+        notes: where it departs from its document, and why.
+    """
+
+    title: str
+    source: str
+    loss: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+_ONE_SIZE = {"rungs": 1, "style_fit": "stretch"}
+_VGG = {"features": "vgg19", "precision": "fp32"}
+
+PRESETS: dict[str, Preset] = {
+    "hires": Preset(
+        title="the default: a ladder of sizes, relative losses, Adam with a running average",
+        source="this project",
+        loss="W2/tr G + 0.025 Σ Δ² / Σ F² + 1 · squared total variation per pixel",
+    ),
+    "tutorial": Preset(
+        title="Neural Transfer Using PyTorch: L-BFGS at one size",
+        source="A. Jacq, PyTorch tutorial, as edited by W. Herring and J. Liu 2019",
+        loss="1e6 Σ_layers mean(Δ(F Fᵀ / (C N))²) + 1 · mean(ΔF²)",
+        settings={
+            **_VGG,
+            **_ONE_SIZE,
+            "measured_side": "short",
+            "size": 768,
+            "cpu_size": 128,
+            "iterations": (300,),
+            "content_layers": ("conv2_2",),
+            "style_layers": ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1"),
+            "content_loss": "mse",
+            "style_loss": "gram-mse",
+            "layer_reduction": "sum",
+            "content_weight": 1.0,
+            "style_weight": 1e6,
+            "tv_weight": 0.0,
+            "optimizer": "lbfgs",
+            "history": 100,
+            "clamp": "blind",
+        },
+        notes=(
+            "torch.optim.LBFGS with its default settings. One evaluation a step makes the very same"
+            " moves as the document's 20 a call: between calls it forgets nothing.",
+            "The document's loop looks at its count of 300 only between calls of 20 evaluations"
+            " and stops after 320; here it is 300 (--iterations 320 for the other).",
+            "The stopping tolerances are left out: the document's loop would call again anyway.",
+            "The document refuses a style of another size than the content; here it is stretched.",
+        ),
+    ),
+    "d2l": Preset(
+        title="Dive into Deep Learning, Neural Style Transfer: Adam on a ladder of two sizes",
+        source="A. Zhang, Z. C. Lipton, M. Li, A. J. Smola, first edition, notes by Hichens 2020",
+        loss=(
+            "1e3 Σ_layers mean(Δ(F Fᵀ / (C N))²) + 1 · mean(ΔF²)"
+            " + 10 · ½ (mean|∂y| + mean|∂x|) of the standardised picture"
+        ),
+        settings={
+            **_VGG,
+            "style_fit": "stretch",
+            "size": 450,
+            "min_size": 225,
+            "iterations": (500, 300),
+            "content_layers": ("conv4_4",),
+            "style_layers": ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"),
+            "content_loss": "mse",
+            "style_loss": "gram-mse",
+            "tv_loss": "absolute",
+            "layer_reduction": "sum",
+            "content_weight": 1.0,
+            "style_weight": 1e3,
+            "tv_weight": 10.0,
+            "pixels": "imagenet",
+            "optimizer": "adam",
+            "learning_rate": 0.01,
+            "learning_rate_decay": 0.1,
+            "decay_every": (200, 100),
+            "average": 0.0,
+            "beta2": 0.999,
+            "epsilon": 1e-8,
+            "optimizer_state": "fresh",
+            "clamp": "result",
+        },
+        notes=(
+            "Sizes are those of a 3:2 landscape, 150x225 and 300x450; other pictures keep their"
+            " shape, with the long side of these. Above 450 px the ladder goes on by factors of 2"
+            " or less.",
+            "The enlarged result reaches the second size as floats, not through 8 bits.",
+            "Layers are tapped before the ReLU, as the document says; a network with in-place"
+            " ReLUs, like torchvision's, would overwrite such taps.",
+        ),
+    ),
+    "keras": Preset(
+        title="Neural style transfer with Keras: sums, L-BFGS in rounds of 20 evaluations",
+        source="F. Chollet, Deep Learning with Python, as told by ysugyl 2018",
+        loss=(
+            "1 · mean_layers Σ(Δ(F Fᵀ)²) / (4 · 3² · (H W)²) + 0.025 Σ ΔF²"
+            " + 1e-4 Σ((∂y)² + (∂x)²)^1.25 of the picture in 0 to 255"
+        ),
+        settings={
+            **_VGG,
+            **_ONE_SIZE,
+            "measured_side": "height",
+            "size": 400,
+            "iterations": (400,),
+            "content_layers": ("relu5_2",),
+            "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"),
+            "content_loss": "sum",
+            "style_loss": "gram-sum",
+            "tv_loss": "power",
+            "content_weight": 0.025,
+            "style_weight": 1.0,
+            "tv_weight": 1e-4,
+            "pixels": "caffe",
+            "optimizer": "lbfgs-wolfe",
+            "history": 10,
+            "restart": 20,
+        },
+        notes=(
+            "The document calls SciPy's L-BFGS-B without bounds. lbfgs-wolfe takes the same steps"
+            " (line search of Moré and Thuente, 10 pairs), on the device and in its number format;"
+            " PyTorch's L-BFGS searches its lines in another way.",
+            "A round is 20 evaluations and then drops a step that is not accepted yet; SciPy looks"
+            " at its count only after a step and makes 21 or a few more.",
+            "The document's total variation takes its vertical differences from one row"
+            " (`img_height-1` where `:img_height-1` is meant); here it is what is meant.",
+            "The network gets 0 to 255 minus the means in the channel order that its own weights"
+            " were trained for: BGR for VGG's first weights, which Keras ships, RGB for"
+            " torchvision's. scripts/convert_features.py --pixels caffe converts the former.",
+            "Pictures are resampled with a filter; Keras takes the nearest pixel.",
+        ),
+    ),
+}
+
+# Optimizers that have a use for an option, where not all of them have.
+APPLIES = {
+    "learning_rate": ("adam", "lbfgs"),
+    "learning_rate_decay": ("adam", "lbfgs"),
+    "decay_every": ("adam", "lbfgs"),
+    "average": ("adam",),
+    "beta2": ("adam",),
+    "epsilon": ("adam",),
+    "optimizer_state": ("adam",),
+    "history": ("lbfgs", "lbfgs-wolfe"),
+    "restart": ("lbfgs-wolfe",),
+}
+# What gives way when a size is asked for.
+_YIELDING = {
+    "size": ("cpu_size",),
+    "min_size": ("rungs",),
+    "sizes": ("size", "min_size", "rungs", "cpu_size"),
+}
+
+
+def yielding(preset: str, given: Mapping[str, Any]) -> set[str]:
+    """The preset's settings that give way to options that were given.
+
+    Another optimizer than the preset's does not inherit its step size, schedule or memory.
+
+    Args:
+        preset: a key of `PRESETS`.
+        given: fields that were given, by name.
+    """
+    settings = PRESETS[preset].settings
+    names = {name for option in given for name in _YIELDING.get(option, ())}
+    own = settings.get("optimizer", "adam")
+    if given.get("optimizer", own) != own:
+        names.update((*APPLIES, "clamp"))
+    return names & set(settings)

@@ -1,0 +1,338 @@
+"""Frozen dataclasses that describe a run: every default, allowed value and help, once. No torch.
+
+The command line is generated from these fields; the string under a field is its help text, in which
+``auto`` stands for the default of a field that may be None or empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
+from typing import Any, Literal, TypeVar, cast
+
+from hires.config.checks import LARGEST, bounds, check_device, check_fields, leave_out
+from hires.config.presets import APPLIES, PRESETS, yielding
+from hires.config.values import (
+    LEAST_SIZE,
+    counted,
+    parse_blend,
+    parse_bytes,
+    parse_layer,
+    size_share,
+)
+from hires.errors import ConfigError
+
+Value = TypeVar("Value")
+
+
+def option(default: Value, least: float = 0, most: float = LARGEST) -> Value:
+    """A field that has this default where neither the caller nor the preset gives a value.
+
+    It is ``...`` to the dataclass: `Config` fills in what was left out.
+    """
+    made: Any = field(default=..., metadata={"default": default, **bounds(least, most)})
+    return cast(Value, made)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """How to paint. Validates itself; every error is a `ConfigError` that says what is allowed.
+
+    Fields that are not given have the values of the preset: ``Config(preset="d2l", size=900)``.
+    """
+
+    preset: Literal["hires", "tutorial", "d2l", "keras"] = "hires"
+    """Published system that the other options start from; `hires presets` lists them."""
+
+    size: int | str = option(1024, LEAST_SIZE)
+    """Long side of the painting in pixels; content: as large as the photograph; or 50% of it."""
+
+    min_size: int = option(256, LEAST_SIZE)
+    """Long side of the first rung of the ladder in pixels."""
+
+    sizes: tuple[int, ...] = option((), LEAST_SIZE)
+    """Long sides of all rungs, from small to large, in place of --size and --min-size."""
+
+    rungs: int | None = option(None, 1)
+    """Number of sizes in the ladder. auto: as few as keep each at most twice the one before."""
+
+    measured_side: Literal["long", "short", "height"] = option("long")
+    """Which side of the painting --size, --min-size and --sizes measure."""
+
+    cpu_size: int | None = option(None, LEAST_SIZE)
+    """Size where there is no GPU, in place of --size. auto: the same."""
+
+    iterations: tuple[int, ...] = option((), 1)
+    """Steps per rung, from small to large; the last number repeats. auto: fewer as rungs grow."""
+
+    style_weights: tuple[float, ...] = option(())
+    """Share of each style picture when there are several. auto: equal shares."""
+
+    content_weight: float = option(0.025)
+    """How strongly the scene of the content picture is kept."""
+
+    style_weight: float = option(1.0)
+    """How strongly the style's textures and strokes are asked for."""
+
+    tv_weight: float = option(1.0)
+    """How strongly pixel noise is smoothed away (total variation)."""
+
+    style_loss: Literal["gram", "meanstd", "wasserstein", "gram-mse", "gram-sum"] = option(
+        "wasserstein"
+    )
+    """Which statistic of the style is matched; gram-mse and gram-sum are those of the presets."""
+
+    content_loss: Literal["relative", "mse", "sum"] = option("relative")
+    """Squared error of the content's features: over their squared size, its mean, or its sum."""
+
+    tv_loss: Literal["squared", "absolute", "power"] = option("squared")
+    """Form of the total variation; absolute is that of d2l, power that of keras."""
+
+    layer_reduction: Literal["mean", "sum"] = option("mean")
+    """Whether the losses of several layers are averaged or added up."""
+
+    style_layers: tuple[str, ...] = option(("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
+    """Layers that carry the style, as NAME or NAME:WEIGHT."""
+
+    content_layers: tuple[str, ...] = option(("relu4_2",))
+    """Layers that carry the content, as NAME or NAME:WEIGHT."""
+
+    features: str = option("compact")
+    """Feature network: compact (built in), vgg19, vgg16, or the path of a checkpoint."""
+
+    pooling: Literal["max", "average", "l2"] = option("max")
+    """Pooling of the feature network."""
+
+    pixels: Literal["unit", "imagenet", "caffe"] = option("unit")
+    """Units that are optimised: 0 to 1, standard deviations, or 0 to 255 (the network's too)."""
+
+    optimizer: Literal["adam", "lbfgs", "lbfgs-wolfe"] = option("adam")
+    """Adam is lean and robust; L-BFGS needs fewer steps but several canvases of memory."""
+
+    learning_rate: float | None = option(None, 1e-6)
+    """Step size, in units of --pixels. auto: 0.02 for Adam, 1 for L-BFGS."""
+
+    learning_rate_decay: float | None = option(None, 1e-6)
+    """Factor on the step size every --decay-every steps. auto: it stays."""
+
+    decay_every: tuple[int, ...] = option((), 1)
+    """Steps between two decays, per rung; the last number repeats. auto: never."""
+
+    average: float | None = option(None, 0, 0.9999)
+    """Decay of the running average that Adam's result is; 0 switches it off. auto: 0.9."""
+
+    beta2: float | None = option(None, 0, 0.9999)
+    """Decay of Adam's second moment. auto: 0.99."""
+
+    epsilon: float | None = option(None)
+    """Adam's epsilon. auto: 1e-8 over the number of the canvas's values, as gradients of means."""
+
+    optimizer_state: Literal["carry", "fresh"] = option("carry")
+    """Whether Adam's moments are carried from rung to rung or start afresh."""
+
+    history: int | None = option(None, 1)
+    """Steps that L-BFGS remembers, halved from rung to rung down to 3. auto: 20."""
+
+    restart: int | None = option(None, 2)
+    """Evaluations after which lbfgs-wolfe forgets its past: a round. auto: never."""
+
+    clamp: Literal["auto", "steps", "blind", "result"] = option("auto")
+    """Hold the canvas in [0, 1] at all steps (blind: L-BFGS is not told) or its result only. auto:
+    steps, if no line search."""
+
+    style_scale: float = option(1.0, 0.01, 16.0)
+    """Size of the style picture relative to the painting: finer strokes below 1, coarser above."""
+
+    style_fit: Literal["aspect", "stretch"] = option("aspect")
+    """Whether a style keeps its shape or is stretched to the canvas's."""
+
+    init: str = option("content")
+    """Start of the first rung: content, noise, blend:0.3 (0.3 of noise), or a picture's path."""
+
+    seed: int = option(0)
+    """Seed of everything random."""
+
+    memory: str = option("2GiB")
+    """Memory for feature maps; the tile size follows from it. The canvas itself comes on top."""
+
+    tile: int | None = option(None, 32)
+    """Largest side of a tile in pixels. auto: what is fast and fits the memory."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto")
+    """Arithmetic of the feature network; auto is bf16 where that is fast."""
+
+    device: str = option("auto")
+    """Where to compute: auto, cpu, cuda, cuda:N or mps."""
+
+    def __post_init__(self) -> None:
+        """Check every field on its own; what depends on pictures or machine is checked later."""
+        self._fill_in()
+        check_fields(self)
+        check_device(self.device)
+        if isinstance(self.size, str):
+            size_share(self.size)
+        if self.style_weights and not sum(self.style_weights):
+            raise ConfigError("`style_weights` are all 0: give at least one style some weight")
+        self._check_sizes()
+        self._check_optimizer()
+        self._check_layers()
+        self._check_terms()
+        parse_blend(self.init)
+        parse_bytes(self.memory)
+
+    def _fill_in(self) -> None:
+        """Give what was left out the value of the preset, or else its default."""
+        if self.preset not in PRESETS:
+            raise ConfigError(f"`preset` is '{self.preset}': choose one of {', '.join(PRESETS)}")
+        given = {name: getattr(self, name) for name in _DEFAULTS if getattr(self, name) is not ...}
+        settings = {**PRESETS[self.preset].settings}
+        for name in yielding(self.preset, given):
+            del settings[name]
+        for name, value in (_DEFAULTS | settings).items():
+            if name not in given:
+                object.__setattr__(self, name, value)
+
+    def _check_sizes(self) -> None:
+        if any(small >= large for small, large in pairwise(self.sizes)):
+            told = " ".join(map(str, self.sizes))
+            raise ConfigError(f"`sizes` is {told}: give sizes that grow, each once")
+        for name in ("size", "min_size", "rungs", "cpu_size"):
+            if self.sizes and getattr(self, name) != _DEFAULTS[name]:
+                raise ConfigError(f"`sizes` names every size: leave `{name}` out")
+        if self.rungs == 1 and self.min_size != _DEFAULTS["min_size"]:
+            raise ConfigError("`rungs=1` paints at one size: leave `min_size` out")
+
+    def _check_optimizer(self) -> None:
+        if (self.learning_rate_decay is None) != (not self.decay_every):
+            raise ConfigError("`learning_rate_decay` and `decay_every` need each other: give both")
+        for name, allowed in APPLIES.items():
+            if self.optimizer not in allowed and getattr(self, name) != _DEFAULTS[name]:
+                leave_out([name], f"applies to `optimizer={' or '.join(allowed)}` only")
+        if self.optimizer == "lbfgs-wolfe" and self.clamp in ("steps", "blind"):
+            raise ConfigError(f"`clamp={self.clamp}` would mislead lbfgs-wolfe: leave it out")
+        if self.clamp == "blind" and self.optimizer != "lbfgs":
+            raise ConfigError("`clamp=blind` applies to `optimizer=lbfgs` only: leave it out")
+
+    def _check_layers(self) -> None:
+        if not (self.style_layers or self.content_layers):
+            raise ConfigError("`style_layers` and `content_layers` are both empty: name a layer")
+        for layers in (self.style_layers, self.content_layers):
+            names = [parse_layer(layer)[0] for layer in layers]
+            if len(set(names)) != len(names):
+                raise ConfigError(f"a layer is named twice: {' '.join(layers)}")
+            if layers and not any(parse_layer(layer)[1] for layer in layers):
+                raise ConfigError(f"layers {' '.join(layers)} all weigh 0: give one some weight")
+
+    def _check_terms(self) -> None:
+        """Refuse options of a term of the loss that has no weight, and weights of no term."""
+        if not (self.style_weight or self.content_weight or self.tv_weight):
+            raise ConfigError(
+                "`style_weight`, `content_weight` and `tv_weight` are all 0: give one some weight"
+            )
+        for term, options in _OF_TERM.items():
+            if not getattr(self, f"{term}_weight"):
+                given = (name for name in options if not self.is_default(name))
+                leave_out(given, f"does nothing where `{term}_weight` is 0")
+        for term, layers in (("style", self.style_layers), ("content", self.content_layers)):
+            weight = f"{term}_weight"
+            if not layers and getattr(self, weight) and not self.is_default(weight):
+                raise ConfigError(f"`{weight}` does nothing without `{term}_layers`: name one")
+            # Stand-ins for the layers of a preset may count twice.
+            alone = len(layers) == 1 and self.preset == "hires" and self.layer_reduction == "mean"
+            if alone and parse_layer(layers[0])[1] != 1:
+                raise ConfigError(
+                    f"the weight of {layers[0]} does nothing, for it is the only one of"
+                    f" `{term}_layers`: give `{weight}`"
+                )
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory budget in bytes."""
+        return parse_bytes(self.memory)
+
+    @property
+    def schedule(self) -> tuple[int, float, int]:
+        """Default steps: those of the first rung, the factor from rung to rung, the least."""
+        return (300, 0.55, 50) if self.optimizer == "adam" else (200, 0.55, 30)
+
+    @property
+    def averaging(self) -> float:
+        """Decay of the running average; 0 for none."""
+        if self.optimizer != "adam":
+            return 0.0
+        return 0.9 if self.average is None else self.average
+
+    @property
+    def min_short_side(self) -> int:
+        """Least short side of the first rung, in pixels: four positions of a stride-16 layer."""
+        return 64
+
+    @property
+    def clamps_steps(self) -> bool:
+        """Whether the canvas is held in [0, 1] after every step, not only in the result."""
+        if self.clamp == "auto":
+            return self.optimizer != "lbfgs-wolfe"
+        return self.clamp != "result"
+
+    def history_at(self, rung: int) -> int:
+        """Steps that L-BFGS remembers at a rung, from 0: its memory shrinks as canvases grow."""
+        history = 20 if self.history is None else self.history
+        return max(history >> rung, min(history, 3))
+
+    def is_default(self, name: str) -> bool:
+        """Whether a field has the value that it has when it is not given."""
+        return getattr(self, name) in (PRESETS[self.preset].settings.get(name), _DEFAULTS[name])
+
+    def learning_rate_at(self, rung: int) -> float:  # noqa: ARG002
+        """Step size at a rung, from 0; so far every rung has the same."""
+        default = 0.02 if self.optimizer == "adam" else 1.0
+        return default if self.learning_rate is None else self.learning_rate
+
+    def style_shares(self, num_styles: int) -> tuple[float, ...]:
+        """Weight of each style, summing to 1.
+
+        Raises:
+            ConfigError: if the number of weights is not that of the styles.
+        """
+        weights = self.style_weights or (1.0,) * num_styles
+        if len(weights) != num_styles:
+            raise ConfigError(
+                f"`style_weights` has {counted(len(weights), 'number')} for"
+                f" {counted(num_styles, 'style picture')}:"
+                " give one for each"
+            )
+        if num_styles == 1 and weights != (1.0,):
+            raise ConfigError(
+                "`style_weights` does nothing with one style picture: leave it out, or give"
+                " `style_weight`"
+            )
+        return tuple(weight / sum(weights) for weight in weights)
+
+
+def changed(config: Config, **given: Any) -> Config:
+    """A recorded run's settings with options given anew; what gives way has its default.
+
+    Raises:
+        ConfigError: also for another preset, to which the other settings would not belong.
+    """
+    preset = given.get("preset", config.preset)
+    if preset != config.preset:
+        raise ConfigError(
+            f"the recorded run has the preset {config.preset}, and its options with it:"
+            f" leave `preset` out, or paint anew with `preset={preset}`"
+        )
+    left_out = yielding(preset, given)
+    return replace(config, **{name: _DEFAULTS[name] for name in left_out} | given)
+
+
+# What options have where no preset says otherwise.
+_DEFAULTS: dict[str, Any] = {
+    field.name: field.metadata.get("default", field.default) for field in fields(Config)
+}
+
+# Options that do nothing where their term of the loss has no weight.
+_OF_TERM = {
+    "style": ("style_loss", "style_weights", "style_scale", "style_fit"),
+    "content": ("content_loss",),
+    "tv": ("tv_loss",),
+}

@@ -1,0 +1,89 @@
+"""Values that can be typed as text: amounts, sizes, layers, starts. No torch."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from hires.errors import ConfigError
+
+# The least side of a painting in pixels.
+LEAST_SIZE = 32
+BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def parse_bytes(text: str) -> int:
+    """Turn ``2GiB``, ``512M`` or ``1000000`` into bytes (units are powers of 1024).
+
+    Raises:
+        ConfigError: if the text is not a positive amount of memory.
+    """
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([KMGT]?)(i?B)?\s*", text, re.IGNORECASE)
+    amount = float(match[1]) * BINARY_UNITS[match[2].upper()] if match else 0
+    if amount < 1:
+        raise ConfigError(f"memory '{text}' is not an amount: write for example 2GiB or 512MiB")
+    return int(amount)
+
+
+def format_bytes(amount: float) -> str:
+    """Write an amount of memory for people: ``1.5 GiB``."""
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.2f} GiB"
+
+
+def parse_layer(text: str) -> tuple[str, float]:
+    """Turn ``relu4_1`` or ``relu4_1:0.5`` into a name and a weight (1 if not given).
+
+    Raises:
+        ConfigError: if the weight is not a finite number of at least zero.
+    """
+    name, _, weight = text.partition(":")
+    try:
+        value = float(weight or 1)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0 and name):
+        raise ConfigError(f"layer '{text}': write NAME or NAME:WEIGHT with a weight of 0 or more")
+    return name, value
+
+
+def size_share(text: str) -> float:
+    """Turn a size of ``content`` or ``50%`` into a share of the content picture's side.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    if text == "content":
+        return 1.0
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)%", text)
+    if match is None:
+        raise ConfigError(
+            f"`size` is '{text}': give a whole number of pixels, content, or a share of it like 50%"
+        )
+    return float(match[1]) / 100
+
+
+def parse_blend(init: str) -> float | None:
+    """The share of noise in ``blend:0.3``; None for what is no blend.
+
+    Raises:
+        ConfigError: if the share is not a number from 0 to 1.
+    """
+    kind, _, text = init.partition(":")
+    if kind != "blend":
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ConfigError(f"`init` is '{init}': write blend:0.3 for 0.3 of noise, from 0 to 1")
+    return share

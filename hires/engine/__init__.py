@@ -1,0 +1,1 @@
+"""Ladder, objective, references and the run, which is the one loop."""

@@ -1,0 +1,110 @@
+"""What is painted at a rung: a canvas that shows the whole content, or a sample of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hires.config.run import Config
+from hires.config.values import parse_blend
+from hires.engine.ladder import Size
+from hires.engine.measuring import Measuring, features_of
+from hires.engine.setup import Setup
+from hires.errors import ImageError
+from hires.image.decode.read import load_image
+from hires.image.originals import Original
+from hires.image.resample import fill, resize
+from hires.tiling.planning import TilePlan
+
+
+class Canvas(Protocol):
+    """How the canvas of a rung shows the content, and in which tiles it is walked."""
+
+    @property
+    def size(self) -> Size:
+        """``(height, width)`` in pixels."""
+
+    def plan(self) -> TilePlan:
+        """Its tiles."""
+
+    def smaller(self, plan: TilePlan) -> TilePlan:
+        """What to try in place of tiles that took more memory than there is.
+
+        Raises:
+            TileMemoryError: if nothing is left.
+        """
+
+    def features(
+        self, picture: Original, layers: Sequence[str], measuring: Measuring
+    ) -> dict[str, Tensor]:
+        """Features (1, C, H, W) of what it shows of a picture."""
+
+    def mask(self, picture: Original) -> Tensor | None:
+        """How much of that counts, (1, 1, H, W) in [0, 1]; None for all of it."""
+
+    def from_below(self, image: Tensor) -> Tensor:
+        """What it shows of a tensor (1, 3, h, w) that belongs to the canvas of the rung below."""
+
+
+class WholeCanvas:
+    """A canvas that is one picture.
+
+    Args:
+        setup: what looks at it.
+        size: ``(height, width)`` in pixels.
+        plan: its tiles; None for what fits the memory.
+    """
+
+    def __init__(self, setup: Setup, size: Size, plan: TilePlan | None = None) -> None:
+        self._setup, self._plan = setup, plan
+        self.size = size
+
+    def plan(self) -> TilePlan:
+        """See `Canvas`."""
+        return self._plan or self._setup.plan_tiles(self.size)
+
+    def smaller(self, plan: TilePlan) -> TilePlan:
+        """See `Canvas`."""
+        return self._setup.smaller_plan(self.size, plan)
+
+    def features(
+        self, picture: Original, layers: Sequence[str], measuring: Measuring
+    ) -> dict[str, Tensor]:
+        """See `Canvas`."""
+        network, pixels = self._setup.network, resize(picture.pixels, self.size)
+        plan = self.plan()
+        return measuring(
+            self.size, plan, self.smaller, lambda plan: features_of(network, pixels, layers, plan)
+        )
+
+    def mask(self, picture: Original) -> Tensor | None:
+        """See `Canvas`."""
+        return None if picture.mask is None else resize(picture.mask, self.size, clamp=True)
+
+    def from_below(self, image: Tensor) -> Tensor:
+        """See `Canvas`."""
+        return resize(image, self.size)
+
+
+def first_canvas(config: Config, size: Size, content: Tensor) -> Tensor:
+    """What the first rung starts from, (1, 3, H, W) float32 in [0, 1].
+
+    A picture of another shape is cut to that of the canvas, not stretched.
+    """
+    noise_share = 1.0 if config.init == "noise" else parse_blend(config.init)
+    if noise_share is not None:
+        generator = torch.Generator().manual_seed(config.seed)
+        noise = torch.rand(1, 3, *size, generator=generator)
+        if noise_share == 1:
+            return noise
+        return resize(content, size).clamp(0, 1).lerp_(noise, noise_share)
+    if config.init == "content":
+        return resize(content, size).clamp(0, 1)
+    try:
+        start = load_image(config.init)
+    except ImageError as error:
+        raise ImageError(f"`init`: {error}") from error
+    return fill(start, size).clamp(0, 1)

@@ -1,0 +1,186 @@
+"""What a run will take, told before it starts: tiles, peak memory and time of every rung."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hires.config.run import Config
+from hires.engine.ladder import Rung, Size
+from hires.engine.rates import Rates
+from hires.engine.setup import Setup
+from hires.errors import ConfigError
+from hires.tiling.planning import TilePlan
+
+# Three channels of float32.
+CANVAS_BYTES = 12
+# An interpreter with torch, its optimizers and its compiled kernels loaded, measured on Linux.
+_PROGRAM_BYTES = 900 * 2**20
+# What checkpoints, previews and the trace add to the time of the steps.
+_RECORDING = 1.025
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What one rung takes.
+
+    Attributes:
+        rung: the rung.
+        tiles: how its canvas is walked.
+        host_bytes: memory of the process expected at most.
+        device_bytes: memory of the GPU expected at most, None without one.
+        seconds: time for all of its steps and for measuring its targets, None if nobody measured.
+    """
+
+    rung: Rung
+    tiles: TilePlan
+    host_bytes: int
+    device_bytes: int | None
+    seconds: float | None
+
+    @property
+    def peak_bytes(self) -> int:
+        """Memory expected at most, on the device that computes."""
+        return self.host_bytes if self.device_bytes is None else self.device_bytes
+
+
+def forecast(
+    config: Config,
+    setup: Setup,
+    rungs: Sequence[Rung],
+    *,
+    num_input_pixels: int,
+    rates: Rates | None = None,
+) -> tuple[Forecast, ...]:
+    """Lay out every rung's tiles, and add up what will be in memory with them and how long it is.
+
+    Args:
+        config: how to paint.
+        setup: network and arithmetic.
+        rungs: the ladder.
+        num_input_pixels: pixels of the content and of all styles; they stay in the host's memory.
+        rates: of this machine; None for memory by arithmetic and no times.
+
+    Raises:
+        ConfigError: if the memory budget is too small for one tile.
+    """
+    on_host = setup.device.type == "cpu"
+    program = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels
+    found = []
+    for rung in rungs:
+        tiles = setup.plan_tiles(rung.size)
+        spread = 1.0
+        if rates is not None:
+            # A heap fills up over more steps than a probe has time for: never less than planned.
+            spread = max(rates.spread[0 if len(tiles.tiles) == 1 else 1], 1.0)
+        taken = round(
+            tiles.bytes_needed * spread + bytes_per_pixel(config, setup, rung) * rung.num_pixels
+        )
+        # A style that is enlarged to be measured may take more than the pictures that were read.
+        styles = sum(height * width for height, width in rung.style_sizes)
+        enlarged = CANVAS_BYTES * max(styles - num_input_pixels, 0)
+        found.append(
+            Forecast(
+                rung=rung,
+                tiles=tiles,
+                host_bytes=program + enlarged + (taken if on_host else 0),
+                device_bytes=None if on_host else taken,
+                seconds=None if rates is None else _seconds(rung, tiles, rates),
+            )
+        )
+    return tuple(found)
+
+
+def finish_bytes(setup: Setup, taken: int, *, num_input_pixels: int) -> int:
+    """Memory expected at most while a painting is enlarged; see `forecast`."""
+    on_host = setup.device.type == "cpu"
+    program = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels
+    return program + taken if on_host else taken
+
+
+def bytes_per_pixel(config: Config, setup: Setup, rung: Rung) -> float:
+    """What grows with the canvas: its own state, the content's features and its resized picture."""
+    return state_bytes(config, rung.index) + setup.reference_bytes + CANVAS_BYTES
+
+
+def _seconds(rung: Rung, tiles: TilePlan, rates: Rates) -> float:
+    """Seconds of a rung: its targets, then its steps."""
+    step = _whole_step(rung.num_pixels, rates)
+    if step is None or len(tiles.tiles) > 1:
+        step = _tiled_step(rung.num_pixels, tiles, rates)
+    looked_at = rung.num_pixels + sum(height * width for height, width in rung.style_sizes)
+    return rung.num_iterations * step * _RECORDING + looked_at * rates.forward
+
+
+def _whole_step(num_pixels: int, rates: Rates) -> float | None:
+    """Seconds of a step on a canvas of one tile, between those that were measured."""
+    if not rates.whole:
+        return None
+    below = max((one for one in rates.whole if one[0] <= num_pixels), default=None)
+    above = min((one for one in rates.whole if one[0] >= num_pixels), default=None)
+    if below is None or above is None:
+        pixels, seconds = below or above or (1, 0.0)
+        fixed = min(rates.fixed, seconds)
+        return fixed + (seconds - fixed) * num_pixels / pixels
+    share = (num_pixels - below[0]) / max(above[0] - below[0], 1)
+    return below[1] + share * (above[1] - below[1])
+
+
+def _tiled_step(num_pixels: int, tiles: TilePlan, rates: Rates) -> float:
+    """Seconds of a step that walks tiles, all of them twice but for those whose graphs are kept."""
+    pixels = [tile.region.num_pixels for tile in tiles.tiles]
+    again = pixels[: len(pixels) - min(tiles.num_kept, len(pixels))]
+    walked = rates.both * (num_pixels + rates.per_tile * len(pixels))
+    walked += rates.forward * (sum(again) + rates.per_tile * len(again))
+    return rates.fixed + walked + rates.outside * num_pixels
+
+
+def state_bytes(config: Config, rung: int) -> int:
+    """Bytes per pixel of canvas, gradient and what the optimizer keeps."""
+    # Other units than [0, 1] take a copy of the canvas.
+    scaled = int(config.pixels != "unit")
+    if config.optimizer == "adam":
+        return CANVAS_BYTES * ((5 if config.averaging else 4) + scaled)
+    return CANVAS_BYTES * (2 * config.history_at(rung) + 6 + scaled)
+
+
+def largest_size(last: Forecast, config: Config, setup: Setup, memory: int) -> Size:
+    """The largest ``(height, width)`` of the same shape whose last rung fits ``memory`` bytes.
+
+    Args:
+        last: of the last rung.
+        config: how to paint.
+        setup: network and arithmetic.
+        memory: of the device that computes, for everything together.
+    """
+    grows = bytes_per_pixel(config, setup, last.rung)
+    constant = last.peak_bytes - grows * last.rung.num_pixels
+    # A canvas of one tile may become many, and then takes what the budget gives.
+    constant += max(config.memory_bytes - last.tiles.bytes_needed, 0)
+    most = math.sqrt(max(memory - constant, 0) / grows / last.rung.num_pixels)
+
+    def scaled(scale: float) -> Size:
+        height, width = (math.floor(side * scale) for side in last.rung.size)
+        return height, width
+
+    if not most or _has_tiles(setup, scaled(most)):
+        return scaled(most)
+    # Lines that wait at seams grow with the canvas, until the budget holds no tiles.
+    least = 0.0
+    while most - least > 0.01 * most:
+        middle = (least + most) / 2
+        if _has_tiles(setup, scaled(middle)):
+            least = middle
+        else:
+            most = middle
+    return scaled(least)
+
+
+def _has_tiles(setup: Setup, size: Size) -> bool:
+    """Whether the budget holds tiles for a canvas."""
+    try:
+        setup.plan_tiles(size)
+    except ConfigError:
+        return False
+    return True

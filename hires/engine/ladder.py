@@ -1,0 +1,343 @@
+"""The resolution ladder: which sizes to paint, and how long at each. Pure arithmetic, no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hires.config.run import Config
+from hires.config.values import LEAST_SIZE, counted, size_share
+from hires.errors import ConfigError
+
+Size = tuple[int, int]
+
+# A picture longer than this many times its width is a banner that no rung can start from.
+MAX_ASPECT = 20.0
+# Longest side of a painting in pixels: 7 times that of A0 at 300 dpi, and hundreds of GB of memory.
+MAX_SIZE = 100_000
+# Pixels that the parts of a step that do not grow with the canvas are worth: between the measured
+# 170 thousand (compact, two cores) and the 20 thousand of VGG-19.
+_FIXED_WORK = 2**16
+# A picture is told to be small where it is to be larger than this many times its own size.
+_FEW_PIXELS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One size of the ladder.
+
+    Attributes:
+        index: position in the ladder, from 0.
+        size: ``(height, width)`` of the canvas in pixels.
+        num_iterations: optimisation steps at this size.
+        learning_rate: step size of the optimizer at this size.
+        style_sizes: ``(height, width)`` at which each style is measured.
+        decay: factor on the step size ...
+        decay_every: ... every so many steps; 0 for never.
+    """
+
+    index: int
+    size: Size
+    num_iterations: int
+    learning_rate: float
+    style_sizes: tuple[Size, ...]
+    decay: float = 1.0
+    decay_every: int = 0
+
+    @property
+    def num_pixels(self) -> int:
+        """Height times width."""
+        return self.size[0] * self.size[1]
+
+    @property
+    def step_work(self) -> int:
+        """What a step takes beside those of other rungs, in pixels."""
+        return self.num_pixels + _FIXED_WORK
+
+    @property
+    def work(self) -> int:
+        """What all its steps take, in pixels."""
+        return self.step_work * self.num_iterations
+
+    def learning_rate_at(self, iteration: int) -> float:
+        """Step size of a step, counted from 1."""
+        num_decays = (iteration - 1) // self.decay_every if self.decay_every else 0
+        return self.learning_rate * self.decay**num_decays
+
+
+def scale_to(size: Size, long_side: int) -> Size:
+    """Scale ``(height, width)`` so that its longer side is ``long_side``, at least 1 px each."""
+    height, width = size
+    scale = long_side / max(height, width)
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
+def scale_side(size: Size, length: int, side: str) -> Size:
+    """Scale ``(height, width)`` so that its ``long`` or ``short`` side, or its ``height``, fits.
+
+    Beside a short side or a height the other one is truncated, as the documents of the presets do
+    (torchvision's ``Resize``, Chollet's ``int(width * 400 / height)``).
+    """
+    if side == "long":
+        return scale_to(size, length)
+    measured = size[0] if side == "height" else min(size)
+    return max(size[0] * length // measured, 1), max(size[1] * length // measured, 1)
+
+
+def long_sides(final: int, smallest: int, num_rungs: int | None = None) -> tuple[int, ...]:
+    """Sizes from small to large, spaced evenly by a factor between √2 and 2.
+
+    The number of rungs, if it is not given, is the least that keeps the factor at 2 or below; a
+    span shorter than √2 is painted in one rung.
+
+    Raises:
+        ConfigError: if so many rungs do not fit between the two sizes.
+    """
+    if num_rungs is None and final < smallest * math.sqrt(2):
+        num_rungs = 1
+    if num_rungs == 1:
+        return (final,)
+    if num_rungs is not None and final - smallest < num_rungs:
+        raise ConfigError(
+            f"`rungs={num_rungs}` do not fit between {smallest} and {final} px:"
+            " give fewer or a smaller `min_size`"
+        )
+    num_steps = (num_rungs or 0) - 1
+    if num_rungs is None:
+        num_steps = max(math.ceil(math.log2(final / smallest) - 1e-9), 1)
+    factor = (final / smallest) ** (1 / num_steps)
+    return tuple(round(final / factor ** (num_steps - i)) for i in range(num_steps + 1))
+
+
+def iterations(config: Config, num_rungs: int) -> tuple[int, ...]:
+    """Steps per rung: those of the user, else a schedule that falls as the rungs grow.
+
+    Raises:
+        ConfigError: if more numbers are given than there are rungs.
+    """
+    first, decay, least = config.schedule
+    automatic = tuple(max(round(first * decay**i), least) for i in range(num_rungs))
+    return _per_rung(config, "iterations", num_rungs) or automatic
+
+
+def _per_rung(config: Config, name: str, num_rungs: int) -> tuple[int, ...]:
+    """One number for each rung; what a preset has too many of is left out."""
+    given: tuple[int, ...] = getattr(config, name)
+    if len(given) > num_rungs and not config.is_default(name):
+        raise ConfigError(
+            f"`{name}` has {counted(len(given), 'number')} for a ladder of"
+            f" {counted(num_rungs, 'rung')}: give at most {num_rungs}, from small to large (the"
+            " last one repeats)"
+        )
+    return tuple(given[min(i, len(given) - 1)] for i in range(num_rungs)) if given else ()
+
+
+def plan(
+    config: Config, content: Size, styles: Sequence[Size], *, size: Size | None = None
+) -> tuple[Rung, ...]:
+    """Lay out the whole ladder for a content picture and styles of the given sizes.
+
+    Args:
+        config: how to paint.
+        content: ``(height, width)`` of the content picture.
+        styles: the same of each style.
+        size: exact ``(height, width)`` of the last rung, in place of ``config.size``; the rungs
+            before it have its shape.
+
+    Raises:
+        ConfigError: for an absurd aspect ratio or size, an exact size of another shape than the
+            content or beside ``config.sizes``, or iterations that do not fit the ladder.
+    """
+    if size is not None:
+        _check_shape(config, content, size)
+    aspect = max(content) / min(content)
+    if aspect > MAX_ASPECT:
+        raise ConfigError(
+            f"the content is {content[1]}x{content[0]}, {aspect:.3g} times longer than wide:"
+            f" crop it to at most {MAX_ASPECT:.0f}:1"
+        )
+    # The short side of the first rung must still show something to the deepest layer.
+    shape = content if size is None else size
+    least = _least_first(config, content)
+    final = final_side(config, content) if size is None else measured(config, size)
+    if config.min_size > final and not config.is_default("min_size") and config.rungs != 1:
+        raise ConfigError(f"`min_size` is {config.min_size}: give at most the last size, {final}")
+    smallest = min(max(config.min_size, least), final)
+    sides = config.sizes or long_sides(final, smallest, config.rungs)
+    steps = iterations(config, len(sides))
+    every = _per_rung(config, "decay_every", len(sides))
+    canvases = [scale_side(shape, side, config.measured_side) for side in sides]
+    _check_size(config, canvases[-1], is_exact=size is not None)
+    return tuple(
+        Rung(
+            index=i,
+            size=canvas,
+            num_iterations=steps[i],
+            learning_rate=config.learning_rate_at(i),
+            style_sizes=tuple(style_size(config, style, canvas) for style in styles),
+            decay=config.learning_rate_decay or 1.0,
+            decay_every=every[i] if every else 0,
+        )
+        for i, canvas in enumerate(canvases)
+    )
+
+
+def _check_size(config: Config, size: Size, *, is_exact: bool) -> None:
+    height, width = size
+    if max(size) > MAX_SIZE:
+        option = "`dpi`" if is_exact else "`sizes`" if config.sizes else "`size`"
+        raise ConfigError(
+            f"a painting of {width}x{height} px is beyond any machine: give a smaller {option},"
+            f" for at most {MAX_SIZE} px on the long side"
+        )
+
+
+def _least_first(config: Config, shape: Size) -> int:
+    """The measured side at which the first rung shows something to the deepest layer."""
+    return round(config.min_short_side * measured(config, shape) / min(shape))
+
+
+def final_side(config: Config, content: Size) -> int:
+    """The side of the last rung that the configuration measures, in pixels.
+
+    Raises:
+        ConfigError: for a share of the content picture that is less than 32 px.
+    """
+    if isinstance(config.size, int):
+        return config.size
+    side = round(size_share(config.size) * measured(config, content))
+    if side < LEAST_SIZE:
+        raise ConfigError(
+            f"`size={config.size}` of a content of {content[1]}x{content[0]} is {side} px:"
+            f" give at least {LEAST_SIZE}"
+        )
+    return side
+
+
+def measured(config: Config, size: Size) -> int:
+    """The side that the configuration's sizes measure."""
+    return {"long": max(size), "short": min(size), "height": size[0]}[config.measured_side]
+
+
+def _check_shape(config: Config, content: Size, size: Size) -> None:
+    if config.sizes:
+        raise ConfigError("the size of the print is exact: leave `sizes` out")
+    if min(size) < 32:
+        raise ConfigError(f"a painting of {size[1]}x{size[0]} px is too small: give more dpi")
+    # Cropping to whole pixels of a small photograph may miss the shape by a little.
+    tolerance = 0.01 + 1 / min(content)
+    if abs(math.log(content[0] / content[1] * size[1] / size[0])) > tolerance:
+        raise ConfigError(
+            f"the content is {content[1]}x{content[0]} and the painting {size[1]}x{size[0]}:"
+            " crop the content to the same shape"
+        )
+
+
+def style_size(config: Config, style: Size, canvas: Size) -> Size:
+    """Size at which a style is measured beside a canvas.
+
+    It grows with the canvas, but not past its own pixels, unless it is stretched to the canvas or
+    ``style_scale`` is above 1: then it is enlarged, at most by that factor.
+    """
+    if config.style_fit == "stretch":
+        height, width = (max(round(side * config.style_scale), 1) for side in canvas)
+        return height, width
+    most = round(max(style) * max(config.style_scale, 1))
+    return scale_to(style, min(round(max(canvas) * config.style_scale), most))
+
+
+def warnings(
+    config: Config,
+    rungs: Sequence[Rung],
+    content: Size,
+    styles: Sequence[Size],
+    *,
+    dpi: float | None = None,
+    is_part: bool = False,
+) -> tuple[str, ...]:
+    """What the user should know before the run starts.
+
+    Args:
+        config: how to paint.
+        rungs: the ladder.
+        content: ``(height, width)`` of the content picture.
+        styles: ``(height, width)`` of each style.
+        dpi: pixels per inch of the print, if it is one.
+        is_part: whether the content is what lies on a paper of a larger picture.
+    """
+    found = idle(config, rungs)
+    height, width = rungs[-1].size
+    if max(content) * _FEW_PIXELS < max(height, width):
+        times = max(height, width) / max(content)
+        what = "the part of the content that lies on the paper" if is_part else "the content"
+        found.append(
+            f"{what} is {content[1]}x{content[0]} and is painted at {width}x{height}: its"
+            f" scene will be {times:.1f} times coarser than the painting; a larger photograph helps"
+        )
+    for i, style in enumerate(styles, start=1):
+        found += _about_style(f"style {i} is {style[1]}x{style[0]}", style, config, rungs[-1], dpi)
+    return tuple(found)
+
+
+def idle(config: Config, rungs: Sequence[Rung]) -> list[str]:
+    """Options that were given and do nothing on this ladder."""
+    found = []
+    last, steps = rungs[-1].size, max(rung.num_iterations for rung in rungs)
+
+    def is_given(name: str) -> bool:
+        return not config.is_default(name)
+
+    least = min(_least_first(config, last), measured(config, last))
+    if is_given("min_size") and config.min_size < least:
+        found.append(
+            f"`min_size={config.min_size}` is too small for the shape of the content:"
+            f" the ladder begins at {measured(config, rungs[0].size)} px"
+        )
+    elif is_given("min_size") and config.min_size < measured(config, last) and len(rungs) == 1:
+        found.append(
+            f"`min_size={config.min_size}` does nothing: the last size is so close to it that"
+            " it is painted at once"
+        )
+    late = [every for every in config.decay_every if every >= steps]
+    if is_given("decay_every") and late and len(late) == len(config.decay_every):
+        found.append(
+            f"`decay_every={late[0]}` does nothing: no size takes more than"
+            f" {counted(steps, 'step')}"
+        )
+    if config.restart is not None and is_given("restart") and config.restart >= steps:
+        found.append(
+            f"`restart={config.restart}` does nothing: no size takes more than"
+            f" {counted(steps, 'evaluation')}"
+        )
+    if is_given("optimizer_state") and config.optimizer_state == "fresh" and len(rungs) == 1:
+        found.append("`optimizer_state=fresh` does nothing where there is one size only")
+    return found
+
+
+def _about_style(
+    what: str, style: Size, config: Config, last: Rung, dpi: float | None
+) -> tuple[str, ...]:
+    """Whether it has too few pixels for the last rung: too fine strokes then, or soft ones."""
+    wanted = max(last.size) * config.style_scale
+    found = max(style_size(config, style, last.size))
+    if found * _FEW_PIXELS < wanted:
+        return (
+            f"{what} and is measured at {found} px, not at {wanted:.0f}: the last strokes will be"
+            f" {wanted / found:.1f} times finer than the painting's own"
+            f"{_on_paper(found, config, dpi)}; a larger scan of it helps",
+        )
+    if found > max(style) * _FEW_PIXELS:
+        return (
+            f"{what} and is enlarged to {found} px: the last strokes will look soft;"
+            " a larger scan of it helps",
+        )
+    return ()
+
+
+def _on_paper(side: int, config: Config, dpi: float | None) -> str:
+    """How large the painting would have to hang for its strokes to be as fine as the print's."""
+    if dpi is None:
+        return ""
+    centimetres = side / config.style_scale / dpi * 2.54
+    return f", as if it were {centimetres:.0f} cm large"

@@ -1,0 +1,118 @@
+"""Pictures measured by tiles, within the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from hires.engine.ladder import Size
+from hires.engine.setup import Setup
+from hires.features.network import Network
+from hires.losses.positions import Positions
+from hires.losses.terms import Statistics, Term
+from hires.tiling.geometry import Tile, canvas_window
+from hires.tiling.planning import TilePlan, replan, within_memory
+from hires.tiling.seams import Seams
+
+Result = TypeVar("Result")
+
+
+class Measuring:
+    """Measures the pictures of a rung one after the other, with smaller tiles if memory runs out.
+
+    Args:
+        setup: what looks at them.
+        sides: of the tiles with which the same pictures were measured before, in that order. Sums
+            depend on them in their last bits.
+
+    Attributes:
+        sides: of the tiles with which the pictures were measured.
+    """
+
+    def __init__(self, setup: Setup, sides: Sequence[int] = ()) -> None:
+        self._setup = setup
+        self._before = list(sides)
+        self.sides: list[int] = []
+
+    def __call__(
+        self,
+        size: Size,
+        plan: TilePlan,
+        smaller: Callable[[TilePlan], TilePlan],
+        measure: Callable[[TilePlan], Result],
+    ) -> Result:
+        """Measure a picture of ``(height, width)``.
+
+        Args:
+            size: of the picture.
+            plan: its tiles.
+            smaller: what to try in place of tiles that took more memory than there is.
+            measure: what takes tiles.
+        """
+        if self._before:
+            side, kept = self._before.pop(0), plan.num_kept
+            plan = replan(self._setup.costs, size, plan, side=side, num_kept=kept)
+        # No graphs are kept: tiles are all that can be made smaller.
+        found, plan = within_memory(measure, replace(plan, num_kept=1), smaller)
+        self.sides.append(plan.side)
+        return found
+
+
+def statistics_of(
+    network: Network, image: Tensor, term: Term, positions: Positions, plan: TilePlan
+) -> dict[str, Statistics]:
+    """What a term measures on a picture (1, 3, H, W), added up over its tiles, by layer."""
+    found: dict[str, Statistics] = {}
+    layers = list(term.layers)
+    for tile, features in _walk(network, image, layers, plan):
+        for name, part in features.items():
+            with torch.no_grad():
+                sums = term.measure(positions.of_tile(name, tile), part)
+            before = found.get(name)
+            found[name] = sums if before is None else _added(before, sums)
+    return found
+
+
+def _added(one: Statistics, other: Statistics) -> Statistics:
+    return {name: part + other[name] for name, part in one.items()}
+
+
+def features_of(
+    network: Network, image: Tensor, layers: Sequence[str], plan: TilePlan
+) -> dict[str, Tensor]:
+    """Features of a picture (1, 3, H, W), whole, in the network's dtype and on its device."""
+    found: dict[str, Tensor] = {}
+    size = image.shape[2], image.shape[3]
+    for tile, features in _walk(network, image, layers, plan):
+        for name, part in features.items():
+            if name not in found:
+                found[name] = no_features(network, name, size)
+            found[name][..., *canvas_window(network.layers[name], tile)] = part
+    return found
+
+
+def no_features(network: Network, name: str, size: Size) -> Tensor:
+    """Zeros (1, C, h, w) for what a layer has of a picture of ``(height, width)``."""
+    layer = network.layers[name]
+    return torch.empty(
+        (1, layer.channels, size[0] // layer.stride, size[1] // layer.stride),
+        dtype=network.dtype,
+        device=network.origin.device,
+        memory_format=torch.channels_last,
+    ).zero_()
+
+
+def _walk(
+    network: Network, image: Tensor, layers: Sequence[str], plan: TilePlan
+) -> Iterator[tuple[Tile, Mapping[str, Tensor]]]:
+    """The features of every tile of a picture."""
+    seams = Seams()
+    for tile in plan.tiles:
+        pixels = image[..., *tile.read.index].to(network.origin.device)
+        with torch.no_grad():
+            features = network(pixels, layers, seams=seams.of(tile))
+        yield tile, features

@@ -1,0 +1,314 @@
+"""Loss and exact gradient of a canvas of any size, tile by tile.
+
+Three stages (see docs/architecture.md): *measure* adds up what every tile measures, *judge* has the
+terms judge the finished sums and yields one cotangent per sum, *paint* sends the cotangents back
+through every tile. The graphs of as many tiles as the memory budget holds are kept from the first
+stage to the third; the others run forward twice. A canvas that fits is one tile with its graph
+kept: one ordinary pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from hires.features.costs import costs_of, remade_layer
+from hires.features.network import Network
+from hires.kernels.activation_buffer import ActivationBuffer, Recomputed
+from hires.kernels.precision import Precision, fp32_island
+from hires.losses.judge import Key, judge
+from hires.losses.positions import PIXELS, Positions
+from hires.losses.terms import Statistics, Term, Verdict, layers_of
+from hires.tiling.geometry import Region, Tile, bands, window_around
+from hires.tiling.pixels import read_pixels
+from hires.tiling.planning import TilePlan, smaller_plan, within_memory
+from hires.tiling.seams import Seams, TileSeams
+
+# Rows of the canvas that terms look at as pixels are taken in bands of about this many pixels.
+_BAND_PIXELS = 2**17
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Loss and gradient of one canvas.
+
+    Attributes:
+        loss: 0-d, the weighted sum of the terms.
+        terms: 0-d each, by name, before their weights.
+        gradient: (1, 3, H, W) float, of the loss; reused by the next evaluation.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    gradient: Tensor
+
+
+class Objective:
+    """Loss and exact gradient of a canvas: call it with one.
+
+    Args:
+        network: prepared feature network on the device where tiles are computed.
+        terms: of the loss, as `Term.at` has made them for this canvas's references.
+        positions: of the canvas.
+        plan: the tiles.
+        precision: types of features and sums.
+        smaller: what to try in place of a plan that took more memory than there is; None for the
+            tiles of a canvas that is one picture.
+        reduce: adds sums over tiles up across processes; nothing to do on one. Each of them sees
+            all pixels.
+        timed: a context for each stage by its name, for those who time them.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        terms: Sequence[Term],
+        *,
+        positions: Positions,
+        plan: TilePlan,
+        precision: Precision,
+        smaller: Callable[[TilePlan], TilePlan] | None = None,
+        reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
+        timed: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
+    ) -> None:
+        self.network = network
+        self.terms = tuple(terms)
+        self.positions = positions
+        self.plan = plan
+        self.precision = precision
+        self.reduce = reduce
+        self.timed = timed
+        self._names = layers_of(terms)
+        self._costs = costs_of(network, self._names, precision.dtype)
+        self._smaller = smaller or self._smaller_grid
+        # Gradients of means fall with the number of pixels; made of order one inside of the network
+        # they are safe from underflow in half precision. Those of sums would overflow instead.
+        num_pixels = positions.size[0] * positions.size[1]
+        are_means = all(term.is_mean for term in terms if PIXELS not in term.layers)
+        self._scale = float(num_pixels) if are_means else 1.0
+        self._localises = [type(term).local is not Term.local for term in self.terms]
+        self._gradient: Tensor | None = None
+        self._buffer: ActivationBuffer | None = None
+        self._seams = Seams()
+
+    def __call__(self, canvas: Tensor) -> Evaluation:
+        """Evaluate a canvas (1, 3, H, W) in [0, 1].
+
+        A pass that runs out of memory is repeated from its start with smaller tiles.
+        """
+
+        def attempt(plan: TilePlan) -> Evaluation:
+            self.plan = plan
+            return self._evaluate(canvas)
+
+        return within_memory(attempt, self.plan, self._smaller)[0]
+
+    def _smaller_grid(self, plan: TilePlan) -> TilePlan:
+        return smaller_plan(self._costs, self.positions.size, plan)
+
+    def _evaluate(self, canvas: Tensor) -> Evaluation:
+        with self.timed("variation"):
+            gradient, sums, values = self._look_at_pixels(canvas)
+        try:
+            with self.timed("measure"):
+                measured, kept = self._measure(canvas)
+            sums.update(measured)
+            with self.timed("judge"), fp32_island(canvas.device):
+                loss, terms, verdicts = judge(self.terms, sums, values, self._zero(canvas))
+            with self.timed("paint"):
+                self._paint(canvas, verdicts, kept)
+        finally:
+            # A complete pass leaves nothing at the seams; one that broke off does.
+            self._seams.clear()
+        return Evaluation(loss, terms, gradient)
+
+    def _look_at_pixels(
+        self, canvas: Tensor
+    ) -> tuple[Tensor, dict[Key, Tensor], dict[int, Tensor]]:
+        """Start the gradient with that of linear terms; also the sums of others, and their losses.
+
+        Returns:
+            The gradient; sums of terms that are still to be judged; losses of those that are not,
+            by the number of the term.
+        """
+        if self._gradient is None or self._gradient.shape != canvas.shape:
+            self._gradient = torch.empty_like(canvas)
+        gradient = self._gradient.zero_()
+        sums: dict[Key, Tensor] = {}
+        values = {i: self._zero(canvas) for i, term in self._of_pixels() if term.is_linear}
+        for i, term in self._of_pixels():
+            if term.is_linear and not term.weight:
+                continue  # Its slope is nothing, and its loss of no interest.
+            for band in bands(self.positions.size, _BAND_PIXELS):
+                if not term.is_linear:
+                    with torch.no_grad():
+                        _, found = self._measured_band(canvas, term, band)
+                    _add(sums, {(i, PIXELS, name): part for name, part in found.items()})
+                    continue
+                with torch.enable_grad():
+                    window, found = self._measured_band(canvas, term, band)
+                    value = term.judge({PIXELS: found})
+                    (slope,) = torch.autograd.grad(term.weight * value, [window])
+                gradient[..., *window_around(band, term.margin, self.positions.size)] += slope
+                values[i] = values[i] + value.detach()
+        return gradient, sums, values
+
+    def _zero(self, canvas: Tensor) -> Tensor:
+        return torch.zeros((), dtype=self.precision.sum_dtype, device=canvas.device)
+
+    def _of_pixels(self) -> Iterator[tuple[int, Term]]:
+        return ((i, term) for i, term in enumerate(self.terms) if PIXELS in term.layers)
+
+    def _measured_band(self, canvas: Tensor, term: Term, band: Region) -> tuple[Tensor, Statistics]:
+        """A band with its margin, as the leaf of a graph, and what a term measures there."""
+        index = window_around(band, term.margin, self.positions.size)
+        window = canvas[..., *index].detach().requires_grad_()
+        return window, term.measure(self.positions.of_pixels(band), window)
+
+    def _forward(
+        self,
+        canvas: Tensor,
+        tile: Tile,
+        buffer: ActivationBuffer,
+        seams: TileSeams | None,
+        verdicts: Mapping[tuple[int, str], Verdict] | None = None,
+    ) -> dict[Key, Tensor]:
+        """Run one tile; returns its sums.
+
+        Their backward adds the gradient of the tile's pixels to that of the canvas. With verdicts,
+        terms that localise theirs return that number in place of their sums.
+        """
+        assert self._gradient is not None
+        network, device = self.network, self.network.origin.device
+        # The widest map of all is the cheapest: where a loss looks at it, it is made again. Where
+        # none does, its ReLU saves bits, which a layer made again cannot stand in for.
+        first = remade_layer(self._names)
+        remade = Recomputed(lambda: self._remake(first, canvas, tile, seams))
+
+        def keeping(layer: str, found: Tensor | None = None) -> AbstractContextManager[object]:
+            is_remade = self.plan.remakes and layer == first and first in self._names
+            return buffer.recomputing(remade, found) if is_remade else nullcontext()
+
+        sums: dict[Key, Tensor] = {}
+        for layer, features in network.produce(
+            read_pixels(canvas, tile.read, device, self._gradient, self._scale),
+            self._names,
+            seams=seams,
+            around=keeping,
+        ):
+            view = self.positions.of_tile(layer, tile)
+            with keeping(layer, features):
+                for i, term in enumerate(self.terms):
+                    if layer not in term.layers:
+                        continue
+                    if verdicts is not None and self._localises[i]:
+                        found = {_LOCAL: term.local(view, features, verdicts[i, layer])}
+                    else:
+                        found = dict(term.measure(view, features))
+                    sums.update({(i, layer, name): part for name, part in found.items()})
+            del features  # Or it would live on while the next layer is computed.
+        return sums
+
+    def _remake(self, layer: str, canvas: Tensor, tile: Tile, seams: TileSeams | None) -> Tensor:
+        """The first layer of a tile, computed once more."""
+        pixels = canvas[..., *tile.read.index].to(self.network.origin.device)
+        made: Tensor = self.network(pixels, [layer], seams=seams)[layer]
+        return made
+
+    @property
+    def _num_kept(self) -> int:
+        """Of how many tiles graphs are kept: none where slopes wait for the verdict."""
+        return 0 if any(self._localises) else self.plan.num_kept
+
+    def _room(self) -> ActivationBuffer:
+        """Where graphs keep what they keep; on a GPU, whose allocator does not scatter, nowhere."""
+        device = self.network.origin.device
+        plan = replace(self.plan, num_kept=self._num_kept)
+        num_bytes = self._costs.kept_bytes(plan) if device.type == "cpu" else 0
+        if self._buffer is None or self._buffer.num_bytes != num_bytes:
+            self._buffer = None  # The old one makes room.
+            lasting = [tensor for term in self.terms for tensor in term.lasting]
+            self._buffer = ActivationBuffer(num_bytes, device, [*self.network.buffers(), *lasting])
+        return self._buffer
+
+    def _measure(self, canvas: Tensor) -> tuple[dict[Key, Tensor], list[dict[Key, GradientEdge]]]:
+        """Add up the sums of all tiles; also return the graphs of the last few, by those names."""
+        sums: dict[Key, Tensor] = {}
+        kept: list[dict[Key, GradientEdge]] = []
+        buffer = self._room()
+        buffer.clear()
+        for i, tile in enumerate(self.plan.tiles):
+            keep = i >= len(self.plan.tiles) - self._num_kept
+            seams = self._seams.of(tile, last=keep)
+            with torch.set_grad_enabled(keep), buffer.saving():
+                parts = self._forward(canvas, tile, buffer, seams)
+            if keep:
+                # Of a tile's sums, only where they come from is needed again.
+                kept.append({key: get_gradient_edge(part) for key, part in _sloped(parts)})
+            _add(sums, parts)
+        return {key: self.reduce(total) for key, total in sums.items()}, kept
+
+    def _paint(
+        self,
+        canvas: Tensor,
+        verdicts: Mapping[tuple[int, str], Verdict],
+        kept: list[dict[Key, GradientEdge]],
+    ) -> None:
+        """Send the cotangents back through every tile, the last one first."""
+        for i, term in self._of_pixels():
+            if not term.is_linear:
+                self._paint_pixels(canvas, term, verdicts[i, PIXELS])
+        slopes = {
+            (i, layer, name): slope * self._scale
+            for (i, layer), verdict in verdicts.items()
+            if layer != PIXELS and not self._localises[i]
+            for name, slope in verdict.slopes.items()
+        }
+        repainted = self.plan.tiles[: len(self.plan.tiles) - len(kept)]
+        buffer = self._room()
+        while kept:
+            graph = kept.pop()
+            torch.autograd.backward(list(graph.values()), [slopes[key] for key in graph])
+        for tile in reversed(repainted):
+            buffer.clear()
+            seams = self._seams.of(tile, first=False)
+            with torch.enable_grad(), buffer.saving():
+                sums = self._forward(canvas, tile, buffer, seams, verdicts)
+            sloped = dict(_sloped(sums))
+            torch.autograd.backward(
+                list(sloped.values()),
+                [
+                    slopes.get(key, torch.full_like(part, self._scale))
+                    for key, part in sloped.items()
+                ],
+            )
+
+    def _paint_pixels(self, canvas: Tensor, term: Term, verdict: Verdict) -> None:
+        """Add the gradient of a term that looks at pixels, now that its sums are judged."""
+        assert self._gradient is not None
+        for band in bands(self.positions.size, _BAND_PIXELS):
+            index = window_around(band, term.margin, self.positions.size)
+            with torch.enable_grad():
+                window = canvas[..., *index].detach().requires_grad_()
+                local = term.local(self.positions.of_pixels(band), window, verdict)
+                (slope,) = torch.autograd.grad(local, [window])
+            self._gradient[..., *index] += slope
+
+
+# The name of what a term that localises its verdict is sent back with.
+_LOCAL = "local"
+
+
+def _add(sums: dict[Key, Tensor], parts: Mapping[Key, Tensor]) -> None:
+    for key, part in parts.items():
+        sums[key] = sums[key].add_(part.detach()) if key in sums else part.detach()
+
+
+def _sloped(sums: Mapping[Key, Tensor]) -> Iterator[tuple[Key, Tensor]]:
+    """Those that a canvas moves; a count, say, it does not."""
+    return ((key, part) for key, part in sums.items() if part.requires_grad)

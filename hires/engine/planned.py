@@ -1,0 +1,99 @@
+"""All that is decided of a run before its first step: settings, ladder, network, warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hires.config.run import Config
+from hires.engine import ladder
+from hires.engine.ladder import Rung, Size
+from hires.engine.ladder_check import check_ladder
+from hires.engine.resolve import Fitted
+from hires.engine.run import Run
+from hires.engine.setup import Setup, open_setup
+from hires.engine.snapshot import Snapshot
+from hires.features.network import Network
+from hires.image.originals import Original, about_hidden
+from hires.losses.terms import Term
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class PlannedRun:
+    """A run of which everything is decided, and nothing painted yet.
+
+    Attributes:
+        setup: network, arithmetic and terms of the loss.
+        config: how to paint, as it is on this machine.
+        content: the content picture.
+        styles: the styles.
+        rungs: the ladder.
+        warnings: what the user should know.
+    """
+
+    setup: Setup
+    config: Config
+    content: Original
+    styles: tuple[Original, ...]
+    rungs: tuple[Rung, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def style_sizes(self) -> list[Size]:
+        """``(height, width)`` of each style."""
+        return [style.size for style in self.styles]
+
+    def start(self, resume: Snapshot | None = None) -> Run:
+        """The run, from its beginning or from a snapshot, whose tensors it takes over."""
+        return Run(
+            self.setup,
+            self.config,
+            self.rungs,
+            self.content,
+            self.styles,
+            warnings=self.warnings,
+            resume=resume,
+        )
+
+
+def plan_run(
+    fitted: Fitted,
+    content: Original,
+    styles: Sequence[Original],
+    *,
+    size: Size | None = None,
+    dpi: float | None = None,
+    is_part: bool = False,
+    terms: Iterable[Term] = (),
+    network: Network | None = None,
+) -> PlannedRun:
+    """Lay out the ladder, open the network, and see that every picture can be painted.
+
+    Args:
+        fitted: how to paint, as it is on this machine.
+        content: the content picture.
+        styles: the styles.
+        size: exact ``(height, width)`` of the painting, in place of the configuration's size.
+        dpi: pixels per inch of the print, if it is one.
+        is_part: whether the content is what lies on a paper of a larger picture.
+        terms: of the loss, beside those of the configuration.
+        network: in place of the configuration's.
+
+    Raises:
+        ValueError: for settings or pictures that cannot be painted.
+    """
+    config, style_sizes = fitted.config, [style.size for style in styles]
+    config.style_shares(len(styles))
+    rungs = ladder.plan(config, content.size, style_sizes, size=size)
+    setup = open_setup(config, terms=terms, network=network)
+    names = [picture.name for picture in (content, *styles)]
+    check_ladder(setup, config, rungs, content.size, style_sizes, names=names)
+    notes = ladder.warnings(config, rungs, content.size, style_sizes, dpi=dpi, is_part=is_part)
+    return PlannedRun(
+        setup=setup,
+        config=config,
+        content=content,
+        styles=tuple(styles),
+        rungs=rungs,
+        warnings=(*fitted.warnings, *notes, *about_hidden([content, *styles])),
+    )

@@ -1,0 +1,288 @@
+"""What the final strokes will look like, before they are painted.
+
+Nobody waits for a poster to see whether its strokes are what they hoped for. From a rung of about
+one megapixel on, only a sample of the picture goes up the ladder: the window that is shown, and
+small windows spread over the rest. They lie side by side on one canvas, each a picture of its own
+to the network. Style is a matter of sums over positions, so those of the sample stand for those of
+the whole picture, which the window alone would not: a patch of sky must not take on all the colours
+of the painting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from hires.engine.ladder import Rung, Size
+from hires.engine.measuring import Measuring, features_of, no_features
+from hires.engine.planned import PlannedRun
+from hires.engine.progress import Progress
+from hires.engine.run import Run
+from hires.engine.setup import Setup
+from hires.errors import StylizeError
+from hires.image.originals import Original
+from hires.image.resample import resize
+from hires.tiling.geometry import Region, Span, Tile, canvas_window
+from hires.tiling.planning import TileMemoryError, TilePlan
+
+SHOWN = 768  # pixels along each side of the window
+_MARGIN = 64  # around it: the border of a window is painted without its surroundings
+_SAMPLE_ROWS, _SAMPLE_COLUMNS = 4, 3
+# Sides are multiples of the stride of any network here, those of the first window of four times it.
+_ALIGNMENT = 32
+# Of the canvas that a preview stops at, in pixels.
+PREVIEW_PIXELS = 1.0e6
+
+
+def preview_rung(rungs: Sequence[Rung]) -> Rung | None:
+    """The rung to stop at: the one closest to a megapixel in ratio, None if it is the last."""
+    ratios = [max(r.num_pixels / PREVIEW_PIXELS, PREVIEW_PIXELS / r.num_pixels) for r in rungs]
+    found = rungs[ratios.index(min(ratios))]
+    return None if found.index == len(rungs) - 1 else found
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A part of a picture by its centre, in shares of height and width, at a fixed size.
+
+    Attributes:
+        centre: ``(y, x)``, 0 to 1.
+        size: ``(height, width)`` in pixels of whatever canvas it is laid on.
+        place: where it lies on the canvas of the sample.
+    """
+
+    centre: tuple[float, float]
+    size: Size
+    place: Region
+
+    def region(self, canvas: Size) -> Region:
+        """What it covers of a canvas of ``(height, width)``, moved inside."""
+        spans = []
+        for centre, side, whole in zip(self.centre, self.size, canvas, strict=True):
+            start = min(max(round(centre * whole - side / 2), 0), whole - side)
+            spans.append(Span(start, start + side))
+        return Region(*spans)
+
+
+class CloseUp:
+    """The rungs above a painting, on a sample of it; iterate it to paint them.
+
+    Args:
+        painting: where the run of the painting stands, at the end of a rung that is not the last.
+        planned: the whole run.
+    """
+
+    def __init__(self, painting: Progress, planned: PlannedRun) -> None:
+        setup, rungs = planned.setup, planned.rungs
+        below, above = painting.rung, rungs[painting.rung.index + 1 :]
+        spot = busiest(painting.picture(), rungs[-1].size, planned.content.mask)
+        self._canvases: dict[int, SampledCanvas] = {}
+        for rung, before in zip(above, [below, *above], strict=False):
+            self._canvases[rung.index] = SampledCanvas(
+                setup, rung.size, before.size, spot, samples=before is not below
+            )
+        self._run = Run(
+            setup,
+            planned.config,
+            above,
+            planned.content,
+            planned.styles,
+            resume=painting.snapshot(),
+            below=below,
+            canvas_of=lambda rung: self._canvases[rung.index],
+        )
+
+    def __iter__(self) -> Iterator[Progress]:
+        """Paint.
+
+        Raises:
+            StylizeError: if the optimisation breaks down; its picture is the window.
+        """
+        try:
+            yield from self._run
+        except StylizeError as error:
+            raise StylizeError(str(error), self.picture()) from None
+
+    def picture(self) -> Tensor:
+        """The window as it is painted so far: (1, 3, 768, 768) or smaller; not a copy.
+
+        At the scale of the rung that is being painted, from the first step on.
+        """
+        window = self._canvases[self._run.progress.rung.index].windows[0]
+        rows, columns = (max(side - SHOWN, 0) // 2 for side in window.size)
+        picture = self._run.optimizer.picture[..., *window.place.index]
+        return picture[..., rows : rows + SHOWN, columns : columns + SHOWN]
+
+
+class SampledCanvas:
+    """Windows of a picture side by side; a `hires.engine.canvas.Canvas`.
+
+    Args:
+        setup: what looks at it.
+        whole: ``(height, width)`` of the picture at this rung.
+        below: the same at the rung below.
+        spot: centre of the first window.
+        samples: whether the canvas of the rung below is a sample, too, or the whole picture.
+    """
+
+    def __init__(
+        self, setup: Setup, whole: Size, below: Size, spot: tuple[float, float], *, samples: bool
+    ) -> None:
+        self._setup, self._whole, self._below = setup, whole, below
+        self.windows = _windows(whole, spot)
+        self._windows_below = _windows(below, spot) if samples else None
+        places = [window.place for window in self.windows]
+        self.size = (
+            max(place.rows.stop for place in places),
+            max(place.columns.stop for place in places),
+        )
+
+    def plan(self) -> TilePlan:
+        """A tile for each window; as many graphs kept as fit."""
+        tiles = tuple(Tile(window.place) for window in self.windows)
+        each = self._setup.costs.tile_bytes(remakes=True)
+        spare = self._setup.memory - each * tiles[0].region.num_pixels
+        num_small = int(spare // (each * tiles[-1].region.num_pixels))
+        num_kept = max(min(num_small + 1, len(tiles)), 1)
+        return TilePlan(tiles, SHOWN, num_kept, 0, remakes=True)
+
+    def smaller(self, plan: TilePlan) -> TilePlan:
+        """Fewer graphs; windows stay as they are."""
+        if plan.num_kept > 1:
+            return replace(plan, num_kept=plan.num_kept // 2)
+        raise TileMemoryError("a window cannot be cut", 0)
+
+    def features(
+        self, picture: Original, layers: Sequence[str], measuring: Measuring
+    ) -> dict[str, Tensor]:
+        """Features of the windows, each a picture of its own."""
+        setup, network = self._setup, self._setup.network
+        sample = self._sampled(picture.pixels).clamp_(0, 1)
+        found = {name: no_features(network, name, self.size) for name in layers}
+        for window in self.windows:
+            part = sample[..., *window.place.index]
+            parts = measuring(
+                window.size,
+                setup.plan_tiles(window.size),
+                partial(setup.smaller_plan, window.size),
+                partial(features_of, network, part, layers),
+            )
+            for name, values in parts.items():
+                found[name][..., *canvas_window(network.layers[name], Tile(window.place))] = values
+        return found
+
+    def mask(self, picture: Original) -> Tensor | None:
+        """Those of its mask."""
+        return None if picture.mask is None else self._sampled(picture.mask).clamp_(0, 1)
+
+    def _sampled(self, image: Tensor) -> Tensor:
+        if image.shape[2] > self._whole[0]:
+            image = resize(image, self._whole)
+        return _collage(self.windows, self._whole, image)
+
+    def from_below(self, image: Tensor) -> Tensor:
+        """The windows, from the whole picture or from larger parts of it, on the same device."""
+        if self._windows_below is None:
+            found = _collage(self.windows, self._whole, image)
+        else:
+            before, after = (self._windows_below, self._below), (self.windows, self._whole)
+            found = _enlarged(image, before, after)
+        return found.to(image.device)
+
+
+def busiest(picture: Tensor, final: Size, mask: Tensor | None = None) -> tuple[float, float]:
+    """Centre ``(y, x)`` of the window with most detail, in shares of height and width.
+
+    Args:
+        picture: (1, 3, H, W).
+        final: ``(height, width)`` of the last rung; the window is `SHOWN` pixels of it.
+        mask: (1, 1, h, w) in [0, 1], how much each part of it counts; None for all alike.
+    """
+    grey = picture.float().mean(1, keepdim=True)
+    detail = torch.zeros_like(grey)
+    detail[..., 1:, :] += (grey[..., 1:, :] - grey[..., :-1, :]).abs()
+    detail[..., 1:] += (grey[..., 1:] - grey[..., :-1]).abs()
+    size = picture.shape[2], picture.shape[3]
+    if mask is not None:
+        detail *= resize(mask, size, clamp=True).to(detail)
+    window = [
+        min(max(round(SHOWN / whole * side), 1), side)
+        for side, whole in zip(size, final, strict=True)
+    ]
+    # Sums over all windows from the sums over all corners: windows are hundreds of pixels wide.
+    corners = functional.pad(detail[0, 0].double().cumsum(0).cumsum(1), (1, 0, 1, 0))
+    high, wide = window
+    bands = corners[high:] - corners[:-high]
+    sums = bands[:, wide:] - bands[:, :-wide]
+    row, column = divmod(int(sums.argmax()), sums.shape[1])
+    return (row + window[0] / 2) / size[0], (column + window[1] / 2) / size[1]
+
+
+def _windows(canvas: Size, spot: tuple[float, float]) -> list[Patch]:
+    """The window that is shown, and a grid of smaller ones beside it, which fill a rectangle."""
+    step = _SAMPLE_ROWS * _ALIGNMENT
+    height, width = (min(SHOWN + 2 * _MARGIN, max(side // step * step, step)) for side in canvas)
+    side = height // _SAMPLE_ROWS
+    windows = [Patch(spot, (height, width), Region(Span(0, height), Span(0, width)))]
+    for i in range(_SAMPLE_ROWS):
+        for j in range(_SAMPLE_COLUMNS):
+            left = width + j * side
+            place = Region(Span(i * side, (i + 1) * side), Span(left, left + side))
+            centre = (i + 0.5) / _SAMPLE_ROWS, (j + 0.5) / _SAMPLE_COLUMNS
+            windows.append(Patch(centre, (side, side), place))
+    return windows
+
+
+def _empty_canvas(windows: Sequence[Patch], num_channels: int = 3) -> Tensor:
+    height = max(window.place.rows.stop for window in windows)
+    width = max(window.place.columns.stop for window in windows)
+    return torch.zeros(1, num_channels, height, width)
+
+
+def _collage(windows: Sequence[Patch], canvas: Size, picture: Tensor) -> Tensor:
+    """The windows of a picture, as they look on a larger canvas of ``(height, width)``."""
+    found = _empty_canvas(windows, picture.shape[1])
+    whole = Region(Span(0, canvas[0]), Span(0, canvas[1]))
+    for window in windows:
+        part = _resampled(picture, whole, window.region(canvas))
+        found[..., *window.place.index] = part
+    return found
+
+
+def _enlarged(
+    canvas: Tensor,
+    before: tuple[Sequence[Patch], Size],
+    after: tuple[Sequence[Patch], Size],
+) -> Tensor:
+    """The windows of a rung, from those of the rung below, which are larger parts of the whole."""
+    found = _empty_canvas(after[0])
+    scale = [new / old for new, old in zip(after[1], before[1], strict=True)]
+    for old, new in zip(*(part[0] for part in (before, after)), strict=True):
+        covered = old.region(before[1])
+        spans = (covered.rows, covered.columns)
+        rows, columns = (
+            Span(round(span.start * by), round(span.stop * by))
+            for span, by in zip(spans, scale, strict=True)
+        )
+        picture = canvas[..., *old.place.index]
+        part = _resampled(picture, Region(rows, columns), new.region(after[1]))
+        found[..., *new.place.index] = part
+    return found
+
+
+def _resampled(picture: Tensor, covered: Region, wanted: Region) -> Tensor:
+    """The wanted pixels of a canvas, of which a smaller picture covers a region (bicubic)."""
+    axes = []
+    for whole, part in ((covered.rows, wanted.rows), (covered.columns, wanted.columns)):
+        centres = torch.arange(part.start, part.stop, dtype=torch.float64) + 0.5
+        axes.append((2 * (centres - whole.start) / whole.length - 1).float())
+    grid = torch.stack(torch.meshgrid(axes[1], axes[0], indexing="xy"), dim=-1)
+    picture = picture.to("cpu", torch.float32)
+    return functional.grid_sample(
+        picture, grid[None], mode="bicubic", padding_mode="border", align_corners=False
+    )

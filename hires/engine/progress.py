@@ -1,0 +1,109 @@
+"""Where a run stands after a step, for those who watch it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from hires.config.run import Config
+from hires.engine import ladder
+from hires.engine.ladder import Rung
+from hires.engine.snapshot import Snapshot
+from hires.engine.tones import TONES_SIDE, compared
+from hires.image.originals import Original
+from hires.image.resample import resize
+from hires.optim.canvas_optimizer import CanvasOptimizer
+
+
+class Painting(Protocol):
+    """What a `Progress` asks of its run."""
+
+    config: Config
+    content: Original
+
+    @property
+    def styles(self) -> Sequence[Original]:
+        """The styles."""
+
+    @property
+    def optimizer(self) -> CanvasOptimizer:
+        """What moves the canvas."""
+
+    def snapshot(self, seconds: float) -> Snapshot:
+        """Everything that the rest of the run depends on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands after a step. Nothing is copied from the device until somebody asks.
+
+    Attributes:
+        rung: the rung being painted.
+        num_rungs: number of rungs in the ladder.
+        iteration: steps done at this rung, from 1; 0 where a run resumes before the first.
+        fraction: share of the whole run's work that is done, 0 to 1.
+        seconds: time since the run began.
+        warnings: what the user should know; the same at every step.
+    """
+
+    rung: Rung
+    num_rungs: int
+    iteration: int
+    fraction: float
+    seconds: float
+    warnings: tuple[str, ...]
+    _loss: Tensor = field(repr=False)
+    _terms: Mapping[str, Tensor] = field(repr=False)
+    _run: Painting = field(repr=False)
+
+    @property
+    def loss(self) -> float:
+        """The weighted sum of the terms before this step."""
+        return float(self._loss)
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """``style``, ``content``, ``tv`` and others before this step, before their weights."""
+        return {name: float(value) for name, value in self._terms.items()}
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the painting is finished."""
+        return self.ends_rung and self.rung.index == self.num_rungs - 1
+
+    @property
+    def ends_rung(self) -> bool:
+        """Whether this was the last step of its rung."""
+        return self.iteration == self.rung.num_iterations
+
+    def picture(self) -> Tensor:
+        """A copy of the picture so far, (1, 3, H, W) float32 in [0, 1].
+
+        That of the run, not of this step: an old `Progress` does not keep an old canvas in memory.
+        """
+        return self._run.optimizer.result()
+
+    def thumbnail(self, long_side: int) -> Tensor:
+        """The picture so far, made smaller if its long side is longer than that; a copy."""
+        picture = self._run.optimizer.picture
+        size = picture.shape[2], picture.shape[3]
+        return resize(picture, ladder.scale_to(size, min(long_side, max(size))), clamp=True)
+
+    def snapshot(self) -> Snapshot:
+        """Everything that `iter_stylize` needs to go on from here, bit by bit as this run does.
+
+        Like `picture`, that of the run as it stands now; but no copy: write it, or copy it, before
+        the next step.
+        """
+        return self._run.snapshot(self.seconds)
+
+    def about_tones(self) -> str | None:
+        """What to say of the painting if its tones are far from those of its styles, else None.
+
+        Meant for the last step: on the way they often are.
+        """
+        run = self._run
+        return compared(self.thumbnail(TONES_SIDE), run.content, run.styles, run.config)

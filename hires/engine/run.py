@@ -1,0 +1,285 @@
+"""A run: the only optimisation loop. Pictures in, a `Progress` after every step out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from hires.config.run import Config
+from hires.engine.canvas import Canvas, WholeCanvas, first_canvas
+from hires.engine.ladder import Rung
+from hires.engine.measuring import Measuring
+from hires.engine.objective import Evaluation, Objective
+from hires.engine.progress import Progress
+from hires.engine.references import References
+from hires.engine.setup import Setup
+from hires.engine.snapshot import Snapshot, SnapshotError, mapped
+from hires.errors import StylizeError
+from hires.image.originals import Original
+from hires.optim.canvas_optimizer import CanvasOptimizer, NonFiniteError
+from hires.optim.create import optimizer_of, restored
+from hires.optim.stall import StalledError, blamed, require_motion, sampled
+from hires.tiling.planning import TilePlan, replan
+from hires.utils.memory import keep_freed_memory, return_freed_memory
+from hires.utils.openmp import Waiting
+from hires.utils.signals import held_back
+
+
+@dataclass(slots=True)
+class _Position:
+    """Where a run stands."""
+
+    rung: Rung
+    optimizer: CanvasOptimizer
+    plan: TilePlan
+    measured: tuple[int, ...]
+    loss: Tensor
+    terms: Mapping[str, Tensor]
+
+
+@dataclass(slots=True)
+class _Standing:
+    """What every `Progress` of a run shows: no network, no loss, whose memory ends with the run."""
+
+    config: Config
+    content: Original
+    styles: tuple[Original, ...]
+    position: _Position | None = None
+
+    @property
+    def now(self) -> _Position:
+        """The position, once there is one."""
+        assert self.position is not None, "the run has not begun"
+        return self.position
+
+    @property
+    def optimizer(self) -> CanvasOptimizer:
+        """What moves the canvas."""
+        return self.now.optimizer
+
+    def snapshot(self, seconds: float) -> Snapshot:
+        """Everything that the rest of the run depends on; no copies."""
+        now = self.now
+        return Snapshot(
+            rung=now.rung.index,
+            iteration=now.optimizer.num_steps,
+            seconds=seconds,
+            loss=float(now.loss),
+            terms={name: float(value) for name, value in now.terms.items()},
+            tiles=(now.plan.side, now.plan.num_kept),
+            measured=now.measured,
+            state=now.optimizer.state(),
+        )
+
+
+class Run:
+    """A painting on its way up the ladder: its canvas, optimizer, tiles and position.
+
+    Iterating it paints, and yields after every step. Who wants to take the steps singly calls
+    `begin` and `step`.
+
+    Args:
+        setup: network, arithmetic and terms of the loss.
+        config: how to paint.
+        rungs: the ladder, or the upper part of one.
+        content: the content picture, at its own size.
+        styles: the styles.
+        warnings: what the user should know.
+        resume: where an earlier run with the same pictures and settings stood. The run takes its
+            tensors over and goes on from there.
+        below: the rung of ``resume``, if it is the one below ``rungs``.
+        canvas_of: the canvas of a rung; None for one that is the whole picture.
+        timed: a context for each stage of a step by its name, for those who time them.
+
+    Raises:
+        SnapshotError: if ``resume`` is that of a run with another ladder.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        config: Config,
+        rungs: Sequence[Rung],
+        content: Original,
+        styles: Sequence[Original],
+        *,
+        warnings: tuple[str, ...] = (),
+        resume: Snapshot | None = None,
+        below: Rung | None = None,
+        canvas_of: Callable[[Rung], Canvas] | None = None,
+        timed: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
+    ) -> None:
+        self.setup, self.config, self.rungs = setup, config, tuple(rungs)
+        self._standing = _Standing(config, content, tuple(styles))
+        self.shares = config.style_shares(len(styles))
+        self.warnings = warnings
+        self._canvas_of = canvas_of or (lambda rung: WholeCanvas(setup, rung.size))
+        self._timed = timed
+        self._work = {rung.index: rung.work for rung in self.rungs}
+        self._started = time.perf_counter() - (resume.seconds if resume else 0)
+        on_cpu = setup.device.type == "cpu"
+        self._waiting = Waiting(torch.get_num_threads() if on_cpu else 1, _parallel_work)
+        self._objective: Objective | None = None
+        self._is_resumed = resume is not None and below is None
+        if resume is not None:
+            self._standing.position = self._restored(resume, below)
+
+    def __iter__(self) -> Iterator[Progress]:
+        """Paint. A resumed run first yields the step that the other had done."""
+        if self._is_resumed:
+            yield self.progress
+        for rung in self.rungs:
+            if self._standing.position is not None and self._is_done(rung):
+                continue
+            self.begin(rung)
+            while self.optimizer.num_steps < rung.num_iterations:
+                self.step()
+                yield self.progress
+
+    def _is_done(self, rung: Rung) -> bool:
+        """Whether nothing is left to do at a rung."""
+        now = self._standing.now
+        done = now.optimizer.num_steps == now.rung.num_iterations
+        return rung.index < now.rung.index or (rung == now.rung and done)
+
+    @property
+    def optimizer(self) -> CanvasOptimizer:
+        """What moves the canvas."""
+        return self._standing.optimizer
+
+    @property
+    def progress(self) -> Progress:
+        """Where it stands."""
+        now = self._standing.now
+        done: float = sum(work for index, work in self._work.items() if index < now.rung.index)
+        if now.rung.index in self._work:
+            share = now.optimizer.num_steps / now.rung.num_iterations
+            done += self._work[now.rung.index] * share
+        return Progress(
+            rung=now.rung,
+            num_rungs=self.rungs[-1].index + 1,
+            iteration=now.optimizer.num_steps,
+            fraction=done / sum(self._work.values()),
+            seconds=time.perf_counter() - self._started,
+            warnings=self.warnings,
+            _loss=now.loss,
+            _terms=now.terms,
+            _run=self._standing,
+        )
+
+    def begin(self, rung: Rung) -> None:
+        """Bring the canvas to a rung, if it is not there, and measure what it is compared to."""
+        self._objective = None  # The last rung's buffers make room for this one's.
+        # What lasts is allocated until the first step is done: outside of the heap, which then has
+        # no holes and may keep what later steps free.
+        keep_freed_memory(False)
+        return_freed_memory()
+        canvas, before = self._canvas_of(rung), self._standing.position
+        is_there = before is not None and before.rung == rung
+        measuring = Measuring(self.setup, before.measured if before and is_there else ())
+        objective = self._compared(rung, canvas, measuring)
+        if before is not None and is_there:
+            objective.plan = before.plan
+            before.measured = tuple(measuring.sides)
+        else:
+            optimizer = self._optimizer(rung, canvas)
+            loss, terms = (before.loss, before.terms) if before else (torch.zeros(()), {})
+            # In one piece: whoever interrupts the run finds the old rung or the new one.
+            self._standing.position = _Position(
+                rung, optimizer, objective.plan, tuple(measuring.sides), loss, terms
+            )
+        self._objective = objective
+
+    def _compared(self, rung: Rung, canvas: Canvas, measuring: Measuring) -> Objective:
+        references = References(
+            setup=self.setup,
+            canvas=canvas,
+            content=self._standing.content,
+            styles=self._standing.styles,
+            style_sizes=rung.style_sizes,
+            shares=self.shares,
+            measuring=measuring,
+        )
+        return self.setup.objective(
+            references, canvas.plan(), smaller=canvas.smaller, timed=self._timed
+        )
+
+    def _optimizer(self, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
+        if self._standing.position is not None:
+            return self.optimizer.enlarged(canvas.from_below, rung.learning_rate)
+        pixels = self._standing.content.pixels
+        start = first_canvas(self.config, canvas.size, pixels).to(self.setup.device)
+        return optimizer_of(self.config, start, rung.learning_rate)
+
+    def step(self) -> None:
+        """Move the canvas once. An interrupt finds it as it was before, or as it is after.
+
+        Raises:
+            StylizeError: if the optimisation breaks down.
+        """
+        now, objective = self._standing.now, self._objective
+        assert objective is not None, "the rung has not begun"
+        now.optimizer.set_learning_rate(now.rung.learning_rate_at(now.optimizer.num_steps + 1))
+        with self._waiting:
+            _move(now, objective)
+        keep_freed_memory(True)
+
+    def _restored(self, snapshot: Snapshot, below: Rung | None) -> _Position:
+        """Where a snapshot was taken."""
+        ladder_before = self.rungs if below is None else (below,)
+        rung = next((rung for rung in ladder_before if rung.index == snapshot.rung), None)
+        if rung is None:
+            raise SnapshotError("the snapshot is that of a longer ladder")
+        setup = self.setup
+        optimizer = restored(mapped(snapshot.state, lambda tensor: tensor.to(setup.device)))
+        if _size(optimizer.canvas) != rung.size or snapshot.iteration > rung.num_iterations:
+            raise SnapshotError("the snapshot is that of another ladder")
+        side, num_kept = snapshot.tiles
+        plan = setup.plan_tiles(rung.size)
+        plan = replan(setup.costs, rung.size, plan, side=side, num_kept=num_kept)
+        number = partial(torch.tensor, dtype=torch.float64)
+        terms = {name: number(value) for name, value in snapshot.terms.items()}
+        measured = tuple(snapshot.measured)
+        return _Position(rung, optimizer, plan, measured, number(snapshot.loss), terms)
+
+
+def _move(now: _Position, objective: Objective) -> None:
+    evaluations: list[Evaluation] = []
+
+    def evaluate(canvas: Tensor) -> tuple[Tensor, Tensor]:
+        with shield.lifted():
+            evaluations.append(objective(canvas))
+        return evaluations[-1].loss, evaluations[-1].gradient
+
+    # Of the first step of a rung: what does not move then never will.
+    before = None if now.optimizer.num_steps else sampled(now.optimizer.canvas)
+    iteration = now.optimizer.num_steps + 1
+    with held_back() as shield:
+        try:
+            now.optimizer.step(evaluate)
+            if before is not None:
+                after, least = sampled(now.optimizer.canvas), now.optimizer.least_step
+                require_motion(before, after, evaluations[-1].gradient, least=least)
+        except (NonFiniteError, StalledError) as error:
+            height, width = now.rung.size
+            weights = {term.name: term.weight for term in objective.terms}
+            where = f"rung {now.rung.index + 1} ({width}x{height}), iteration {iteration}"
+            message = f"{error} at {where}: {blamed(weights, error)}"
+            raise StylizeError(message, now.optimizer.result()) from None
+        now.plan = objective.plan
+        now.loss, now.terms = evaluations[-1].loss, evaluations[-1].terms
+
+
+def _parallel_work() -> None:
+    """Something that every thread gets a part of."""
+    torch.zeros(2**16 * torch.get_num_threads()).add_(1)
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[2], image.shape[3]

@@ -1,0 +1,170 @@
+"""What stays the same up the ladder: the network, its arithmetic, the terms of the loss."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from hires.config.pixels import PIXEL_SCALES
+from hires.config.run import Config
+from hires.config.values import parse_layer
+from hires.engine.objective import Objective
+from hires.errors import ConfigError
+from hires.features.checkpoints import load_features
+from hires.features.costs import costs_of
+from hires.features.network import Network
+from hires.kernels.precision import Precision, resolve_device, resolve_precision
+from hires.losses.content import Content
+from hires.losses.positions import PIXELS, Positions
+from hires.losses.style import STYLE_LOSSES, Style, shares_of
+from hires.losses.terms import References, Term, layers_of
+from hires.losses.variation import TotalVariation
+from hires.tiling.planning import Costs, TilePlan, plan_tiles, smaller_plan
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Setup:
+    """Network, arithmetic, terms of the loss, and the memory that there is for them.
+
+    Attributes:
+        network: prepared feature network.
+        precision: its arithmetic.
+        terms: what is asked of a canvas, not yet compared to any picture.
+        memory: budget for feature maps in bytes.
+        tile: largest side of a tile in pixels; None for what is fast and fits.
+    """
+
+    network: Network
+    precision: Precision
+    terms: tuple[Term, ...]
+    memory: int
+    tile: int | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where tiles are computed."""
+        return self.network.origin.device
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All layers that are looked at, each once."""
+        return layers_of(self.terms)
+
+    @cached_property
+    def costs(self) -> Costs:
+        """Of tiles."""
+        return costs_of(self.network, self.names, self.precision.dtype)
+
+    @property
+    def reference_bytes(self) -> float:
+        """Bytes per pixel of the canvas that terms keep of what it is compared to."""
+        layers, size = self.network.layers, self.precision.dtype.itemsize
+        return sum(term.bytes_per_pixel(layers, size) for term in self.terms)
+
+    def plan_tiles(self, size: tuple[int, int]) -> TilePlan:
+        """The tiles of a picture of ``(height, width)``."""
+        return plan_tiles(self.costs, size, memory=self.memory, tile=self.tile)
+
+    def smaller_plan(self, size: tuple[int, int], plan: TilePlan) -> TilePlan:
+        """What to try in its place when there was less memory than it takes."""
+        return smaller_plan(self.costs, size, plan)
+
+    def is_one_tile(self, size: tuple[int, int]) -> bool:
+        """Whether a picture of ``(height, width)`` is a single tile."""
+        return len(self.plan_tiles(size).tiles) == 1
+
+    def positions(self, size: tuple[int, int], mask: Tensor | None = None) -> Positions:
+        """Those of a picture of ``(height, width)``, with a mask (1, 1, height, width) or none."""
+        layers = {name: self.network.layers[name] for name in self.names}
+        sum_dtype = self.precision.sum_dtype
+        return Positions(size, layers, device=self.device, sum_dtype=sum_dtype, mask=mask)
+
+    def objective(
+        self,
+        references: References,
+        plan: TilePlan,
+        *,
+        smaller: Callable[[TilePlan], TilePlan] | None = None,
+        timed: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
+    ) -> Objective:
+        """The loss of a canvas that is compared to some pictures; see `Objective`."""
+        return Objective(
+            self.network,
+            [term.at(references) for term in self.terms],
+            positions=references.positions,
+            plan=plan,
+            precision=self.precision,
+            smaller=smaller,
+            timed=timed,
+        )
+
+
+def open_setup(
+    config: Config,
+    *,
+    terms: Iterable[Term] = (),
+    network: Network | None = None,
+) -> Setup:
+    """Load the network and settle device, precision and terms.
+
+    Args:
+        config: how to paint.
+        terms: of the loss, beside those of the configuration.
+        network: in place of the configuration's; it is copied.
+
+    Raises:
+        ValueError: for an unknown device, precision, network or layer.
+    """
+    device = resolve_device(config.device)
+    precision = resolve_precision(config.precision, device)
+    if network is None:
+        network = load_features(config.features, pooling=config.pooling, pixels=config.pixels)
+    else:
+        network = copy.deepcopy(network)
+    network.prepare(device, precision.dtype, precision.memory_format)
+    asked = (*terms_of(config), *terms)
+    _check_terms(asked)
+    setup = Setup(
+        network=network,
+        precision=precision,
+        terms=asked,
+        memory=config.memory_bytes,
+        tile=config.tile,
+    )
+    network.check_layers(setup.names)
+    return setup
+
+
+def _check_terms(terms: Sequence[Term]) -> None:
+    names = [term.name for term in terms]
+    for term in terms:
+        if names.count(term.name) > 1:
+            raise ConfigError(f"two terms of the loss are called '{term.name}': rename one")
+        if isinstance(term.layers, str) or (PIXELS in term.layers and len(term.layers) > 1):
+            raise ConfigError(
+                f"the term '{term.name}' looks at {term.layers!r}: give a tuple of layers, or"
+                f" ('{PIXELS}',) alone"
+            )
+
+
+def terms_of(config: Config) -> tuple[Term, ...]:
+    """What a configuration asks of the canvas."""
+    style, content = (
+        shares_of(dict(map(parse_layer, layers)), config.layer_reduction)
+        for layers in (config.style_layers, config.content_layers)
+    )
+    return (
+        Style(loss=STYLE_LOSSES[config.style_loss], layers=style, weight=config.style_weight),
+        Content(layers=content, kind=config.content_loss, weight=config.content_weight),
+        TotalVariation(
+            form=config.tv_loss,
+            weight=config.tv_weight,
+            pixel_scale=PIXEL_SCALES[config.pixels],
+        ),
+    )

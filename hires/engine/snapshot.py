@@ -1,0 +1,236 @@
+"""Where a run stands, and the file that holds it: safetensors, streamed, with its own hash.
+
+Random numbers are drawn only for a canvas that begins as noise, from the seed, before the first
+step. So no generator has a state to keep: canvas, optimizer and position are everything.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from hires.utils.files import replacing
+
+FORMAT = "hires-snapshot"
+VERSION = "1"
+_TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+}
+_NAMES = {dtype: name for name, dtype in _TYPES.items()}
+_CHUNK = 2**24  # bytes on their way to or from the disk
+_LONGEST_HEADER = 2**26
+_NO_HASH = "0" * 64
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class SnapshotError(ValueError):
+    """A file that holds no complete, undamaged snapshot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything that the rest of a run depends on, besides its pictures and settings.
+
+    The tensors are those of the run, not copies: use a snapshot before the next step, or `copy` it.
+
+    Attributes:
+        rung: index of the rung being painted, from 0.
+        iteration: steps done at this rung.
+        seconds: time that the run had taken.
+        loss: the weighted sum of the terms before the last step.
+        terms: ``style``, ``content`` and ``tv`` before the last step, before their weights.
+        tiles: largest side of a tile, and how many graphs are kept. A run that was short of
+            memory may have made them smaller than planned, and sums depend on them in their last
+            bits.
+        measured: largest sides of the tiles with which the styles and the content were measured
+            for this rung, for the same reason.
+        state: the optimizer's, with the canvas: tensors, numbers and strings in dicts and lists.
+    """
+
+    rung: int
+    iteration: int
+    seconds: float
+    loss: float
+    terms: Mapping[str, float]
+    tiles: tuple[int, int]
+    measured: tuple[int, ...] = ()
+    state: Mapping[str, Any]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in _tensors(self.state))
+
+    def copy(self) -> Snapshot:
+        """A snapshot that later steps leave alone."""
+        return replace(self, state=mapped(self.state, Tensor.clone))
+
+
+def mapped(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same dicts and lists with every tensor changed."""
+    if isinstance(state, Tensor):
+        return change(state)
+    if isinstance(state, Mapping):
+        return {name: mapped(value, change) for name, value in state.items()}
+    return [mapped(value, change) for value in state] if isinstance(state, list) else state
+
+
+def _tensors(state: Any) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
+    parts = state.values() if isinstance(state, Mapping) else state
+    nested = isinstance(state, Mapping | list)
+    return [tensor for part in parts for tensor in _tensors(part)] if nested else []
+
+
+def write_snapshot(snapshot: Snapshot, path: Path, *, owner: str = "") -> None:
+    """Write a snapshot, whole or not at all, without a second copy in memory.
+
+    Args:
+        snapshot: what to write.
+        path: the file; it is flushed to the disk before it takes its place.
+        owner: name of the run that it belongs to; `read_snapshot` asks for it.
+
+    Raises:
+        OSError: if it cannot be written; what stood there before is untouched.
+    """
+    tensors = _tensors(snapshot.state)
+    header = _header(snapshot, tensors, owner)
+    with replacing(path) as temporary, temporary.open("rb+") as file:
+        _reserve(file, 8 + len(header) + sum(tensor.nbytes for tensor in tensors))
+        file.write(len(header).to_bytes(8, "little") + header)
+        found = hashlib.sha256(header)
+        for chunk in _chunks(tensors):
+            file.write(chunk)
+            found.update(chunk)
+        file.seek(8 + header.index(_NO_HASH.encode()))
+        file.write(found.hexdigest().encode())
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Find out that the disk is too full before filling it."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            # Some file systems cannot reserve; writing then finds out by itself.
+            if error.errno in _FULL:
+                raise
+
+
+def _header(snapshot: Snapshot, tensors: list[Tensor], owner: str) -> bytes:
+    numbers = iter(range(len(tensors)))
+    values = {field.name: getattr(snapshot, field.name) for field in fields(snapshot)}
+    values["state"] = _described(snapshot.state, numbers)
+    metadata = {
+        "sha256": _NO_HASH,
+        "format": FORMAT,
+        "version": VERSION,
+        "owner": owner,
+        "snapshot": json.dumps(values),
+    }
+    header: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for number, tensor in enumerate(tensors):
+        start, end = end, end + tensor.nbytes
+        header[str(number)] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header).encode()
+    return text + b" " * (-len(text) % 8)
+
+
+def _described(state: Any, numbers: Iterator[int]) -> Any:
+    """The state as JSON, with the number of each tensor in its place."""
+    if isinstance(state, Tensor):
+        return {"tensor": next(numbers)}
+    if isinstance(state, Mapping):
+        return {"items": {name: _described(value, numbers) for name, value in state.items()}}
+    return [_described(value, numbers) for value in state] if isinstance(state, list) else state
+
+
+def _restored(description: Any, tensors: list[Tensor]) -> Any:
+    if isinstance(description, list):
+        return [_restored(value, tensors) for value in description]
+    if not isinstance(description, dict):
+        return description
+    if "tensor" in description:
+        return tensors[description["tensor"]]
+    return {name: _restored(value, tensors) for name, value in description["items"].items()}
+
+
+def _chunks(tensors: list[Tensor]) -> Iterator[memoryview]:
+    for tensor in tensors:
+        for part in _parts(tensor.detach().contiguous()):
+            yield part.cpu().numpy().data
+
+
+def _parts(tensor: Tensor) -> Sequence[Tensor]:
+    """The bytes of a contiguous tensor, in order, sharing its memory."""
+    return torch.split(tensor.view(-1).view(torch.uint8), _CHUNK)
+
+
+def read_snapshot(path: Path, *, owner: str = "") -> Snapshot:
+    """Read a snapshot into memory of its own, and make sure that it is what was written.
+
+    Raises:
+        SnapshotError: if the file is missing, cut off, damaged, or belongs to another run.
+    """
+    try:
+        with path.open("rb") as file:
+            return _read(file, owner)
+    except OSError as error:
+        raise SnapshotError(f"{path}: {error.strerror or error}") from None
+    except (SnapshotError, ValueError, KeyError, TypeError, IndexError) as error:
+        reason = str(error) if isinstance(error, SnapshotError) else "damaged"
+        raise SnapshotError(f"{path}: {reason}") from None
+
+
+def _read(file: BinaryIO, owner: str) -> Snapshot:
+    length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= _LONGEST_HEADER:
+        raise SnapshotError("not a snapshot")
+    text = file.read(length)
+    header = json.loads(text)
+    metadata = header.pop("__metadata__")
+    if (metadata["format"], metadata["version"]) != (FORMAT, VERSION):
+        raise SnapshotError(f"not a snapshot of version {VERSION}")
+    if metadata["owner"] != owner:
+        raise SnapshotError("it belongs to another run")
+    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if os.fstat(file.fileno()).st_size != 8 + length + end:
+        raise SnapshotError("cut off")
+    found = hashlib.sha256(text.replace(metadata["sha256"].encode(), _NO_HASH.encode(), 1))
+    tensors = [_tensor(file, header[str(number)], found) for number in range(len(header))]
+    if found.hexdigest() != metadata["sha256"]:
+        raise SnapshotError("damaged")
+    values = json.loads(metadata["snapshot"])
+    values["state"] = _restored(values["state"], tensors)
+    pairs = {name: tuple(values[name]) for name in ("tiles", "measured") if name in values}
+    return Snapshot(**{**values, **pairs})
+
+
+def _tensor(file: BinaryIO, entry: Mapping[str, Any], found: hashlib._Hash) -> Tensor:
+    """The next tensor of the file, in memory that is aligned like that of any other tensor."""
+    tensor = torch.empty(entry["shape"], dtype=_TYPES[entry["dtype"]])
+    for part in _parts(tensor):
+        chunk = part.numpy().data
+        if file.readinto(chunk) != len(chunk):  # type: ignore[attr-defined]
+            raise SnapshotError("cut off")
+        found.update(chunk)
+    return tensor

@@ -1,0 +1,109 @@
+"""Painting from Python: pictures and a configuration in, a painting or its steps out."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from hires.config.run import Config
+from hires.engine.planned import plan_run
+from hires.engine.progress import Progress
+from hires.engine.resolve import fit
+from hires.engine.snapshot import Snapshot
+from hires.features.network import Network
+from hires.image.originals import PictureLike, original, originals
+from hires.losses.terms import Term
+
+
+def stylize(
+    content: PictureLike,
+    styles: PictureLike | Sequence[PictureLike],
+    config: Config,
+    *,
+    size: tuple[int, int] | None = None,
+    terms: Iterable[Term] = (),
+    network: Network | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Paint a content picture in the style of one or more others.
+
+    What the user should know is a warning (`warnings.warn`): before the run what will disappoint,
+    after it that the tones of the painting are far from the style's.
+
+    Args:
+        content: a path, what `hires.read_picture` returned, or (1, 3, H, W) float, sRGB in [0, 1].
+            What is transparent in a file counts neither for content nor for style.
+        styles: the same, one or several.
+        config: how to paint.
+        size: exact ``(height, width)`` of the painting in pixels, such as `Layout.painted`, in
+            place of ``config.size``; the content must have its shape.
+        terms: of the loss, beside those of the configuration (`hires.losses`).
+        network: features to look at, in place of ``config.features``.
+        device: where to compute, in place of ``config.device``.
+
+    Returns:
+        The painting, (1, 3, H, W) float32 in [0, 1], its long side ``config.size`` unless there is
+        an exact size.
+
+    Raises:
+        ValueError: for settings or pictures that cannot be painted.
+        StylizeError: if the optimisation breaks down.
+    """
+    run = iter_stylize(
+        content, styles, config, size=size, terms=terms, network=network, device=device
+    )
+    progress = next(run)
+    for note in progress.warnings:
+        warnings.warn(note, stacklevel=2)
+    deque(run, maxlen=0)  # To the end: `progress` shows the run wherever it stands.
+    told = progress.about_tones()
+    if told is not None:
+        warnings.warn(told, stacklevel=2)
+    return progress.picture()
+
+
+def iter_stylize(
+    content: PictureLike,
+    styles: PictureLike | Sequence[PictureLike],
+    config: Config,
+    *,
+    size: tuple[int, int] | None = None,
+    resume: Snapshot | None = None,
+    terms: Iterable[Term] = (),
+    network: Network | None = None,
+    device: torch.device | str | None = None,
+) -> Iterator[Progress]:
+    """Paint, and yield after every step. See `stylize` for arguments and errors.
+
+    Args:
+        content: see `stylize`.
+        styles: see `stylize`.
+        config: how to paint.
+        size: see `stylize`.
+        resume: where an earlier run with the same pictures and settings stood. The run takes its
+            tensors over; first it yields the step that the other had done.
+        terms: see `stylize`.
+        network: see `stylize`.
+        device: see `stylize`.
+
+    Raises:
+        SnapshotError: if the snapshot is that of a run with another ladder.
+    """
+    if device is not None:
+        config = replace(config, device=str(device))
+    planned = plan_run(
+        fit(config),
+        original(content),
+        originals(styles),
+        size=size,
+        terms=terms,
+        network=network,
+    )
+    run = planned.start(resume)
+    del resume  # Its tensors are the run's now, and go with it.
+    yield from run

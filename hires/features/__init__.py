@@ -1,0 +1,1 @@
+"""Frozen VGG-shaped networks: architecture, passes, cost of tiles, checkpoints."""

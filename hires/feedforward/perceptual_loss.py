@@ -1,0 +1,159 @@
+"""The perceptual losses of a feed-forward training (Johnson et al. 2016).
+
+They are those of painting, relative and so of the same size for every layer: distance of moments to
+the style's, squared error of features to the photograph's, total variation. A super-resolution
+network is asked for the features of the photograph that its input was made from, and for that
+input, when its result is made small again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from hires.config.feedforward import TrainConfig
+from hires.engine.ladder import scale_to
+from hires.engine.measuring import Measuring, statistics_of
+from hires.engine.setup import Setup
+from hires.errors import ConfigError
+from hires.features.checkpoints import load_features
+from hires.image.originals import Original, PictureLike, about_hidden, original
+from hires.kernels.precision import Precision, resolve_precision
+from hires.losses.moments import Moments, measure
+from hires.losses.style import CENTRED_LOSSES, STYLE_LOSSES, Style, moments_of
+from hires.losses.terms import Measured
+from hires.losses.variation import total_variation
+
+# Budget for the style picture's feature maps while it is measured, once.
+_STYLE_MEMORY = 2**30
+
+
+class PerceptualLoss:
+    """What a network's pictures are compared to: the frozen features and what is asked of them.
+
+    Args:
+        config: layers and weights.
+        style: as `hires.stylize` takes it; None for super-resolution.
+        device: where to compute.
+
+    Attributes:
+        warnings: what the user should know before the training.
+
+    Raises:
+        ValueError: for an unknown network or layer, or a crop or style too small for it.
+    """
+
+    def __init__(
+        self, config: TrainConfig, style: PictureLike | None, device: torch.device
+    ) -> None:
+        self.config = config
+        self.precision = training_precision(config, device)
+        self.network = load_features(config.features)
+        self.network.prepare(device, self.precision.dtype, self.precision.memory_format)
+        self.style_layers = config.chosen_style_layers
+        self.content_layers = config.chosen_content_layers
+        self.names = tuple(dict.fromkeys([*self.style_layers, *self.content_layers]))
+        self.network.check_layers(self.names)
+        least = self.network.least_side(self.names)
+        if config.crop < least:
+            raise ConfigError(f"`crop` is {config.crop}: these layers need at least {least}")
+        styles = [] if style is None else [original(style)]
+        self.warnings = tuple(about_hidden(styles))
+        self.targets = self._targets(styles[0]) if styles else {}
+
+    def _targets(self, style: Original) -> dict[str, Moments]:
+        """Moments of the style picture at the size at which it is looked at."""
+        size = scale_to(style.size, min(self.config.style_size, max(style.size)))
+        least = self.network.least_side(list(self.style_layers))
+        if min(size) < least:
+            raise ConfigError(
+                f"the style is {size[1]}x{size[0]} at this `style_size`, but the network needs"
+                f" {least} px on the short side: give a larger `style_size`, or crop it"
+            )
+        image = style.resized(size)
+        pixels = image.pixels.clamp(0, 1)
+        loss = STYLE_LOSSES[self.config.style_loss]
+        term = Style(loss=loss, layers=self.style_layers, exact=True)
+        setup = Setup(
+            network=self.network, precision=self.precision, terms=(term,), memory=_STYLE_MEMORY
+        )
+        positions = setup.positions(size, image.mask)
+        statistics = Measuring(setup)(
+            size,
+            setup.plan_tiles(size),
+            partial(setup.smaller_plan, size),
+            lambda plan: statistics_of(self.network, pixels, term, positions, plan),
+        )
+        found = Measured(statistics, positions)
+        return {name: moments_of(found, name) for name in self.style_layers}
+
+    def __call__(self, pictures: Tensor, photographs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss and terms of (B, 3, H, W) pictures made of, or like, as many photographs."""
+        layers = list(self.content_layers)
+        with torch.no_grad():
+            wanted = self.network(photographs, layers)
+        found = self.network(pictures, self.names)
+        terms = {
+            "content": _content_error(found, wanted, self.content_layers),
+            "tv": _variation(pictures),
+        }
+        loss = self.config.content_weight * terms["content"] + self.config.tv_weight * terms["tv"]
+        if self.targets:
+            terms = {"style": self._style_error(found), **terms}
+            loss = loss + self.config.style_weight * terms["style"].float()
+        else:
+            terms["consistency"] = _inconsistency(pictures, photographs, self.config.factor)
+            loss = loss + self.config.consistency_weight * terms["consistency"]
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+    def _style_error(self, found: Mapping[str, Tensor]) -> Tensor:
+        """Mean over the pictures of the weighted mean over layers."""
+        function = STYLE_LOSSES[self.config.style_loss]
+        exact, total = function in CENTRED_LOSSES, sum(self.style_layers.values())
+        parts = []
+        for name, weight in self.style_layers.items():
+            for picture in torch.split(found[name], 1):
+                moments = measure(picture, self.precision.sum_dtype, exact=exact)
+                parts.append(weight / total * function(moments, self.targets[name]))
+        return torch.stack(parts).sum() / len(next(iter(found.values())))
+
+
+def training_precision(config: TrainConfig, device: torch.device) -> Precision:
+    """The arithmetic of a training: gradients of half-precision weights do not fit fp16."""
+    precision = resolve_precision(config.precision, device)
+    if precision.dtype != torch.float16:
+        return precision
+    if config.precision == "fp16":
+        raise ConfigError("`precision=fp16` cannot train: choose auto, bf16 or fp32")
+    return resolve_precision("fp32", device)
+
+
+def _content_error(
+    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], weights: Mapping[str, float]
+) -> Tensor:
+    """Squared error of features over their power, both of the whole batch: a blank crop is safe."""
+    parts = []
+    for name, weight in weights.items():
+        target = wanted[name].float()
+        error = (found[name].float() - target).square().sum()
+        parts.append(weight / sum(weights.values()) * error / (target.square().sum() + 1e-12))
+    return torch.stack(parts).sum()
+
+
+def _inconsistency(pictures: Tensor, photographs: Tensor, factor: int) -> Tensor:
+    """Mean difference of both, made small: features alone do not hold the colours.
+
+    The document matches the histogram of every result to its input instead.
+    """
+    size = [side // factor for side in photographs.shape[2:]]
+    difference = pictures.float() - photographs.float()
+    return interpolate(difference, size=size, mode="bicubic", antialias=True).abs().mean()
+
+
+def _variation(pictures: Tensor) -> Tensor:
+    value, _ = total_variation(pictures, (1, 1, 1, 1))
+    return value.float() / (pictures.numel() / pictures.shape[1])

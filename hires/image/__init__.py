@@ -1,0 +1,1 @@
+"""Pictures: files to tensors and back, their colours, transparency and metadata."""

@@ -1,0 +1,1 @@
+"""Colour profiles and the way to sRGB."""

@@ -1,0 +1,61 @@
+"""Pictures at other sizes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hires.config.paper import largest_within
+
+
+def resize(image: Tensor, size: tuple[int, int], *, clamp: bool = False) -> Tensor:
+    """Resample bicubically (Catmull-Rom), antialiased along each axis that shrinks.
+
+    The picture's corners stay its corners, and a constant image stays constant. Works channel by
+    channel, so that what it needs beyond the result is about one channel's worth.
+
+    Args:
+        image: (B, C, H, W), floating point; half precisions are returned as float32.
+        size: (height, width) in pixels.
+        clamp: cut the overshoot of the cubic kernel to [0, 1].
+
+    Returns:
+        (B, C, *size), a new tensor on the same device.
+    """
+    if image.ndim != 4 or not image.is_floating_point():
+        raise ValueError(f"expected (B, C, H, W) floats, got {tuple(image.shape)} {image.dtype}")
+    if min(size) < 1:
+        raise ValueError(f"size must be at least 1x1 px (height, width), got {size}")
+    dtype = torch.promote_types(image.dtype, torch.float32)
+    result = image.new_empty((*image.shape[:2], *size), dtype=dtype)
+    for channel in range(image.shape[1]):
+        plane = image[:, channel : channel + 1].to(dtype)
+        if image.shape[-2:] != size:
+            plane = functional.interpolate(
+                plane, size=size, mode="bicubic", align_corners=False, antialias=True
+            )
+        result[:, channel : channel + 1] = plane
+    return result.clamp_(0, 1) if clamp else result
+
+
+def fill(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample the largest centred part of a picture that has the shape of ``size``.
+
+    A picture of that shape, but for a pixel that rounding took or gave, is resampled whole.
+
+    Args:
+        image: (B, C, H, W), see `resize`.
+        size: (height, width) in pixels.
+
+    Returns:
+        (B, C, *size), a new tensor on the same device.
+    """
+    height, width = image.shape[2:]
+    part = largest_within((height, width), size)
+    room = height - part[0], width - part[1]
+    # A pixel more or less of either picture is rounding.
+    if max(room) > max(part[0] / size[0], part[1] / size[1], 1):
+        top, left = room[0] // 2, room[1] // 2
+        image = image[..., top : top + part[0], left : left + part[1]]
+    return resize(image, size)

@@ -1,0 +1,156 @@
+"""The layers of a feature network as autograd nodes that save little, for frozen weights.
+
+Each node keeps only what its backward needs: a convolution with ReLU one bit of each output, a
+pooling one byte (`gradient_masks`). Feature maps stay in memory only where a loss looks at them.
+All of them stay in channels-last, so that gradients meet in one layout.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from hires.kernels.convolution import Convolution, convolve, convolve_back
+from hires.kernels.gradient_masks import max_pool_2x2, pack_positive, pass_positive, unpool_2x2
+
+
+def conv_relu(
+    x: Tensor,
+    convolution: Convolution,
+    padding: tuple[int, int],
+    *,
+    relu: bool = True,
+    seen: bool = False,
+) -> Tensor:
+    """3×3 convolution, bias and (optionally) ReLU in one node that keeps a bit of each output.
+
+    Args:
+        x: (B, C, H, W).
+        convolution: the weights.
+        padding: (rows, columns) of zeros or of the border of ``x``.
+        relu: whether there is a ReLU.
+        seen: a loss keeps the output, so nothing is kept for the ReLU.
+    """
+    y: Tensor = _ConvRelu.apply(x, convolution, padding, relu, seen)
+    return y
+
+
+def relu(x: Tensor, *, seen: bool = False) -> Tensor:
+    """A ReLU of its own, where a loss looks at the convolution before it; it keeps bits as well."""
+    y: Tensor = _Relu.apply(x, seen)
+    return y
+
+
+def reflect_pad(x: Tensor, padding: tuple[int, int]) -> Tensor:
+    """Pad (B, C, H, W) by (rows, columns) of its reflection on either side.
+
+    It keeps nothing: PyTorch's keeps its input, for its shape.
+    """
+    y: Tensor = _ReflectPad.apply(x, padding)
+    return y
+
+
+def max_pool(x: Tensor, *, relu: bool = False) -> Tensor:
+    """2×2 max pooling, with or without a ReLU, that keeps a byte of each output.
+
+    The ReLU of a maximum is the maximum of the ReLUs, at a quarter of the cost. An odd last row or
+    column is dropped; each gradient goes to the first maximum of its window, as PyTorch's does.
+    """
+    y: Tensor = _MaxPool2x2.apply(x, relu)
+    return y
+
+
+class _ConvRelu(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        convolution: Convolution,
+        padding: tuple[int, int],
+        relu: bool,
+        seen: bool,
+    ) -> Tensor:
+        y = convolve(x, convolution, padding)
+        if relu:
+            y = y.relu_()
+            _save_switches(ctx, y, seen)
+        ctx.convolution, ctx.padding, ctx.relu = convolution, padding, relu
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = _through_relu(ctx, gradients[0]) if ctx.relu else gradients[0]
+        slope = convolve_back(gradient, ctx.convolution, ctx.padding)
+        return slope, None, None, None, None
+
+
+class _Relu(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, seen: bool) -> Tensor:
+        y = x.relu()
+        _save_switches(ctx, y, seen)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _through_relu(ctx, gradients[0]), None
+
+
+def _save_switches(ctx: Any, y: Tensor, seen: bool) -> None:
+    """Save which way gradients go through a ReLU, if any will; ``y`` is what came out of it."""
+    ctx.seen = seen
+    if ctx.needs_input_grad[0]:
+        # Whoever looks at the output keeps it already.
+        ctx.save_for_backward(y if seen else pack_positive(y))
+
+
+def _through_relu(ctx: Any, gradient: Tensor) -> Tensor:
+    (kept,) = ctx.saved_tensors
+    if not ctx.seen:
+        return pass_positive(gradient, kept)
+    passed: Tensor = torch.ops.aten.threshold_backward(gradient, kept, 0)
+    return passed
+
+
+class _ReflectPad(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, padding: tuple[int, int]) -> Tensor:
+        rows, columns = padding
+        ctx.size, ctx.padding = x.shape, [columns, columns, rows, rows]
+        return F.pad(x, ctx.padding, mode="reflect")
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        shaped = torch.empty(
+            ctx.size,
+            dtype=gradient.dtype,
+            device=gradient.device,
+            memory_format=torch.channels_last,
+        )
+        slope = torch.ops.aten.reflection_pad2d_backward(gradient, shaped, ctx.padding)
+        return slope, None
+
+
+class _MaxPool2x2(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, relu: bool) -> Tensor:
+        pooled, switches = max_pool_2x2(x, relu=relu, switched=ctx.needs_input_grad[0])
+        if switches is not None:
+            ctx.save_for_backward(switches)
+        ctx.size = x.shape[2:]
+        return pooled
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (switches,) = ctx.saved_tensors
+        return unpool_2x2(gradients[0], switches, ctx.size), None

@@ -1,0 +1,92 @@
+"""Content: features that shall stay where they are in the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from hires.kernels.sums import squared_error
+from hires.losses.positions import Positions, View
+from hires.losses.terms import References, Statistics, Term
+from hires.tiling.geometry import Layer
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Content(Term):
+    """Squared error of the features, position for position.
+
+    Attributes:
+        layers: what each layer's loss counts.
+        kind: the error over the target's squared size (``relative``), over the number of features
+            (``mse``), or as it is (``sum``).
+        weight: of the term.
+        targets: the content's features, whole, of every layer.
+        divisors: what each layer's error is divided by.
+    """
+
+    layers: Mapping[str, float]
+    kind: str = "relative"
+    weight: float = 1.0
+    name: str = "content"
+    is_linear: ClassVar[bool] = True
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    divisors: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_mean(self) -> bool:  # type: ignore[override]
+        """Sums grow with the picture."""
+        return self.kind != "sum"
+
+    def at(self, references: References) -> Self:
+        """Take the features of a rung's content."""
+        targets = references.of_content(tuple(self.layers))
+        divisors = {
+            name: self._divisor(name, target, references.positions)
+            for name, target in targets.items()
+        }
+        return replace(self, targets=targets, divisors=divisors)
+
+    def _divisor(self, layer: str, target: Tensor, positions: Positions) -> float:
+        if self.kind == "relative":
+            return power(target, positions.mask(layer))
+        return target.shape[1] * positions.count(layer) if self.kind == "mse" else 1.0
+
+    def measure(self, view: View, features: Tensor) -> Statistics:
+        """The squared error of a part."""
+        target = self.targets[view.layer][..., *view.index]
+        target = target.to(features.device, non_blocking=True)
+        return {"error": squared_error(features, target, view.sum_dtype, mask=view.mask)}
+
+    def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
+        """The layers' errors, divided and added up by their shares."""
+        losses = [
+            share * statistics[name]["error"] / self.divisors[name]
+            for name, share in self.layers.items()
+        ]
+        return reduce(torch.add, losses)
+
+    @property
+    def lasting(self) -> Iterable[Tensor]:
+        """The targets."""
+        return self.targets.values()
+
+    def bytes_per_pixel(self, layers: Mapping[str, Layer], itemsize: int) -> float:
+        """Of the targets."""
+        looked_at = [layers[name] for name in self.layers]
+        return itemsize * sum(layer.channels / layer.stride**2 for layer in looked_at)
+
+
+def power(target: Tensor, mask: Tensor | None) -> float:
+    """Weighted sum of squares of a target; a blank one's is 1, so that its loss stays finite."""
+    wide = (channel.double().square() for channel in target[0])
+    if mask is None:
+        total = sum(float(squares.sum()) for squares in wide)
+    else:
+        weights = mask[0, 0].double().to(target.device)
+        total = sum(float((squares * weights).sum()) for squares in wide)
+    return total or 1.0

@@ -1,0 +1,126 @@
+"""Where features lie in the whole picture, and how much each position of it counts.
+
+A weight for every position leaves moments and content losses what they are, sums over positions
+(Gatys et al. 2017, "Controlling perceptual factors", eq. 6), so they stay exact under tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hires.errors import ConfigError
+from hires.tiling.geometry import Layer, Region, Tile, canvas_window
+
+# The layer that a picture itself is: what a term looks at that needs no network.
+PIXELS = "pixels"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A part of a layer's features, and where it lies in those of the whole picture.
+
+    Attributes:
+        layer: its name, such as ``relu4_2``, or `PIXELS`.
+        index: rows and columns of the part.
+        size: ``(height, width)`` of the whole layer.
+        mask: (1, 1, h, w) in [0, 1], how much each position of the part counts; None for all alike.
+        sum_dtype: type to add up in.
+    """
+
+    layer: str
+    index: tuple[slice, slice]
+    size: tuple[int, int]
+    mask: Tensor | None
+    sum_dtype: torch.dtype
+
+    @property
+    def edges(self) -> tuple[int, int, int, int]:
+        """Top, bottom, left, right: 1 where the whole ends with the part, else 0."""
+        (rows, columns), (height, width) = self.index, self.size
+        return (
+            int(rows.start == 0),
+            int(rows.stop == height),
+            int(columns.start == 0),
+            int(columns.stop == width),
+        )
+
+
+class Positions:
+    """The positions of a picture and of its features.
+
+    Args:
+        size: ``(height, width)`` of the picture in pixels.
+        layers: of the network that looks at it, those that are looked at.
+        device: where its features are.
+        sum_dtype: type to add up in.
+        mask: (1, 1, height, width) in [0, 1], how much each pixel counts; None for all alike.
+
+    Raises:
+        ConfigError: if nothing of the picture counts at one of the layers.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        layers: Mapping[str, Layer],
+        *,
+        device: torch.device,
+        sum_dtype: torch.dtype,
+        mask: Tensor | None = None,
+    ) -> None:
+        self.size = size
+        self.sum_dtype = sum_dtype
+        self._layers = layers
+        self._masks: dict[int, Tensor] = {}
+        if mask is None:
+            return
+        mask = mask.to(device)
+        # Each position of a layer stands for a square of pixels; what is left over at the right
+        # and below belongs to none, as in pooling.
+        strides = {1, *(layer.stride for layer in layers.values())}
+        self._masks = {stride: F.avg_pool2d(mask, stride) for stride in strides}
+        self._sums = {stride: float(part.double().sum()) for stride, part in self._masks.items()}
+        if not min(self._sums.values()) > 0:
+            height, width = size
+            raise ConfigError(
+                f"nothing of a picture can be seen at {width}x{height}: crop it to what is not"
+                " transparent, or choose another"
+            )
+
+    @property
+    def num_pixels(self) -> float:
+        """How many pixels there are, or Σm over them."""
+        return self._count(1)
+
+    def count(self, layer: str) -> float:
+        """How many positions a layer has, or Σm over them."""
+        return self._count(self._layers[layer].stride)
+
+    def mask(self, layer: str) -> Tensor | None:
+        """(1, 1, H, W) at the resolution of a layer; None where all counts alike."""
+        return self._masks.get(self._layers[layer].stride)
+
+    def of_tile(self, layer: str, tile: Tile) -> View:
+        """A tile's part of a layer."""
+        stride = self._layers[layer].stride
+        return self._view(layer, stride, canvas_window(self._layers[layer], tile))
+
+    def of_pixels(self, region: Region) -> View:
+        """A part of the picture itself."""
+        return self._view(PIXELS, 1, region.index)
+
+    def _view(self, layer: str, stride: int, index: tuple[slice, slice]) -> View:
+        mask = self._masks[stride][..., *index] if self._masks else None
+        return View(layer, index, self._at(stride), mask, self.sum_dtype)
+
+    def _at(self, stride: int) -> tuple[int, int]:
+        return self.size[0] // stride, self.size[1] // stride
+
+    def _count(self, stride: int) -> float:
+        height, width = self._at(stride)
+        return self._sums[stride] if self._masks else height * width

@@ -1,0 +1,1 @@
+"""What every program needs and no picture knows. No torch."""

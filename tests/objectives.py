@@ -1,0 +1,73 @@
+"""Objectives for tests: a network, terms, and the pictures that a canvas is compared to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from hires.engine.canvas import WholeCanvas
+from hires.engine.measuring import Measuring
+from hires.engine.objective import Objective
+from hires.engine.references import References
+from hires.engine.setup import Setup
+from hires.features.network import Network
+from hires.image.originals import Original
+from hires.kernels.precision import Precision
+from hires.losses.content import Content
+from hires.losses.style import STYLE_LOSSES, Style, shares_of
+from hires.losses.terms import Term
+from hires.losses.variation import TotalVariation
+
+Layers = Mapping[str, float]
+
+
+def terms_of(
+    style_loss: str,
+    layers: tuple[Layers, Layers],
+    weights: tuple[float, float, float],
+    *,
+    content_loss: str = "relative",
+) -> tuple[Term, ...]:
+    """Style, content and total variation, with the layers of the first two and all weights."""
+    style, content = (shares_of(part, "mean") for part in layers)
+    return (
+        Style(loss=STYLE_LOSSES[style_loss], layers=style, weight=weights[0]),
+        Content(layers=content, kind=content_loss, weight=weights[1]),
+        TotalVariation(weight=weights[2]),
+    )
+
+
+def setup_of(
+    network: Network, terms: Sequence[Term], dtype: torch.dtype, tile: int | None = None
+) -> Setup:
+    """With all the memory that there could be."""
+    precision = Precision(dtype)
+    return Setup(network=network, precision=precision, terms=tuple(terms), memory=2**40, tile=tile)
+
+
+def objective_of(
+    setup: Setup,
+    content: Tensor,
+    style: Tensor,
+    *,
+    masks: Sequence[Tensor | None] = (None, None),
+    num_kept: int | None = None,
+) -> Objective:
+    """The objective of a canvas of the content's size."""
+    size = content.shape[2], content.shape[3]
+    references = References(
+        setup=setup,
+        canvas=WholeCanvas(setup, size),
+        content=Original(content, masks[0]),
+        styles=[Original(style, masks[1])],
+        style_sizes=[(style.shape[2], style.shape[3])],
+        shares=[1.0],
+        measuring=Measuring(setup),
+    )
+    plan = setup.plan_tiles(size)
+    if num_kept is not None:
+        plan = replace(plan, num_kept=min(num_kept, len(plan.tiles)))
+    return setup.objective(references, plan)
