@@ -301,6 +301,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, e
     with pytest.raises(OSError, match=r"cannot save .*: No space left on device; .*\)$") as raised:
         save_image(noise(64, 64), tmp_path / f"out{ending}")
     assert isinstance(raised.value, ImageError)
+    assert str(raised.value).count("cannot save") == 1
     assert not list(tmp_path.iterdir())
 
 

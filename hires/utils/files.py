@@ -31,6 +31,8 @@ def replacing(path: Path) -> Iterator[Path]:
         if target.exists():
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
+    except SaveError:
+        raise  # Told already.
     except OSError as error:
         raise refused(path, error.strerror or str(error)) from error
     finally:
