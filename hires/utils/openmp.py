@@ -17,9 +17,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-# Turns before a thread sleeps, some 5 to 25 microseconds. With fewer, small steps are slower on an
+# Turns before a thread sleeps, some 7 to 40 microseconds. With fewer, small steps are slower on an
 # idle machine, with more all steps on a busy one: `scripts/measure_contention.py` measures both.
-SPIN_COUNT = 500
+SPIN_COUNT = 750
 # With any of these the user has said how threads shall wait; the last is LLVM's and Intel's.
 _CHOICES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 # Seconds that threads were ready but not running, of a second: with less, nobody is in the way.
