@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -75,10 +76,7 @@ class WholeCanvas:
     ) -> dict[str, Tensor]:
         """See `Canvas`."""
         network, pixels = self._setup.network, resize(picture.pixels, self.size)
-        plan = self.plan()
-        return measuring(
-            self.size, plan, self.smaller, lambda plan: features_of(network, pixels, layers, plan)
-        )
+        return measuring(self.size, partial(features_of, network, pixels, layers), self._plan)
 
     def mask(self, picture: Original) -> Tensor | None:
         """See `Canvas`."""

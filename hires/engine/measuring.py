@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor
 from hires.engine.ladder import Size
 from hires.engine.setup import Setup
 from hires.features.network import Network
+from hires.image.originals import Original
 from hires.losses.positions import Positions
-from hires.losses.terms import Statistics, Term
+from hires.losses.terms import Measured, Statistics, Term
 from hires.tiling.geometry import Tile, canvas_window
 from hires.tiling.planning import TilePlan, replan, within_memory
 from hires.tiling.seams import Seams
@@ -39,20 +41,17 @@ class Measuring:
         self.sides: list[int] = []
 
     def __call__(
-        self,
-        size: Size,
-        plan: TilePlan,
-        smaller: Callable[[TilePlan], TilePlan],
-        measure: Callable[[TilePlan], Result],
+        self, size: Size, measure: Callable[[TilePlan], Result], plan: TilePlan | None = None
     ) -> Result:
         """Measure a picture of ``(height, width)``.
 
         Args:
             size: of the picture.
-            plan: its tiles.
-            smaller: what to try in place of tiles that took more memory than there is.
             measure: what takes tiles.
+            plan: the tiles; None for what fits the memory.
         """
+        plan = plan or self._setup.plan_tiles(size)
+        smaller = partial(self._setup.smaller_plan, size)
         if self._before:
             side, kept = self._before.pop(0), plan.num_kept
             plan = replan(self._setup.costs, size, plan, side=side, num_kept=kept)
@@ -60,6 +59,13 @@ class Measuring:
         found, plan = within_memory(measure, replace(plan, num_kept=1), smaller)
         self.sides.append(plan.side)
         return found
+
+    def statistics(self, term: Term, picture: Original) -> Measured:
+        """What a term measures on a picture that has the size at which it is looked at."""
+        positions = self._setup.positions(picture.size, picture.mask)
+        network, pixels = self._setup.network, picture.pixels
+        measure = partial(statistics_of, network, pixels, term, positions)
+        return Measured(self(picture.size, measure), positions)
 
 
 def statistics_of(

@@ -161,17 +161,12 @@ class SampledCanvas:
         self, picture: Original, layers: Sequence[str], measuring: Measuring
     ) -> dict[str, Tensor]:
         """Features of the windows, each a picture of its own."""
-        setup, network = self._setup, self._setup.network
+        network = self._setup.network
         sample = self._sampled(picture.pixels).clamp_(0, 1)
         found = {name: no_features(network, name, self.size) for name in layers}
         for window in self.windows:
             part = sample[..., *window.place.index]
-            parts = measuring(
-                window.size,
-                setup.plan_tiles(window.size),
-                partial(setup.smaller_plan, window.size),
-                partial(features_of, network, part, layers),
-            )
+            parts = measuring(window.size, partial(features_of, network, part, layers))
             for name, values in parts.items():
                 found[name][..., *canvas_window(network.layers[name], Tile(window.place))] = values
         return found

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 from torch import Tensor
 
 from hires.engine.canvas import Canvas
 from hires.engine.ladder import Size
-from hires.engine.measuring import Measuring, statistics_of
+from hires.engine.measuring import Measuring
 from hires.engine.setup import Setup
 from hires.image.originals import Original
 from hires.losses.positions import Positions
-from hires.losses.terms import Measured, Statistics, Term
-from hires.tiling.planning import TilePlan
+from hires.losses.terms import Measured, Term
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,19 +47,9 @@ class References:
     def of_styles(self, term: Term) -> list[Measured]:
         """What a term measures on each style picture."""
         return [
-            self._of_style(term, style.resized(size))
+            self.measuring.statistics(term, style.resized(size))
             for style, size in zip(self.styles, self.style_sizes, strict=True)
         ]
-
-    def _of_style(self, term: Term, style: Original) -> Measured:
-        setup, size = self.setup, style.size
-        positions = setup.positions(size, style.mask)
-
-        def measure(plan: TilePlan) -> dict[str, Statistics]:
-            return statistics_of(setup.network, style.pixels, term, positions, plan)
-
-        smaller = partial(setup.smaller_plan, size)
-        return Measured(self.measuring(size, setup.plan_tiles(size), smaller, measure), positions)
 
     def of_content(self, layers: Sequence[str]) -> dict[str, Tensor]:
         """Features of the whole content, on the device."""

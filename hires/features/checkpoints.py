@@ -31,6 +31,7 @@ from hires.features.architecture import (
     full_range,
 )
 from hires.features.network import Network
+from hires.utils.files import replacing
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -151,12 +152,8 @@ def write_checkpoint(
         "architecture": json.dumps(asdict(architecture)),
         "sha256": digest(architecture, stored),
     }
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
+    with replacing(path) as temporary:
         save_file(stored, temporary, metadata=complete)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def digest(architecture: DataclassInstance, weights: Mapping[str, Tensor]) -> str:

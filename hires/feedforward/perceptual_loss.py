@@ -9,7 +9,7 @@ input, when its result is made small again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 
 from hires.config.feedforward import TrainConfig
 from hires.engine.ladder import scale_to
-from hires.engine.measuring import Measuring, statistics_of
+from hires.engine.measuring import Measuring
 from hires.engine.setup import Setup
 from hires.errors import ConfigError
 from hires.features.checkpoints import load_features
@@ -25,7 +25,6 @@ from hires.image.originals import Original, PictureLike, about_hidden, original
 from hires.kernels.precision import Precision, resolve_precision
 from hires.losses.moments import Moments, measure
 from hires.losses.style import CENTRED_LOSSES, STYLE_LOSSES, Style, moments_of
-from hires.losses.terms import Measured
 from hires.losses.variation import total_variation
 
 # Budget for the style picture's feature maps while it is measured, once.
@@ -75,20 +74,13 @@ class PerceptualLoss:
                 f" {least} px on the short side: give a larger `style_size`, or crop it"
             )
         image = style.resized(size)
-        pixels = image.pixels.clamp(0, 1)
+        image = replace(image, pixels=image.pixels.clamp(0, 1))
         loss = STYLE_LOSSES[self.config.style_loss]
         term = Style(loss=loss, layers=self.style_layers, exact=True)
         setup = Setup(
             network=self.network, precision=self.precision, terms=(term,), memory=_STYLE_MEMORY
         )
-        positions = setup.positions(size, image.mask)
-        statistics = Measuring(setup)(
-            size,
-            setup.plan_tiles(size),
-            partial(setup.smaller_plan, size),
-            lambda plan: statistics_of(self.network, pixels, term, positions, plan),
-        )
-        found = Measured(statistics, positions)
+        found = Measuring(setup).statistics(term, image)
         return {name: moments_of(found, name) for name in self.style_layers}
 
     def __call__(self, pictures: Tensor, photographs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
