@@ -17,7 +17,6 @@ from hires.features.network import Network
 from hires.losses.moments import Moments, blend, measure
 from hires.losses.style import CENTRED_LOSSES, STYLE_LOSSES
 from hires.losses.variation import total_variation
-from hires.tiling.geometry import bands
 
 CPU = torch.device("cpu")
 
@@ -140,17 +139,18 @@ def test_total_variation_by_hand() -> None:
 
 
 @settings(max_examples=30)
-@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 150))
-def test_total_variation_adds_up_over_bands(height: int, width: int, max_pixels: int) -> None:
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 20))
+def test_total_variation_adds_up_over_bands(height: int, width: int, num_rows: int) -> None:
     image = random_image(height, width)
     whole, slope = total_variation(image, (1, 1, 1, 1))
     total, parts = 0.0, torch.zeros_like(image)
-    for band in bands((height, width), max_pixels):
-        top, bottom = int(band.rows.start == 0), int(band.rows.stop == height)
-        rows = slice(band.rows.start - 1 + top, band.rows.stop + 1 - bottom)
+    for start in range(0, height, num_rows):
+        stop = min(start + num_rows, height)
+        top, bottom = int(start == 0), int(stop == height)
+        rows = slice(start - 1 + top, stop + 1 - bottom)
         value, part = total_variation(image[..., rows, :], (top, bottom, 1, 1))
         total += float(value)
-        parts[..., *band.index] = part
+        parts[..., start:stop, :] = part
     assert total == pytest.approx(float(whole), rel=1e-12, abs=1e-15)
     torch.testing.assert_close(parts, slope)
 

@@ -17,7 +17,6 @@ from hires.tiling.geometry import (
     Region,
     Span,
     Tile,
-    bands,
     canvas_window,
     even_spans,
     grid,
@@ -110,17 +109,6 @@ def test_a_band_is_cut_along_its_rows_only() -> None:
     upper, lower = grid((300, 150), 160, halo=10, alignment=16)
     assert (upper.is_cut, lower.is_cut) == ((True, False), (True, False))
     assert (upper.place, lower.place) == ((0, 0), (1, 0))
-
-
-@given(lengths, lengths, st.integers(1, 100_000))
-def test_bands_partition_the_canvas(height: int, width: int, max_pixels: int) -> None:
-    regions = list(bands((height, width), max_pixels))
-    assert [row for band in regions for row in range(band.rows.start, band.rows.stop)] == list(
-        range(height)
-    )
-    for band in regions:
-        assert band.columns == Span(0, width)
-        assert band.num_pixels <= max(max_pixels, width)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 64))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hires.losses.variation import VARIATIONS, total_variation
-from hires.tiling.geometry import bands
 
 EDGES = (1, 1, 1, 1)
 
@@ -58,19 +57,20 @@ def test_a_single_line_has_a_value(name: str, size: tuple[int, int]) -> None:
 
 
 @settings(max_examples=20)
-@given(st.integers(2, 20), st.integers(2, 20), st.integers(1, 150))
-def test_windows_add_up(height: int, width: int, max_pixels: int) -> None:
+@given(st.integers(2, 20), st.integers(2, 20), st.integers(1, 20))
+def test_windows_add_up(height: int, width: int, num_rows: int) -> None:
     image = random_image(height, width)
     for variation in VARIATIONS.values():
         whole, slope = variation.measure(image, EDGES, (height, width))
         total, parts = 0.0, torch.zeros_like(image)
-        for band in bands((height, width), max_pixels):
-            top, bottom = int(band.rows.start == 0), int(band.rows.stop == height)
-            rows = slice(band.rows.start - 1 + top, band.rows.stop + 1 - bottom)
+        for start in range(0, height, num_rows):
+            stop = min(start + num_rows, height)
+            top, bottom = int(start == 0), int(stop == height)
+            rows = slice(start - 1 + top, stop + 1 - bottom)
             edges = (top, bottom, 1, 1)
             value, part = variation.measure(image[..., rows, :], edges, (height, width))
             total += float(value)
-            parts[..., *band.index] = part
+            parts[..., start:stop, :] = part
         assert total == pytest.approx(float(whole), rel=1e-12, abs=1e-15)
         torch.testing.assert_close(parts, slope)
 

@@ -39,7 +39,10 @@ PRESETS: dict[str, Preset] = {
     "hires": Preset(
         title="the default: a ladder of sizes, relative losses, Adam with a running average",
         source="this project",
-        loss="W2/tr G + 0.025 Σ Δ² / Σ F² + 1 · squared total variation per pixel",
+        loss=(
+            "W2/tr G + 0.025 Σ Δ² / Σ F² + 0.05 · W2 of whitened 3x3 patches"
+            " + 0.02 · squared total variation per pixel"
+        ),
     ),
     "tutorial": Preset(
         title="Neural Transfer Using PyTorch: L-BFGS at one size",
@@ -59,6 +62,7 @@ PRESETS: dict[str, Preset] = {
             "layer_reduction": "sum",
             "content_weight": 1.0,
             "style_weight": 1e6,
+            "patch_weight": 0.0,
             "tv_weight": 0.0,
             "optimizer": "lbfgs",
             "history": 100,
@@ -94,6 +98,7 @@ PRESETS: dict[str, Preset] = {
             "layer_reduction": "sum",
             "content_weight": 1.0,
             "style_weight": 1e3,
+            "patch_weight": 0.0,
             "tv_weight": 10.0,
             "pixels": "imagenet",
             "optimizer": "adam",
@@ -135,6 +140,7 @@ PRESETS: dict[str, Preset] = {
             "tv_loss": "power",
             "content_weight": 0.025,
             "style_weight": 1.0,
+            "patch_weight": 0.0,
             "tv_weight": 1e-4,
             "pixels": "caffe",
             "optimizer": "lbfgs-wolfe",

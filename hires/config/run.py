@@ -74,7 +74,10 @@ class Config:
     style_weight: float = option(1.0)
     """How strongly the style's textures and strokes are asked for."""
 
-    tv_weight: float = option(1.0)
+    patch_weight: float = option(0.05)
+    """How strongly grain and edges, as patches of 3x3 pixels have them, shall be the style's."""
+
+    tv_weight: float = option(0.02)
     """How strongly pixel noise is smoothed away (total variation)."""
 
     style_loss: Literal["gram", "meanstd", "wasserstein", "gram-mse", "gram-sum"] = option(
@@ -225,9 +228,11 @@ class Config:
 
     def _check_terms(self) -> None:
         """Refuse options of a term of the loss that has no weight, and weights of no term."""
-        if not (self.style_weight or self.content_weight or self.tv_weight):
+        names = ("style_weight", "content_weight", "patch_weight", "tv_weight")
+        if not any(getattr(self, name) for name in names):
             raise ConfigError(
-                "`style_weight`, `content_weight` and `tv_weight` are all 0: give one some weight"
+                "`style_weight`, `content_weight`, `patch_weight` and `tv_weight` are all 0: give"
+                " one some weight"
             )
         for term, options in _OF_TERM.items():
             if not getattr(self, f"{term}_weight"):

@@ -18,6 +18,7 @@ from hires.errors import ImageError
 from hires.image.decode.read import load_image
 from hires.image.originals import Original
 from hires.image.resample import fill, resize
+from hires.tiling.geometry import Region
 from hires.tiling.planning import TilePlan
 
 
@@ -27,6 +28,10 @@ class Canvas(Protocol):
     @property
     def size(self) -> Size:
         """``(height, width)`` in pixels."""
+
+    @property
+    def pictures(self) -> Sequence[Region]:
+        """What lies side by side on it; nothing if it is one picture."""
 
     def plan(self) -> TilePlan:
         """Its tiles."""
@@ -62,6 +67,7 @@ class WholeCanvas:
     def __init__(self, setup: Setup, size: Size, plan: TilePlan | None = None) -> None:
         self._setup, self._plan = setup, plan
         self.size = size
+        self.pictures: Sequence[Region] = ()
 
     def plan(self) -> TilePlan:
         """See `Canvas`."""

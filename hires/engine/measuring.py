@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from typing import TypeVar
 
 import torch
@@ -14,7 +14,7 @@ from hires.engine.ladder import Size
 from hires.engine.setup import Setup
 from hires.features.network import Network
 from hires.image.originals import Original
-from hires.losses.positions import Positions
+from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Measured, Statistics, Term
 from hires.tiling.geometry import Tile, canvas_window
 from hires.tiling.planning import TilePlan, replan, within_memory
@@ -63,6 +63,9 @@ class Measuring:
     def statistics(self, term: Term, picture: Original) -> Measured:
         """What a term measures on a picture that has the size at which it is looked at."""
         positions = self._setup.positions(picture.size, picture.mask)
+        if PIXELS in term.layers:
+            pixels = picture.pixels.to(self._setup.device)
+            return Measured({PIXELS: pixel_statistics(pixels, term, positions)}, positions)
         network, pixels = self._setup.network, picture.pixels
         measure = partial(statistics_of, network, pixels, term, positions)
         return Measured(self(picture.size, measure), positions)
@@ -81,6 +84,15 @@ def statistics_of(
             before = found.get(name)
             found[name] = sums if before is None else _added(before, sums)
     return found
+
+
+def pixel_statistics(image: Tensor, term: Term, positions: Positions) -> Statistics:
+    """What a term of pixels measures on a picture (1, 3, H, W), added up over its bands."""
+    found: list[Statistics] = []
+    for index, view in positions.of_pixels(term.margin):
+        with torch.no_grad():
+            found.append(term.measure(view, image[..., *index].clamp(0, 1)))
+    return reduce(_added, found)
 
 
 def _added(one: Statistics, other: Statistics) -> Statistics:

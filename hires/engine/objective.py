@@ -23,14 +23,11 @@ from hires.kernels.activation_buffer import ActivationBuffer, Recomputed
 from hires.kernels.precision import Precision, fp32_island
 from hires.losses.judge import Key, judge
 from hires.losses.positions import PIXELS, Positions
-from hires.losses.terms import Statistics, Term, Verdict, layers_of
-from hires.tiling.geometry import Region, Tile, bands, window_around
+from hires.losses.terms import Term, Verdict, layers_of
+from hires.tiling.geometry import Tile
 from hires.tiling.pixels import read_pixels
 from hires.tiling.planning import TilePlan, smaller_plan, within_memory
 from hires.tiling.seams import Seams, TileSeams
-
-# Rows of the canvas that terms look at as pixels are taken in bands of about this many pixels.
-_BAND_PIXELS = 2**17
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,9 @@ class Objective:
         num_pixels = positions.size[0] * positions.size[1]
         are_means = all(term.is_mean for term in terms if PIXELS not in term.layers)
         self._scale = float(num_pixels) if are_means else 1.0
-        self._localises = [type(term).local is not Term.local for term in self.terms]
+        self._localises = [
+            type(term).local is not Term.local and PIXELS not in term.layers for term in self.terms
+        ]
         self._gradient: Tensor | None = None
         self._buffer: ActivationBuffer | None = None
         self._seams = Seams()
@@ -144,17 +143,17 @@ class Objective:
         for i, term in self._of_pixels():
             if term.is_linear and not term.weight:
                 continue  # Its slope is nothing, and its loss of no interest.
-            for band in bands(self.positions.size, _BAND_PIXELS):
+            for index, view in self.positions.of_pixels(term.margin):
                 if not term.is_linear:
                     with torch.no_grad():
-                        _, found = self._measured_band(canvas, term, band)
+                        found = term.measure(view, canvas[..., *index])
                     _add(sums, {(i, PIXELS, name): part for name, part in found.items()})
                     continue
                 with torch.enable_grad():
-                    window, found = self._measured_band(canvas, term, band)
-                    value = term.judge({PIXELS: found})
+                    window = canvas[..., *index].detach().requires_grad_()
+                    value = term.judge({PIXELS: term.measure(view, window)})
                     (slope,) = torch.autograd.grad(term.weight * value, [window])
-                gradient[..., *window_around(band, term.margin, self.positions.size)] += slope
+                gradient[..., *index] += slope
                 values[i] = values[i] + value.detach()
         return gradient, sums, values
 
@@ -163,12 +162,6 @@ class Objective:
 
     def _of_pixels(self) -> Iterator[tuple[int, Term]]:
         return ((i, term) for i, term in enumerate(self.terms) if PIXELS in term.layers)
-
-    def _measured_band(self, canvas: Tensor, term: Term, band: Region) -> tuple[Tensor, Statistics]:
-        """A band with its margin, as the leaf of a graph, and what a term measures there."""
-        index = window_around(band, term.margin, self.positions.size)
-        window = canvas[..., *index].detach().requires_grad_()
-        return window, term.measure(self.positions.of_pixels(band), window)
 
     def _forward(
         self,
@@ -291,11 +284,10 @@ class Objective:
     def _paint_pixels(self, canvas: Tensor, term: Term, verdict: Verdict) -> None:
         """Add the gradient of a term that looks at pixels, now that its sums are judged."""
         assert self._gradient is not None
-        for band in bands(self.positions.size, _BAND_PIXELS):
-            index = window_around(band, term.margin, self.positions.size)
+        for index, view in self.positions.of_pixels(term.margin):
             with torch.enable_grad():
                 window = canvas[..., *index].detach().requires_grad_()
-                local = term.local(self.positions.of_pixels(band), window, verdict)
+                local = term.local(view, window, verdict)
                 (slope,) = torch.autograd.grad(local, [window])
             self._gradient[..., *index] += slope
 

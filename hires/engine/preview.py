@@ -136,7 +136,7 @@ class SampledCanvas:
         self._setup, self._whole, self._below = setup, whole, below
         self.windows = _windows(whole, spot)
         self._windows_below = _windows(below, spot) if samples else None
-        places = [window.place for window in self.windows]
+        places = self.pictures = [window.place for window in self.windows]
         self.size = (
             max(place.rows.stop for place in places),
             max(place.columns.stop for place in places),

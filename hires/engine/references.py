@@ -42,7 +42,9 @@ class References:
     @cached_property
     def positions(self) -> Positions:
         """Of the canvas."""
-        return self.setup.positions(self.canvas.size, self.canvas.mask(self.content))
+        return self.setup.positions(
+            self.canvas.size, self.canvas.mask(self.content), self.canvas.pictures
+        )
 
     def of_styles(self, term: Term) -> list[Measured]:
         """What a term measures on each style picture."""

@@ -21,10 +21,12 @@ from hires.features.costs import costs_of
 from hires.features.network import Network
 from hires.kernels.precision import Precision, resolve_device, resolve_precision
 from hires.losses.content import Content
+from hires.losses.patches import Patches
 from hires.losses.positions import PIXELS, Positions
 from hires.losses.style import STYLE_LOSSES, Style, shares_of
 from hires.losses.terms import References, Term, layers_of
 from hires.losses.variation import TotalVariation
+from hires.tiling.geometry import Region
 from hires.tiling.planning import Costs, TilePlan, plan_tiles, smaller_plan
 
 
@@ -79,11 +81,23 @@ class Setup:
         """Whether a picture of ``(height, width)`` is a single tile."""
         return len(self.plan_tiles(size).tiles) == 1
 
-    def positions(self, size: tuple[int, int], mask: Tensor | None = None) -> Positions:
-        """Those of a picture of ``(height, width)``, with a mask (1, 1, height, width) or none."""
+    def positions(
+        self,
+        size: tuple[int, int],
+        mask: Tensor | None = None,
+        pictures: Sequence[Region] = (),
+    ) -> Positions:
+        """Those of a picture of ``(height, width)``; see `Positions`."""
         layers = {name: self.network.layers[name] for name in self.names}
         sum_dtype = self.precision.sum_dtype
-        return Positions(size, layers, device=self.device, sum_dtype=sum_dtype, mask=mask)
+        return Positions(
+            size,
+            layers,
+            device=self.device,
+            sum_dtype=sum_dtype,
+            mask=mask,
+            pictures=pictures,
+        )
 
     def objective(
         self,
@@ -162,6 +176,7 @@ def terms_of(config: Config) -> tuple[Term, ...]:
     return (
         Style(loss=STYLE_LOSSES[config.style_loss], layers=style, weight=config.style_weight),
         Content(layers=content, kind=config.content_loss, weight=config.content_weight),
+        *([Patches(weight=config.patch_weight)] if config.patch_weight else []),
         TotalVariation(
             form=config.tv_loss,
             weight=config.tv_weight,

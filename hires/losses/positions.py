@@ -6,7 +6,7 @@ A weight for every position leaves moments and content losses what they are, sum
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hires.errors import ConfigError
-from hires.tiling.geometry import Layer, Region, Tile, canvas_window
+from hires.tiling.geometry import Layer, Region, Span, Tile, canvas_window
 
 # The layer that a picture itself is: what a term looks at that needs no network.
 PIXELS = "pixels"
+# They are looked at in bands of rows of about this many, ...
+_BAND_PIXELS = 2**17
+# ... or of this many margins, where that is more: what lies around a band is looked at twice.
+_BAND_MARGINS = 6
+
+Index = tuple[slice, slice]
+"""Rows and columns."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +35,8 @@ class View:
         layer: its name, such as ``relu4_2``, or `PIXELS`.
         index: rows and columns of the part.
         size: ``(height, width)`` of the whole layer.
-        mask: (1, 1, h, w) in [0, 1], how much each position of the part counts; None for all alike.
+        mask: (1, 1, h, w) in [0, 1], how much each position of the part counts, and of the margin
+            that it has; None for all alike.
         sum_dtype: type to add up in.
     """
 
@@ -59,6 +67,7 @@ class Positions:
         device: where its features are.
         sum_dtype: type to add up in.
         mask: (1, 1, height, width) in [0, 1], how much each pixel counts; None for all alike.
+        pictures: what lies side by side on it, if it is more than one picture.
 
     Raises:
         ConfigError: if nothing of the picture counts at one of the layers.
@@ -72,8 +81,10 @@ class Positions:
         device: torch.device,
         sum_dtype: torch.dtype,
         mask: Tensor | None = None,
+        pictures: Sequence[Region] = (),
     ) -> None:
         self.size = size
+        self._pictures = pictures or [Region(Span(0, size[0]), Span(0, size[1]))]
         self.sum_dtype = sum_dtype
         self._layers = layers
         self._masks: dict[int, Tensor] = {}
@@ -110,9 +121,25 @@ class Positions:
         stride = self._layers[layer].stride
         return self._view(layer, stride, canvas_window(self._layers[layer], tile))
 
-    def of_pixels(self, region: Region) -> View:
-        """A part of the picture itself."""
-        return self._view(PIXELS, 1, region.index)
+    def of_pixels(self, margin: int) -> Iterator[tuple[Index, View]]:
+        """Bands of rows of the picture itself, with a margin around each where it goes on.
+
+        Returns:
+            The index of each band and its margin, and the view of the band.
+        """
+        for picture in self._pictures:
+            height, width = picture.size
+            num_rows = max(_BAND_PIXELS // width, _BAND_MARGINS * margin, 1)
+            for start in range(0, height, num_rows):
+                stop = min(start + num_rows, height)
+                top, left = picture.rows.start, picture.columns.start
+                around = (
+                    slice(top + max(start - margin, 0), top + min(stop + margin, height)),
+                    slice(left, left + width),
+                )
+                index = slice(start, stop), slice(0, width)
+                mask = self._masks[1][..., *around] if self._masks else None
+                yield around, View(PIXELS, index, picture.size, mask, self.sum_dtype)
 
     def _view(self, layer: str, stride: int, index: tuple[slice, slice]) -> View:
         mask = self._masks[stride][..., *index] if self._masks else None

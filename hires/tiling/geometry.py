@@ -5,7 +5,7 @@ No torch here. All coordinates are pixels of the canvas, all sizes are ``(height
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -188,20 +188,3 @@ def joined(rows: Sequence[Span], columns: Sequence[Span]) -> tuple[Tile, ...]:
         for i, row in enumerate(rows)
         for j, column in enumerate(columns)
     )
-
-
-def bands(size: tuple[int, int], max_pixels: int) -> Iterator[Region]:
-    """Cut a canvas into full-width bands of at most ``max_pixels`` (at least one row each)."""
-    height, width = size
-    step = max(max_pixels // width, 1)
-    for start in range(0, height, step):
-        yield Region(Span(start, min(start + step, height)), Span(0, width))
-
-
-def window_around(region: Region, margin: int, size: tuple[int, int]) -> tuple[slice, slice]:
-    """Index of a region and of a margin around it, as far as a canvas of ``size`` goes on."""
-    rows, columns = (
-        slice(max(span.start - margin, 0), min(span.stop + margin, length))
-        for span, length in zip((region.rows, region.columns), size, strict=True)
-    )
-    return rows, columns
