@@ -147,7 +147,7 @@ def test_measuring_survives_a_lack_of_memory(
     """Windows stay pictures of their own: the features are those of one pass over each."""
     config = Config(features=features, size=512, min_size=128, precision="fp32", device="cpu")
     content, setup = original(image(300, 400).float()), open_setup(config)
-    canvas = SampledCanvas(setup, (300, 400), (150, 200), (0.5, 0.5), samples=False)
+    canvas = SampledCanvas(setup, (300, 400), (150, 200), (0.5, 0.5), margin_below=0)
 
     def measured() -> dict[str, Tensor]:
         return canvas.features(content, ["relu4_2"], Measuring(setup))

@@ -52,6 +52,7 @@ def config(default_features: str, **settings: Any) -> Config:
         "features": default_features,
         "sizes": (48, 80),
         "iterations": (4, 3),
+        "margin": 0,
         "precision": "fp32",
         "device": "cpu",
     }
@@ -147,12 +148,15 @@ def test_progress_tells_where_the_run_stands(features: str) -> None:
 
 
 def test_losses_are_the_weighted_sum_of_the_terms(features: str) -> None:
-    settings = config(features, content_weight=2.0, style_weight=5.0, tv_weight=3.0)
+    settings = config(
+        features, content_weight=2.0, style_weight=5.0, patch_weight=4.0, tv_weight=3.0
+    )
     step = next(iter_stylize(CONTENT, STYLE, settings))
     terms = step.terms
-    assert list(terms) == ["style", "content", "tv"]
+    assert list(terms) == ["style", "content", "patch", "tv"]
+    weights = {"style": 5, "content": 2, "patch": 4, "tv": 3}
     assert step.loss == pytest.approx(
-        5 * terms["style"] + 2 * terms["content"] + 3 * terms["tv"], rel=1e-6
+        sum(weight * terms[name] for name, weight in weights.items()), rel=1e-6
     )
     # The first canvas is the content itself.
     assert terms["content"] < 1e-6

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from hires.config.paper import Print
 from hires.config.run import Config
-from hires.engine import ladder
 from hires.engine.ladder import long_sides, plan, scale_to
+from hires.engine.ladder_warnings import about_ladder, idle
 from hires.errors import ConfigError
 
 CONTENT, STYLE = (600, 800), (1000, 700)
@@ -53,7 +53,8 @@ def test_the_picture_keeps_its_shape() -> None:
     rungs = plan(Config(size=1024), CONTENT, [STYLE])
     assert [rung.size for rung in rungs] == [(192, 256), (384, 512), (768, 1024)]
     assert [rung.index for rung in rungs] == [0, 1, 2]
-    assert rungs[0].num_pixels == 192 * 256
+    assert (rungs[0].margin, rungs[0].canvas_size) == (16, (224, 288))
+    assert rungs[0].num_pixels == 224 * 288
 
 
 @given(st.integers(1, 30_000), st.integers(1, 30_000), st.integers(1, 30_000))
@@ -73,7 +74,7 @@ def test_iterations_fall_as_rungs_grow(optimizer: str) -> None:
     rungs = plan(Config(size=16_384, optimizer=optimizer), CONTENT, [])  # type: ignore[arg-type]
     counts = [rung.num_iterations for rung in rungs]
     assert counts == sorted(counts, reverse=True)
-    assert counts[0] > counts[-1] >= 30
+    assert counts[0] > counts[-1] >= 20
 
 
 def test_more_iterations_than_rungs_is_an_error() -> None:
@@ -130,12 +131,12 @@ def test_a_banner_starts_where_its_short_side_shows_something() -> None:
 def test_a_small_style_is_warned_about() -> None:
     config, styles = Config(size=2048), [(400, 300), (1024, 900)]
     content = (1536, 2048)
-    (warning,) = ladder.warnings(config, plan(config, content, styles), content, styles)
+    (warning,) = about_ladder(config, plan(config, content, styles), content, styles)
     assert warning.startswith("style 1 is 300x400 and is measured at 400 px, not at 2048: the last")
     assert "5.1 times finer" in warning
-    (warning,) = ladder.warnings(config, plan(config, content, styles), content, styles, dpi=100)
+    (warning,) = about_ladder(config, plan(config, content, styles), content, styles, dpi=100)
     assert "as if it were 10 cm large" in warning
-    assert not ladder.warnings(
+    assert not about_ladder(
         Config(size=512), plan(Config(size=512), content, styles), content, styles
     )
 
@@ -157,14 +158,14 @@ def test_the_warning_tells_at_which_size_a_style_is_really_measured(
 ) -> None:
     config, styles = Config(**{"size": 2048, **settings}), [(400, 300)]
     content = (1536, 2048)
-    found = ladder.warnings(config, plan(config, content, styles), content, styles)
+    found = about_ladder(config, plan(config, content, styles), content, styles)
     assert len(found) == bool(words)
     assert all(word in found[0] for word in words)
 
 
 def test_a_first_size_that_is_the_only_one_is_as_given() -> None:
     config = Config(size=64, min_size=64)
-    assert ladder.idle(config, plan(config, (600, 900), [])) == []
+    assert idle(config, plan(config, (600, 900), [])) == []
 
 
 def test_a_small_photograph_is_warned_about() -> None:
@@ -172,15 +173,15 @@ def test_a_small_photograph_is_warned_about() -> None:
     layout = Print(paper="A2").layout(content)
     window = (layout.window.height, layout.window.width)
     rungs = plan(config, window, [], size=layout.painted)
-    (warning,) = ladder.warnings(config, rungs, window, [], dpi=300)
+    (warning,) = about_ladder(config, rungs, window, [], dpi=300)
     told = " is 23x32 and is painted at 4961x7016: its scene"
     assert warning.startswith(f"the content{told}")
-    (part,) = ladder.warnings(config, rungs, window, [], dpi=300, is_part=True)
+    (part,) = about_ladder(config, rungs, window, [], dpi=300, is_part=True)
     assert part.startswith(f"the part of the content that lies on the paper{told}")
     assert "219.2 times coarser" in warning
     rungs = plan(Config(size=1600), CONTENT, [])
-    assert not ladder.warnings(Config(size=1600), rungs, CONTENT, [])
-    assert ladder.warnings(Config(size=1602), plan(Config(size=1602), CONTENT, []), CONTENT, [])
+    assert not about_ladder(Config(size=1600), rungs, CONTENT, [])
+    assert about_ladder(Config(size=1602), plan(Config(size=1602), CONTENT, []), CONTENT, [])
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def test_options_that_do_nothing_on_a_ladder_are_told(
     settings: dict[str, Any], content: tuple[int, int], words: str
 ) -> None:
     config = Config(**settings)
-    found = ladder.idle(config, plan(config, content, []))
+    found = idle(config, plan(config, content, []))
     assert len(found) == bool(words)
     assert not words or re.match(words, found[0])
 

@@ -137,7 +137,11 @@ def objective_with_bands(
 @pytest.mark.parametrize("size", [(131, 67), (70, 93), (64, 64)])
 @pytest.mark.parametrize("num_rows", [1, 7, 30])
 def test_bands_equal_the_whole(
-    monkeypatch: pytest.MonkeyPatch, setup: Setup, size: tuple[int, int], num_rows: int, masked: bool
+    monkeypatch: pytest.MonkeyPatch,
+    setup: Setup,
+    size: tuple[int, int],
+    num_rows: int,
+    masked: bool,
 ) -> None:
     content, style, canvas = picture(*size, 1), picture(75, 101, 2), picture(*size, 3)
     masks = [(picture(*size, 4)[:, :1] * 2 - 0.5).clamp(0, 1), None] if masked else [None, None]
@@ -185,7 +189,7 @@ def test_a_painting_like_its_style_costs_nothing(setup: Setup) -> None:
 def test_a_grey_style_asks_colour_grain_away_and_bears_a_step_of_eight_bits(setup: Setup) -> None:
     grey = picture(64, 72, 2)[:, :1].expand(1, 3, 64, 72).contiguous()
     losses = [
-        float(objective_of(setup, grey, grey)((grey + amplitude * (picture(64, 72, 7) - 0.5))).loss)
+        float(objective_of(setup, grey, grey)(grey + amplitude * (picture(64, 72, 7) - 0.5)).loss)
         for amplitude in (0.5 / 255, 30 / 255)
     ]
     assert losses[0] < 0.01
@@ -197,7 +201,9 @@ def test_pictures_side_by_side_are_no_neighbours() -> None:
     positions = Positions((64, 104), {}, device=CPU, sum_dtype=DOUBLE, pictures=pictures)
     canvas = picture(64, 104, 3)
     term = Patches()
-    found = [term.measure(view, canvas[..., *index])["lags0"] for index, view in positions.of_pixels(0)]
+    found = [
+        term.measure(view, canvas[..., *index])["lags0"] for index, view in positions.of_pixels(0)
+    ]
     for part, region in zip(found, pictures, strict=True):
         own = canvas[..., *region.index] - 0.5
         torch.testing.assert_close(part, plain_lags(own), rtol=1e-12, atol=1e-12)

@@ -68,7 +68,10 @@ class Config:
     style_weights: tuple[float, ...] = option(())
     """Share of each style picture when there are several. auto: equal shares."""
 
-    content_weight: float = option(0.025)
+    margin: int = option(16, 0, 1024)
+    """Pixels that are painted beyond every border and cut off again: borders look like the rest."""
+
+    content_weight: float = option(0.03)
     """How strongly the scene of the content picture is kept."""
 
     style_weight: float = option(1.0)
@@ -122,10 +125,10 @@ class Config:
     """Steps between two decays, per rung; the last number repeats. auto: never."""
 
     average: float | None = option(None, 0, 0.9999)
-    """Decay of the running average that Adam's result is; 0 switches it off. auto: 0.9."""
+    """Decay of the running average that Adam's result is; 0 switches it off. auto: 0.8."""
 
     beta2: float | None = option(None, 0, 0.9999)
-    """Decay of Adam's second moment. auto: 0.99."""
+    """Decay of Adam's second moment. auto: 0.95."""
 
     epsilon: float | None = option(None)
     """Adam's epsilon. auto: 1e-8 over the number of the canvas's values, as gradients of means."""
@@ -258,14 +261,14 @@ class Config:
     @property
     def schedule(self) -> tuple[int, float, int]:
         """Default steps: those of the first rung, the factor from rung to rung, the least."""
-        return (300, 0.55, 50) if self.optimizer == "adam" else (200, 0.55, 30)
+        return (160, 0.5, 20) if self.optimizer == "adam" else (200, 0.55, 30)
 
     @property
     def averaging(self) -> float:
         """Decay of the running average; 0 for none."""
         if self.optimizer != "adam":
             return 0.0
-        return 0.9 if self.average is None else self.average
+        return 0.8 if self.average is None else self.average
 
     @property
     def min_short_side(self) -> int:

@@ -60,13 +60,18 @@ class WholeCanvas:
 
     Args:
         setup: what looks at it.
-        size: ``(height, width)`` in pixels.
+        size: ``(height, width)`` of the picture in pixels.
         plan: its tiles; None for what fits the memory.
+        margin: pixels of the canvas beyond each border of the picture, whose mirror image it shows
+            there. A network pads what it sees, and paints what it pads, in colours of its own.
     """
 
-    def __init__(self, setup: Setup, size: Size, plan: TilePlan | None = None) -> None:
+    def __init__(
+        self, setup: Setup, size: Size, plan: TilePlan | None = None, *, margin: int = 0
+    ) -> None:
         self._setup, self._plan = setup, plan
-        self.size = size
+        self._shown, self._margin = size, margin
+        self.size = size[0] + 2 * margin, size[1] + 2 * margin
         self.pictures: Sequence[Region] = ()
 
     def plan(self) -> TilePlan:
@@ -81,16 +86,34 @@ class WholeCanvas:
         self, picture: Original, layers: Sequence[str], measuring: Measuring
     ) -> dict[str, Tensor]:
         """See `Canvas`."""
-        network, pixels = self._setup.network, resize(picture.pixels, self.size)
+        network, pixels = self._setup.network, self._of_picture(picture.pixels)
         return measuring(self.size, partial(features_of, network, pixels, layers), self._plan)
 
     def mask(self, picture: Original) -> Tensor | None:
         """See `Canvas`."""
-        return None if picture.mask is None else resize(picture.mask, self.size, clamp=True)
+        return None if picture.mask is None else self._of_picture(picture.mask, clamp=True)
 
     def from_below(self, image: Tensor) -> Tensor:
         """See `Canvas`."""
-        return resize(image, self.size)
+        return self._of_picture(without_margin(image, self._margin))
+
+    def _of_picture(self, image: Tensor, *, clamp: bool = False) -> Tensor:
+        return extended(resize(image, self._shown, clamp=clamp), self._margin)
+
+
+def extended(image: Tensor, margin: int) -> Tensor:
+    """A picture (1, C, H, W) with its mirror image around it, ``margin`` pixels on each side."""
+    for dim in (2, 3) if margin else ():
+        side = image.shape[dim]
+        index = torch.arange(-margin, side + margin, device=image.device).remainder(2 * side)
+        image = image.index_select(dim, torch.minimum(index, 2 * side - 1 - index))
+    return image
+
+
+def without_margin(image: Tensor, margin: int) -> Tensor:
+    """What lies within a margin; a view."""
+    height, width = image.shape[2:]
+    return image[..., margin : height - margin, margin : width - margin]
 
 
 def first_canvas(config: Config, size: Size, content: Tensor) -> Tensor:

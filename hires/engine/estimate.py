@@ -69,7 +69,7 @@ def forecast(
     program = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels
     found = []
     for rung in rungs:
-        tiles = setup.plan_tiles(rung.size)
+        tiles = setup.plan_tiles(rung.canvas_size)
         spread = 1.0
         if rates is not None:
             # A heap fills up over more steps than a probe has time for: never less than planned.

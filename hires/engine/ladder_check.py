@@ -46,7 +46,7 @@ def check_ladder(
     for i, style in enumerate(styles):
         _check_style(config, rungs, i, f"style {i + 1}{called[i + 1]}", style, least)
     failures: list[TileMemoryError] = []
-    for size in sorted({size for rung in rungs for size in (rung.size, *rung.style_sizes)}):
+    for size in sorted({size for rung in rungs for size in (rung.canvas_size, *rung.style_sizes)}):
         try:
             setup.plan_tiles(size)
         except TileMemoryError as error:

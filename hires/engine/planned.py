@@ -9,6 +9,7 @@ from hires.config.run import Config
 from hires.engine import ladder
 from hires.engine.ladder import Rung, Size
 from hires.engine.ladder_check import check_ladder
+from hires.engine.ladder_warnings import about_ladder
 from hires.engine.resolve import Fitted
 from hires.engine.run import Run
 from hires.engine.setup import Setup, open_setup
@@ -88,7 +89,7 @@ def plan_run(
     setup = open_setup(config, terms=terms, network=network)
     names = [picture.name for picture in (content, *styles)]
     check_ladder(setup, config, rungs, content.size, style_sizes, names=names)
-    notes = ladder.warnings(config, rungs, content.size, style_sizes, dpi=dpi, is_part=is_part)
+    notes = about_ladder(config, rungs, content.size, style_sizes, dpi=dpi, is_part=is_part)
     return PlannedRun(
         setup=setup,
         config=config,

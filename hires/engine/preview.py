@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from hires.engine.canvas import without_margin
 from hires.engine.ladder import Rung, Size
 from hires.engine.measuring import Measuring, features_of, no_features
 from hires.engine.planned import PlannedRun
@@ -84,7 +85,11 @@ class CloseUp:
         self._canvases: dict[int, SampledCanvas] = {}
         for rung, before in zip(above, [below, *above], strict=False):
             self._canvases[rung.index] = SampledCanvas(
-                setup, rung.size, before.size, spot, samples=before is not below
+                setup,
+                rung.size,
+                before.size,
+                spot,
+                margin_below=below.margin if before is below else None,
             )
         self._run = Run(
             setup,
@@ -127,15 +132,23 @@ class SampledCanvas:
         whole: ``(height, width)`` of the picture at this rung.
         below: the same at the rung below.
         spot: centre of the first window.
-        samples: whether the canvas of the rung below is a sample, too, or the whole picture.
+        margin_below: of the canvas of the rung below, which is the whole picture; None where it is
+            a sample, too.
     """
 
     def __init__(
-        self, setup: Setup, whole: Size, below: Size, spot: tuple[float, float], *, samples: bool
+        self,
+        setup: Setup,
+        whole: Size,
+        below: Size,
+        spot: tuple[float, float],
+        *,
+        margin_below: int | None,
     ) -> None:
         self._setup, self._whole, self._below = setup, whole, below
         self.windows = _windows(whole, spot)
-        self._windows_below = _windows(below, spot) if samples else None
+        self._margin_below = margin_below
+        self._windows_below = _windows(below, spot) if margin_below is None else None
         places = self.pictures = [window.place for window in self.windows]
         self.size = (
             max(place.rows.stop for place in places),
@@ -183,6 +196,7 @@ class SampledCanvas:
     def from_below(self, image: Tensor) -> Tensor:
         """The windows, from the whole picture or from larger parts of it, on the same device."""
         if self._windows_below is None:
+            image = without_margin(image, self._margin_below or 0)
             found = _collage(self.windows, self._whole, image)
         else:
             before, after = (self._windows_below, self._below), (self.windows, self._whole)

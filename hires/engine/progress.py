@@ -15,7 +15,6 @@ from hires.engine.snapshot import Snapshot
 from hires.engine.tones import TONES_SIDE, compared
 from hires.image.originals import Original
 from hires.image.resample import resize
-from hires.optim.canvas_optimizer import CanvasOptimizer
 
 
 class Painting(Protocol):
@@ -29,8 +28,8 @@ class Painting(Protocol):
         """The styles."""
 
     @property
-    def optimizer(self) -> CanvasOptimizer:
-        """What moves the canvas."""
+    def picture(self) -> Tensor:
+        """The picture so far, (1, 3, H, W) in [0, 1]; the next step may change it."""
 
     def snapshot(self, seconds: float) -> Snapshot:
         """Everything that the rest of the run depends on."""
@@ -84,11 +83,11 @@ class Progress:
 
         That of the run, not of this step: an old `Progress` does not keep an old canvas in memory.
         """
-        return self._run.optimizer.result()
+        return self._run.picture.clone()
 
     def thumbnail(self, long_side: int) -> Tensor:
         """The picture so far, made smaller if its long side is longer than that; a copy."""
-        picture = self._run.optimizer.picture
+        picture = self._run.picture
         size = picture.shape[2], picture.shape[3]
         return resize(picture, ladder.scale_to(size, min(long_side, max(size))), clamp=True)
 

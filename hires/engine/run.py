@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hires.config.run import Config
-from hires.engine.canvas import Canvas, WholeCanvas, first_canvas
+from hires.engine.canvas import Canvas, WholeCanvas, extended, first_canvas, without_margin
 from hires.engine.ladder import Rung
 from hires.engine.measuring import Measuring
 from hires.engine.objective import Evaluation, Objective
@@ -59,9 +59,9 @@ class _Standing:
         return self.position
 
     @property
-    def optimizer(self) -> CanvasOptimizer:
-        """What moves the canvas."""
-        return self.now.optimizer
+    def picture(self) -> Tensor:
+        """The picture so far, without the margin of its canvas; the next step may change it."""
+        return without_margin(self.now.optimizer.picture, self.now.rung.margin)
 
     def snapshot(self, seconds: float) -> Snapshot:
         """Everything that the rest of the run depends on; no copies."""
@@ -119,7 +119,9 @@ class Run:
         self._standing = _Standing(config, content, tuple(styles))
         self.shares = config.style_shares(len(styles))
         self.warnings = warnings
-        self._canvas_of = canvas_of or (lambda rung: WholeCanvas(setup, rung.size))
+        self._canvas_of = canvas_of or (
+            lambda rung: WholeCanvas(setup, rung.size, margin=rung.margin)
+        )
         self._timed = timed
         self._work = {rung.index: rung.work for rung in self.rungs}
         self._started = time.perf_counter() - (resume.seconds if resume else 0)
@@ -151,7 +153,7 @@ class Run:
     @property
     def optimizer(self) -> CanvasOptimizer:
         """What moves the canvas."""
-        return self._standing.optimizer
+        return self._standing.now.optimizer
 
     @property
     def progress(self) -> Progress:
@@ -213,8 +215,8 @@ class Run:
     def _optimizer(self, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
         if self._standing.position is not None:
             return self.optimizer.enlarged(canvas.from_below, rung.learning_rate)
-        pixels = self._standing.content.pixels
-        start = first_canvas(self.config, canvas.size, pixels).to(self.setup.device)
+        start = first_canvas(self.config, rung.size, self._standing.content.pixels)
+        start = extended(start, rung.margin).to(self.setup.device)
         return optimizer_of(self.config, start, rung.learning_rate)
 
     def step(self) -> None:
@@ -238,11 +240,11 @@ class Run:
             raise SnapshotError("the snapshot is that of a longer ladder")
         setup = self.setup
         optimizer = restored(mapped(snapshot.state, lambda tensor: tensor.to(setup.device)))
-        if _size(optimizer.canvas) != rung.size or snapshot.iteration > rung.num_iterations:
+        if _size(optimizer.canvas) != rung.canvas_size or snapshot.iteration > rung.num_iterations:
             raise SnapshotError("the snapshot is that of another ladder")
         side, num_kept = snapshot.tiles
-        plan = setup.plan_tiles(rung.size)
-        plan = replan(setup.costs, rung.size, plan, side=side, num_kept=num_kept)
+        plan = setup.plan_tiles(rung.canvas_size)
+        plan = replan(setup.costs, rung.canvas_size, plan, side=side, num_kept=num_kept)
         number = partial(torch.tensor, dtype=torch.float64)
         terms = {name: number(value) for name, value in snapshot.terms.items()}
         measured = tuple(snapshot.measured)
@@ -271,7 +273,8 @@ def _move(now: _Position, objective: Objective) -> None:
             weights = {term.name: term.weight for term in objective.terms}
             where = f"rung {now.rung.index + 1} ({width}x{height}), iteration {iteration}"
             message = f"{error} at {where}: {blamed(weights, error)}"
-            raise StylizeError(message, now.optimizer.result()) from None
+            picture = without_margin(now.optimizer.picture, now.rung.margin).clone()
+            raise StylizeError(message, picture) from None
         now.plan = objective.plan
         now.loss, now.terms = evaluations[-1].loss, evaluations[-1].terms
 

@@ -33,9 +33,11 @@ class Patches(Term):
 
     About the styles' mean colour: (27, 27) at each size. They follow from the products of pixels
     with their neighbours up to two rows and columns away (`hires.kernels.lags`), the picture being
-    that colour all around, and wherever it cannot be seen. The loss is the squared 2-Wasserstein distance of the two Gaussians in
-    coordinates in which the style's is white, ``mean((√λ - 1)²)`` over the eigenvalues of
-    ``Σₜ^-½ Σ Σₜ^-½``: every direction counts alike, faint ones too, down to a floor.
+    that colour all around, and wherever it cannot be seen.
+
+    The loss is the squared 2-Wasserstein distance of the two Gaussians where the style's is white,
+    ``mean((√λ - 1)²)`` over the eigenvalues of ``Σₜ^-½ Σ Σₜ^-½``: every direction counts alike,
+    faint ones too, down to a floor.
 
     Attributes:
         weight: of the term.

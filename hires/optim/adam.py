@@ -38,7 +38,7 @@ class Adam(CanvasOptimizer):
         *,
         learning_rate: float,
         averaging: float,
-        beta2: float = 0.99,
+        beta2: float = 0.95,
         epsilon: float | None = None,
         carry: bool = True,
         clamp: bool = True,

@@ -51,7 +51,7 @@ def _build(
         canvas,
         learning_rate=learning_rate,
         averaging=config.averaging,
-        beta2=0.99 if config.beta2 is None else config.beta2,
+        beta2=0.95 if config.beta2 is None else config.beta2,
         epsilon=config.epsilon,
         carry=config.optimizer_state == "carry",
         clamp=config.clamps_steps,

@@ -27,6 +27,7 @@ _NAMES = {
     "loss": "Loss",
     "style": "Style",
     "content": "Content",
+    "patch": "Patches",
     "tv": "Total variation",
 }
 
