@@ -21,7 +21,7 @@ from hires.engine.references import References
 from hires.engine.setup import Setup
 from hires.features.network import Network
 from hires.image.originals import Original
-from hires.kernels.lags import REACH, LagSlope, lag_sums
+from hires.kernels.lags import REACH, PixelRows, lag_slopes, lag_sums
 from hires.losses import patches
 from hires.losses.patches import Patches
 from hires.losses.positions import Positions
@@ -86,17 +86,18 @@ def test_lags_add_up_over_bands(height: int, width: int, num_rows: int) -> None:
         stop = min(start + num_rows, height)
         first, last = max(start - REACH, 0), min(stop + REACH, height)
         window, rows = pixels[..., first:last, :].detach(), slice(start - first, stop - first)
-        total += lag_sums(window, rows, DOUBLE)
-        window.requires_grad_()
-        value = LagSlope.apply(window, rows, slope)
-        slopes[..., first:last, :] += torch.autograd.grad(value, [window])[0]
+        laid = PixelRows.about(window, torch.zeros(3, dtype=DOUBLE))
+        total += lag_sums(laid, rows, DOUBLE)
+        slopes[0, :, start:stop] = lag_slopes(laid, rows, slope).permute(2, 0, 1)
     torch.testing.assert_close(total, wanted.detach(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(slopes, gradient, rtol=1e-12, atol=1e-12)
 
 
 def test_patches_follow_from_lags() -> None:
-    pixels = random_image(9, 11).double() - 0.5
-    found = patches._of_patches(lag_sums(pixels, slice(0, 9), DOUBLE) / 99)
+    pixels = random_image(9, 11).double()
+    laid = PixelRows.about(pixels, torch.full((3,), 0.5, dtype=DOUBLE))
+    pixels -= 0.5
+    found = patches._of_patches(lag_sums(laid, slice(0, 9), DOUBLE) / 99)
     wanted = plain_moments(pixels) + patches._FLOOR * torch.eye(27, dtype=DOUBLE)
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 

@@ -1,23 +1,23 @@
 """Products of pixels with their neighbours, summed over a picture: its autocorrelation.
 
-Three colours make for products of three rows, which no matrix library is fast at. Pixels are
+Three colours make for matrix products of three rows, which no library is fast at. Pixels are
 therefore laid out colour by colour, row after row, and read two at a time, a *group* of six
-numbers: three groups side by side are then a row of a matrix, and hold all columns that a group is
-multiplied with. Nothing is copied for it but the pixels themselves.
+numbers: three groups side by side are a row of a matrix that holds all columns which the middle one
+is multiplied with. Nothing is copied for it but the pixels themselves.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 # How far apart the pixels of a product are at most, in rows and in columns.
 REACH = 2
+# Shape of what is summed: lags of rows, lags of columns, colours of both pixels.
+LAGS = (REACH + 1, 2 * REACH + 1, 3, 3)
 _GROUP = 2
 _COLOURS = 3
 _WIDTH = _GROUP * _COLOURS
@@ -25,22 +25,76 @@ _WIDTH = _GROUP * _COLOURS
 _ROWS = 8
 
 
-def lag_sums(pixels: Tensor, rows: slice, dtype: torch.dtype) -> Tensor:
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelRows:
+    """Pixels row after row, with zeros around them, and a further row of zeros at the end.
+
+    Attributes:
+        padded: (2 + h + 2 + 1, columns, 3); the columns fill whole rows of matrices.
+        size: ``(h, w)`` of what is not padding.
+    """
+
+    padded: Tensor
+    size: tuple[int, int]
+
+    @classmethod
+    def zeros_around(cls, height: int, width: int, like: Tensor) -> PixelRows:
+        """Room for so many pixels, in the type and on the device of a tensor."""
+        columns = -(-(width + 2 * REACH) // (3 * _GROUP)) * 3 * _GROUP
+        padded = like.new_empty(height + 2 * REACH + 1, columns, _COLOURS)
+        padded[:REACH] = 0
+        padded[REACH + height :] = 0
+        padded[:, :REACH] = 0
+        padded[:, REACH + width :] = 0
+        return cls(padded, (height, width))
+
+    @classmethod
+    def about(cls, pixels: Tensor, centre: Tensor) -> PixelRows:
+        """Those of a picture (1, 3, h, w), less a colour (3,)."""
+        made = cls.zeros_around(pixels.shape[2], pixels.shape[3], pixels)
+        torch.sub(pixels[0].permute(1, 2, 0), centre, out=made.inner)
+        return made
+
+    @property
+    def inner(self) -> Tensor:
+        """(h, w, 3), a view."""
+        height, width = self.size
+        return self.padded[REACH : REACH + height, REACH : REACH + width]
+
+    def halved(self) -> PixelRows:
+        """Means of 2x2 pixels; an odd last row or column is left out."""
+        height, width = (side // 2 for side in self.size)
+        made = self.zeros_around(height, width, self.padded)
+        both = (
+            self.inner[0 : 2 * height : 2, : 2 * width]
+            + self.inner[1 : 2 * height : 2, : 2 * width]
+        )
+        torch.add(both[:, ::2], both[:, 1::2], out=made.inner)
+        made.inner.mul_(0.25)
+        return made
+
+    def times(self, factor: Tensor) -> PixelRows:
+        """Each pixel times a number, (h, w, 1)."""
+        made = self.zeros_around(*self.size, self.padded)
+        torch.mul(self.inner, factor, out=made.inner)
+        return made
+
+
+def lag_sums(pixels: PixelRows, rows: slice, dtype: torch.dtype) -> Tensor:
     """``R[y, x] = Σₚ v(p) v(p + (y, x - 2))ᵀ`` over pixels p of some rows, zero beyond the picture.
 
     Args:
-        pixels: (1, 3, h, w): those rows, and up to two more before and after them.
+        pixels: those rows, and up to two more before and after them where the picture goes on.
         rows: which they are.
         dtype: type of the sums.
 
     Returns:
         (3, 5, 3, 3): lags of 0 to 2 rows, of -2 to 2 columns, and both colours.
     """
-    laid, stride = _laid_out(pixels, rows)
-    flat, num_rows = laid.flatten(), rows.stop - rows.start
+    num_rows = rows.stop - rows.start
     whole = num_rows // _ROWS * _ROWS
-    total = _products(flat, stride, REACH, whole // _ROWS, _ROWS, dtype)
-    total += _products(flat, stride, REACH + whole, 1, num_rows - whole, dtype)
+    total = _products(pixels, rows.start, whole // _ROWS, _ROWS, dtype)
+    total += _products(pixels, rows.start + whole, 1, num_rows - whole, dtype)
     total = total.view(REACH + 1, _GROUP, _COLOURS, 3 * _GROUP, _COLOURS)
     # The pixel at place i of its group meets the one at place j of three groups at i + lag.
     parts = [total[:, i, :, i : i + 2 * REACH + 1].transpose(1, 2) for i in range(_GROUP)]
@@ -48,66 +102,38 @@ def lag_sums(pixels: Tensor, rows: slice, dtype: torch.dtype) -> Tensor:
 
 
 def _products(
-    flat: Tensor, stride: int, first: int, num_blocks: int, num_rows: int, dtype: torch.dtype
+    pixels: PixelRows, first: int, num_blocks: int, num_rows: int, dtype: torch.dtype
 ) -> Tensor:
-    """Products of groups with three groups each, one row block after the other, (3, 6, 18)."""
+    """Products of groups with three groups each, one block of rows after the other, (3, 6, 18)."""
+    flat, stride = pixels.padded, pixels.padded.stride(0)
     length, row = num_rows * stride, 3 * _WIDTH
     shape, steps = (num_blocks, length // row), (length, row, 1)
     found = flat.new_zeros(REACH + 1, num_blocks, _WIDTH, row)
     for lag in range(REACH + 1):
         for phase in range(3):
-            start = first * stride + phase * _WIDTH
+            start = (REACH + first) * stride + phase * _WIDTH
             ones = flat.as_strided((*shape, _WIDTH), steps, start + _WIDTH)
             others = flat.as_strided((*shape, row), steps, start + lag * stride)
             torch.baddbmm(found[lag], ones.transpose(1, 2), others, out=found[lag])
     return found.sum(1, dtype=dtype)
 
 
-class LagSlope(Function):
-    """A number (0) whose slope along the pixels of some rows is that of a function of `lag_sums`.
+def lag_slopes(pixels: PixelRows, rows: slice, slope: Tensor) -> Tensor:
+    """The slope of a function of `lag_sums` of a whole picture along the pixels of some rows.
 
-    It is that of the sums over the whole picture, to which the rows before and after add; these
-    get none.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, pixels: Tensor, rows: slice, slope: Tensor) -> Tensor:
-        """``slope`` (3, 5, 3, 3) is that along the sums."""
-        ctx.save_for_backward(pixels, slope)
-        ctx.rows = rows
-        return pixels.new_zeros(())
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """A convolution of the pixels with the slopes, each both ways."""
-        pixels, slope = ctx.saved_tensors
-        rows = ctx.rows
-        laid, stride = _laid_out(pixels, rows)
-        num_rows, width = rows.stop - rows.start + 2 * REACH, pixels.shape[3]
-        groups = laid.flatten()[: num_rows * stride].view(1, num_rows, -1, _WIDTH)
-        kernel = _kernel((gradients[0] * slope).to(laid.dtype))
-        found = F.conv2d(groups.permute(0, 3, 1, 2), kernel, padding=(0, 1))
-        found = found.permute(0, 2, 3, 1).reshape(1, rows.stop - rows.start, -1, _COLOURS)
-        slopes = torch.zeros_like(pixels)
-        slopes[..., rows, :] = found[:, :, REACH : REACH + width].permute(0, 3, 1, 2)
-        return slopes, None, None
-
-
-def _laid_out(pixels: Tensor, rows: slice) -> tuple[Tensor, int]:
-    """Rows with two before and after them, (rows, columns, 3), zero beyond the picture.
+    Args:
+        pixels: those rows, and two more before and after them where the picture goes on.
+        rows: which they are.
+        slope: (3, 5, 3, 3), that along the sums.
 
     Returns:
-        That, a row of zeros after it, and how many numbers a row has.
+        (rows, w, 3).
     """
-    height, width = pixels.shape[2:]
-    num_rows = rows.stop - rows.start
-    columns = -(-(width + 2 * REACH) // (3 * _GROUP)) * 3 * _GROUP
-    laid = pixels.new_zeros(num_rows + 2 * REACH + 1, columns, _COLOURS)
-    first, last = max(rows.start - REACH, 0), min(rows.stop + REACH, height)
-    at = first - rows.start + REACH
-    laid[at : at + last - first, REACH : REACH + width] = pixels[0, :, first:last].permute(1, 2, 0)
-    return laid, columns * _COLOURS
+    height, width = rows.stop - rows.start, pixels.size[1]
+    around = pixels.padded[rows.start : rows.stop + 2 * REACH]
+    groups = around.view(1, height + 2 * REACH, -1, _WIDTH).permute(0, 3, 1, 2)
+    found = F.conv2d(groups, _kernel(slope.to(around.dtype)), padding=(0, 1))
+    return found.permute(0, 2, 3, 1).reshape(height, -1, _COLOURS)[:, REACH : REACH + width]
 
 
 def _kernel(slope: Tensor) -> Tensor:

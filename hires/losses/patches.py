@@ -6,14 +6,17 @@ is theirs to choose. Patches of 3x3 pixels do see them, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
-from hires.kernels.lags import REACH, LagSlope, lag_sums
+from hires.kernels.lags import LAGS, REACH, PixelRows, lag_slopes, lag_sums
 from hires.kernels.matrix_roots import CrossTrace
 from hires.losses.positions import PIXELS, View
 from hires.losses.terms import Measured, References, Statistics, Term, Verdict
@@ -69,9 +72,10 @@ class Patches(Term):
     def measure(self, view: View, features: Tensor) -> Statistics:
         """Sums of products of neighbours, and how many positions there are, at each size."""
         found: dict[str, Tensor] = {}
-        for level, pixels, count, rows in self._levels(view, features):
-            found[f"lags{level}"] = lag_sums(pixels, rows, view.sum_dtype)
-            found[f"count{level}"] = count.to(features.device, view.sum_dtype)
+        part = self._part(view, features)
+        sums = _Lags.apply(features, part, True)
+        for level, (lags, count) in enumerate(zip(sums, part.counts(), strict=True)):
+            found |= {f"lags{level}": lags, f"count{level}": count}
         return found
 
     def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
@@ -87,43 +91,127 @@ class Patches(Term):
 
     def local(self, view: View, features: Tensor, verdict: Verdict) -> Tensor:
         """Sums are not taken a second time."""
-        parts = [
-            LagSlope.apply(pixels, rows, verdict.slopes[f"lags{level}"])
-            for level, pixels, _, rows in self._levels(view, features)
-            if rows.stop > rows.start
-        ]
+        sums = _Lags.apply(features, self._part(view, features), False)
+        parts = [(verdict.slopes[f"lags{level}"] * part).sum() for level, part in enumerate(sums)]
         return torch.stack(parts).sum()
 
-    def _levels(self, view: View, window: Tensor) -> Iterator[tuple[int, Tensor, Tensor, slice]]:
-        """A part of the canvas at each size.
-
-        A pixel of a smaller size belongs to the part that holds its first row; what is left over at
-        the right and below belongs to none.
-
-        Returns:
-            Which size; its pixels about the centre; how many of its own rows' count; these rows.
-        """
-        rows, _ = view.index
-        top = max(rows.start - self.margin, 0)
-        # The first row that all sizes have.
-        coarsest = 1 << (NUM_LEVELS - 1)
-        start = -(-top // coarsest) * coarsest
+    def _part(self, view: View, window: Tensor) -> _Part:
         centre = torch.tensor(self.centre, dtype=window.dtype, device=window.device)
-        pixels = window[..., start - top :, :] - centre.view(1, 3, 1, 1)
-        mask = None if view.mask is None else view.mask[..., start - top :, :]
-        for level in range(NUM_LEVELS):
-            if level:
-                pixels = _halved(pixels)
-                mask = None if mask is None else _halved(mask)
-            scale = 1 << level
-            most, above = view.size[0] // scale, start // scale
-            first, last = (min(-(-row // scale), most) for row in (rows.start, rows.stop))
-            own = slice(first - above, last - above)
-            if mask is None:
-                count = torch.tensor(float((own.stop - own.start) * pixels.shape[3]))
-                yield level, pixels, count, own
-            else:
-                yield level, pixels * mask.sqrt(), mask[..., own, :].sum(dtype=view.sum_dtype), own
+        return _Part(view, self.margin, centre)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Rows of a canvas at each size.
+
+    A pixel of a smaller size belongs to the part that holds its first row; what is left over at the
+    right and below belongs to none.
+
+    Attributes:
+        view: the rows, and how much each pixel counts.
+        margin: rows around them, where the canvas goes on.
+        centre: (3,), what pixels are taken about.
+    """
+
+    view: View
+    margin: int
+    centre: Tensor
+
+    @property
+    def start(self) -> int:
+        """The first row of the margin that all sizes have."""
+        coarsest = 1 << (NUM_LEVELS - 1)
+        return -(-self._top // coarsest) * coarsest
+
+    @property
+    def skipped(self) -> int:
+        """Rows of the window before it."""
+        return self.start - self._top
+
+    @property
+    def _top(self) -> int:
+        rows: slice = self.view.index[0]
+        return max(int(rows.start) - self.margin, 0)
+
+    def rows(self, level: int) -> slice:
+        """Those that belong to the part, counted from `start`."""
+        scale, rows = 1 << level, self.view.index[0]
+        first, last = (
+            min(-(-row // scale), self.view.size[0] // scale) - self.start // scale
+            for row in (rows.start, rows.stop)
+        )
+        return slice(first, last)
+
+    def masks(self) -> list[Tensor] | None:
+        """How much each pixel counts at each size, (h, w, 1); None for all alike."""
+        if self.view.mask is None:
+            return None
+        found = [self.view.mask[..., self.skipped :, :]]
+        while len(found) < NUM_LEVELS:
+            found.append(F.avg_pool2d(found[-1], 2))
+        return [mask[0].permute(1, 2, 0) for mask in found]
+
+    def counts(self) -> list[Tensor]:
+        """How many pixels there are at each size, or the sum of how much they count."""
+        dtype, masks = self.view.sum_dtype, self.masks()
+        if masks is not None:
+            return [m[self.rows(level)].sum(dtype=dtype) for level, m in enumerate(masks)]
+        device, width = self.centre.device, self.view.size[1]
+        spans = [self.rows(level) for level in range(NUM_LEVELS)]
+        counts = [(span.stop - span.start) * (width >> i) for i, span in enumerate(spans)]
+        return list(torch.tensor(counts, dtype=dtype, device=device))
+
+    def levels(self, window: Tensor) -> list[PixelRows]:
+        """The pixels of a window at each size, times the root of how much they count."""
+        found = [PixelRows.about(window[..., self.skipped :, :], self.centre)]
+        while len(found) < NUM_LEVELS:
+            found.append(found[-1].halved())
+        masks = self.masks()
+        if masks is None:
+            return found
+        return [level.times(mask.sqrt()) for level, mask in zip(found, masks, strict=True)]
+
+
+class _Lags(Function):
+    """`lag_sums` of a part at each size, as a node whose gradient is that of the whole canvas.
+
+    What a loss of the sums over all parts has for slope along the pixels of this one, in which
+    their neighbours beyond the part count as well; the margin gets hardly any. Who wants nothing
+    but the gradient gets zeros for sums.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, window: Tensor, part: _Part, is_summed: bool) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(window)
+        ctx.part, dtype = part, part.view.sum_dtype
+        if not is_summed:
+            return tuple(torch.zeros(NUM_LEVELS, *LAGS, dtype=dtype, device=window.device))
+        levels = enumerate(part.levels(window))
+        return tuple(lag_sums(pixels, part.rows(level), dtype) for level, pixels in levels)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """From the smallest size up: each pixel's part of the mean that it went into."""
+        (window,), part = ctx.saved_tensors, ctx.part
+        levels, masks = part.levels(window), part.masks()
+        found: Tensor | None = None
+        for level in reversed(range(NUM_LEVELS)):
+            pixels, rows = levels[level], part.rows(level)
+            slopes = window.new_zeros(*pixels.size, 3)
+            if rows.stop > rows.start:
+                slopes[rows] = lag_slopes(pixels, rows, gradients[level])
+            if masks is not None:
+                slopes *= masks[level].sqrt()
+            if found is not None:
+                height, width = (2 * side for side in found.shape[:2])
+                quarters = slopes[:height, :width].unflatten(1, (-1, 2)).unflatten(0, (-1, 2))
+                quarters.add_(found[:, None, :, None], alpha=0.25)
+            found = slopes
+        assert found is not None
+        result = torch.zeros_like(window)
+        result[0, :, part.skipped :] = found.permute(2, 0, 1)
+        return result, None, None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -154,13 +242,6 @@ def _blended(
         for style, share in zip(styles, shares, strict=True)
     ]
     return torch.stack(found).sum(0)
-
-
-def _halved(pixels: Tensor) -> Tensor:
-    """Means of 2x2 pixels; an odd last row or column is left out."""
-    height, width = (side // 2 * 2 for side in pixels.shape[2:])
-    rows = pixels[..., 0:height:2, :width] + pixels[..., 1:height:2, :width]
-    return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
 def _of_patches(lags: Tensor) -> Tensor:
