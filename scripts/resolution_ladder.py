@@ -68,6 +68,7 @@ class Row:
     loss: float
     style: float
     content: float
+    patch: float
     tv: float
 
 

@@ -53,7 +53,7 @@ def test_adam_is_pytorchs() -> None:
     mine = adam(canvas_of())
     theirs = canvas_of().requires_grad_()
     reference = torch.optim.Adam(
-        [theirs], lr=0.02, betas=(0.9, 0.99), eps=1e-8 / theirs.numel(), foreach=False
+        [theirs], lr=0.02, betas=(0.9, 0.95), eps=1e-8 / theirs.numel(), foreach=False
     )
     for _ in range(20):
         mine.step(evaluate)
