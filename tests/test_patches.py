@@ -86,7 +86,7 @@ def test_lags_add_up_over_bands(height: int, width: int, num_rows: int) -> None:
         stop = min(start + num_rows, height)
         first, last = max(start - REACH, 0), min(stop + REACH, height)
         window, rows = pixels[..., first:last, :].detach(), slice(start - first, stop - first)
-        laid = PixelRows.about(window, torch.zeros(3, dtype=DOUBLE))
+        laid = PixelRows.of(window)
         total += lag_sums(laid, rows, DOUBLE)
         slopes[0, :, start:stop] = lag_slopes(laid, rows, slope).permute(2, 0, 1)
     torch.testing.assert_close(total, wanted.detach(), rtol=1e-12, atol=1e-12)
@@ -94,9 +94,8 @@ def test_lags_add_up_over_bands(height: int, width: int, num_rows: int) -> None:
 
 
 def test_patches_follow_from_lags() -> None:
-    pixels = random_image(9, 11).double()
-    laid = PixelRows.about(pixels, torch.full((3,), 0.5, dtype=DOUBLE))
-    pixels -= 0.5
+    pixels = random_image(9, 11).double() - 0.5
+    laid = PixelRows.of(pixels)
     found = patches._of_patches(lag_sums(laid, slice(0, 9), DOUBLE) / 99)
     wanted = plain_moments(pixels) + patches._FLOOR * torch.eye(27, dtype=DOUBLE)
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)

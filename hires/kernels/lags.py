@@ -38,46 +38,17 @@ class PixelRows:
     size: tuple[int, int]
 
     @classmethod
-    def zeros_around(cls, height: int, width: int, like: Tensor) -> PixelRows:
-        """Room for so many pixels, in the type and on the device of a tensor."""
+    def of(cls, pixels: Tensor) -> PixelRows:
+        """Those of a picture (1, 3, h, w), copied."""
+        height, width = pixels.shape[2:]
         columns = -(-(width + 2 * REACH) // (3 * _GROUP)) * 3 * _GROUP
-        padded = like.new_empty(height + 2 * REACH + 1, columns, _COLOURS)
+        padded = pixels.new_empty(height + 2 * REACH + 1, columns, _COLOURS)
         padded[:REACH] = 0
         padded[REACH + height :] = 0
         padded[:, :REACH] = 0
         padded[:, REACH + width :] = 0
+        padded[REACH : REACH + height, REACH : REACH + width] = pixels[0].permute(1, 2, 0)
         return cls(padded, (height, width))
-
-    @classmethod
-    def about(cls, pixels: Tensor, centre: Tensor) -> PixelRows:
-        """Those of a picture (1, 3, h, w), less a colour (3,)."""
-        made = cls.zeros_around(pixels.shape[2], pixels.shape[3], pixels)
-        torch.sub(pixels[0].permute(1, 2, 0), centre, out=made.inner)
-        return made
-
-    @property
-    def inner(self) -> Tensor:
-        """(h, w, 3), a view."""
-        height, width = self.size
-        return self.padded[REACH : REACH + height, REACH : REACH + width]
-
-    def halved(self) -> PixelRows:
-        """Means of 2x2 pixels; an odd last row or column is left out."""
-        height, width = (side // 2 for side in self.size)
-        made = self.zeros_around(height, width, self.padded)
-        both = (
-            self.inner[0 : 2 * height : 2, : 2 * width]
-            + self.inner[1 : 2 * height : 2, : 2 * width]
-        )
-        torch.add(both[:, ::2], both[:, 1::2], out=made.inner)
-        made.inner.mul_(0.25)
-        return made
-
-    def times(self, factor: Tensor) -> PixelRows:
-        """Each pixel times a number, (h, w, 1)."""
-        made = self.zeros_around(*self.size, self.padded)
-        torch.mul(self.inner, factor, out=made.inner)
-        return made
 
 
 def lag_sums(pixels: PixelRows, rows: slice, dtype: torch.dtype) -> Tensor:
@@ -94,7 +65,8 @@ def lag_sums(pixels: PixelRows, rows: slice, dtype: torch.dtype) -> Tensor:
     num_rows = rows.stop - rows.start
     whole = num_rows // _ROWS * _ROWS
     total = _products(pixels, rows.start, whole // _ROWS, _ROWS, dtype)
-    total += _products(pixels, rows.start + whole, 1, num_rows - whole, dtype)
+    if num_rows > whole:
+        total += _products(pixels, rows.start + whole, 1, num_rows - whole, dtype)
     total = total.view(REACH + 1, _GROUP, _COLOURS, 3 * _GROUP, _COLOURS)
     # The pixel at place i of its group meets the one at place j of three groups at i + lag.
     parts = [total[:, i, :, i : i + 2 * REACH + 1].transpose(1, 2) for i in range(_GROUP)]

@@ -143,19 +143,19 @@ class _Part:
         return slice(first, last)
 
     def masks(self) -> list[Tensor] | None:
-        """How much each pixel counts at each size, (h, w, 1); None for all alike."""
+        """How much each pixel counts at each size, (1, 1, h, w); None for all alike."""
         if self.view.mask is None:
             return None
         found = [self.view.mask[..., self.skipped :, :]]
         while len(found) < NUM_LEVELS:
-            found.append(F.avg_pool2d(found[-1], 2))
-        return [mask[0].permute(1, 2, 0) for mask in found]
+            found.append(_halved(found[-1]))
+        return found
 
     def counts(self) -> list[Tensor]:
         """How many pixels there are at each size, or the sum of how much they count."""
         dtype, masks = self.view.sum_dtype, self.masks()
         if masks is not None:
-            return [m[self.rows(level)].sum(dtype=dtype) for level, m in enumerate(masks)]
+            return [m[..., self.rows(level), :].sum(dtype=dtype) for level, m in enumerate(masks)]
         device, width = self.centre.device, self.view.size[1]
         spans = [self.rows(level) for level in range(NUM_LEVELS)]
         counts = [(span.stop - span.start) * (width >> i) for i, span in enumerate(spans)]
@@ -163,13 +163,23 @@ class _Part:
 
     def levels(self, window: Tensor) -> list[PixelRows]:
         """The pixels of a window at each size, times the root of how much they count."""
-        found = [PixelRows.about(window[..., self.skipped :, :], self.centre)]
-        while len(found) < NUM_LEVELS:
-            found.append(found[-1].halved())
+        pixels = [window[..., self.skipped :, :] - self.centre.view(1, 3, 1, 1)]
+        while len(pixels) < NUM_LEVELS:
+            pixels.append(_halved(pixels[-1]))
         masks = self.masks()
-        if masks is None:
-            return found
-        return [level.times(mask.sqrt()) for level, mask in zip(found, masks, strict=True)]
+        if masks is not None:
+            pixels = [level * mask.sqrt() for level, mask in zip(pixels, masks, strict=True)]
+        return [PixelRows.of(level) for level in pixels]
+
+
+def _halved(pixels: Tensor) -> Tensor:
+    """Means of 2x2 pixels (1, C, h, w); an odd last row or column is left out.
+
+    Four times as fast as an average pooling, on a CPU.
+    """
+    height, width = (side // 2 * 2 for side in pixels.shape[2:])
+    rows = pixels[..., 0:height:2, :width] + pixels[..., 1:height:2, :width]
+    return rows[..., ::2].add(rows[..., 1::2]).mul_(0.25)
 
 
 class _Lags(Function):
@@ -194,23 +204,21 @@ class _Lags(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """From the smallest size up: each pixel's part of the mean that it went into."""
         (window,), part = ctx.saved_tensors, ctx.part
-        levels, masks = part.levels(window), part.masks()
+        levels, masks, result = part.levels(window), part.masks(), torch.zeros_like(window)
         found: Tensor | None = None
         for level in reversed(range(NUM_LEVELS)):
             pixels, rows = levels[level], part.rows(level)
-            slopes = window.new_zeros(*pixels.size, 3)
+            slopes = (
+                window.new_zeros(1, 3, *pixels.size) if level else result[..., part.skipped :, :]
+            )
             if rows.stop > rows.start:
-                slopes[rows] = lag_slopes(pixels, rows, gradients[level])
+                slopes[0, :, rows] = lag_slopes(pixels, rows, gradients[level]).permute(2, 0, 1)
             if masks is not None:
                 slopes *= masks[level].sqrt()
             if found is not None:
-                height, width = (2 * side for side in found.shape[:2])
-                quarters = slopes[:height, :width].unflatten(1, (-1, 2)).unflatten(0, (-1, 2))
-                quarters.add_(found[:, None, :, None], alpha=0.25)
+                height, width = (2 * side for side in found.shape[2:])
+                slopes[..., :height, :width].add_(F.interpolate(found, scale_factor=2), alpha=0.25)
             found = slopes
-        assert found is not None
-        result = torch.zeros_like(window)
-        result[0, :, part.skipped :] = found.permute(2, 0, 1)
         return result, None, None
 
 
