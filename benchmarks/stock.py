@@ -104,7 +104,7 @@ class StockExercise(Exercise):
             self.content = self.network(content)["relu4_2"]
         self.canvas = content.requires_grad_()
         self.adam = torch.optim.Adam(
-            [self.canvas], lr=0.02, betas=(0.9, 0.99), eps=1e-8 / self.canvas.numel()
+            [self.canvas], lr=0.02, betas=(0.9, 0.95), eps=1e-8 / self.canvas.numel()
         )
         # Between steps far too many to come, the step size stays.
         self.schedule = torch.optim.lr_scheduler.StepLR(
@@ -113,7 +113,7 @@ class StockExercise(Exercise):
         self.facts = {"device": str(self.device), "precision": "fp32"}
 
     def loss(self) -> Tensor:
-        """The same weighted sum as hires' default, with Gram matrices for the style."""
+        """The weighted sum of hires' default but for patches, with Gram matrices for the style."""
         features = self.network(self.canvas)
         style, total = torch.zeros(()), 0.0
         for name, weight in map(parse_layer, self.config.style_layers):

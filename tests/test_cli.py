@@ -435,7 +435,7 @@ class TestPlan:
         lines = capsys.readouterr().out.splitlines()
         assert lines[0].split() == HEADINGS
         assert [line.split()[1] for line in lines[1:4]] == ["128x96", "256x192", "512x384"]
-        assert lines[3].split()[3] == "12"
+        assert lines[3].split()[3] == "20"
         assert re.fullmatch(r"\d+ steps on \w+ in \w+", lines[4])
         assert re.match(r"about [\d.]+ \w+ of memory at most", lines[5])
         assert made(work) == set()
@@ -505,7 +505,7 @@ class TestPlan:
 def test_forecast_counts_canvas_and_optimizer() -> None:
     def peak(**settings: Any) -> int:
         config = Config(
-            features="tiny.safetensors", sizes=(640,), tile=64, device="cpu", **settings
+            features="tiny.safetensors", sizes=(640,), tile=64, margin=0, device="cpu", **settings
         )
         rungs = plan(config, (480, 640), [(64, 64)])
         found = forecast.forecast(config, open_setup(config), rungs, num_input_pixels=64 * 64)
@@ -553,7 +553,9 @@ class TestPreview:
         monkeypatch.setattr("hires.cli.commands.stylize.open_display", lambda **_: Watching())
         assert cli.main(self.words()) == 0
         # The last rung, 256x192, is not painted now.
-        assert pixels[:4] == [85 * 64] * 2 + [148 * 111] * 2
+        margin = 2 * Config().margin
+        rungs = [(64, 85), (111, 148)]
+        assert pixels[:4] == [(h + margin) * (w + margin) for h, w in rungs for _ in range(2)]
         work = [number + 2**16 for number in pixels[:4]]
         done = [sum(work[: i + 1]) / sum(work) for i in range(4)]
         # Then comes the close-up, whose share is its own.

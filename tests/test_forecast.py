@@ -36,6 +36,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def opened(features: str, **settings: object) -> tuple[Config, Setup, tuple[Rung, ...]]:
+    settings = {"margin": 0, **settings}
     config = Config(features=features, device="cpu", precision="fp32", **settings)  # type: ignore[arg-type]
     return config, open_setup(config), plan(config, CONTENT, [(64, 64)])
 
@@ -94,6 +95,18 @@ def test_the_largest_size_has_tiles_that_the_budget_holds(features: str) -> None
         studio.plan_tiles(larger)
 
 
+def test_the_largest_size_leaves_room_for_its_margin(features: str) -> None:
+    config, studio, rungs = opened(features, sizes=(640,), memory="200MiB", margin=512)
+    (last,) = forecast(config, studio, rungs, num_input_pixels=0, rates=RATES)
+    memory = 8 * 2**30
+    height, width = largest_size(last, config, studio, memory)
+    canvas = (height + 1024) * (width + 1024)
+    grown = last.peak_bytes + bytes_per_pixel(config, studio, last.rung) * (
+        canvas - last.rung.num_pixels
+    )
+    assert memory - 2**30 < grown <= memory
+
+
 def test_too_little_memory_has_no_largest_size(features: str) -> None:
     config, studio, rungs = opened(features, sizes=(640,))
     (last,) = forecast(config, studio, rungs, num_input_pixels=0)
@@ -141,7 +154,7 @@ def test_the_probed_tile_is_the_largest_with_its_seams(features: str) -> None:
     gradient = objective(canvas).gradient
     whole, canvas = probe._objective(studio, probe._one_tile((canvas.shape[2], canvas.shape[3])))
     wanted = whole(canvas).gradient
-    assert float((gradient - wanted).norm() / wanted.norm()) < 1e-5
+    assert float((gradient - wanted).norm() / wanted.norm()) < 1e-4
 
 
 def test_a_canvas_of_one_tile_is_probed_as_it_is(features: str) -> None:

@@ -41,7 +41,10 @@ def painted(features: str, **settings: Any) -> torch.Tensor:
         ({"style_weight": 1e38}, "`style_weight=1e+38` is too much"),
         ({"content_weight": 1e32, "init": "noise"}, "`content_weight=1e+32` is too much"),
         ({"tv_weight": 1e30}, "`tv_weight=1e+30` is too much"),
-        ({"style_weight": 1e-30, "content_weight": 0.0, "tv_weight": 1e-30}, TOO_LITTLE),
+        (
+            {"style_weight": 1e-30, "content_weight": 0.0, "patch_weight": 0.0, "tv_weight": 1e-30},
+            TOO_LITTLE,
+        ),
     ],
 )
 def test_weights_that_stop_the_canvas_are_named(
@@ -58,7 +61,10 @@ def test_weights_that_stop_the_canvas_are_named(
 @pytest.mark.parametrize("pixels", ["unit", "imagenet", "caffe"])
 @pytest.mark.parametrize("weight", [1e-6, 1.0, 1e12])
 def test_weights_of_any_sensible_size_move_it(weight: float, pixels: str, features: str) -> None:
-    weights = {"style_weight": weight, "content_weight": 0.025 * weight, "tv_weight": weight}
+    weights = {
+        f"{term}_weight": weight * getattr(Config(), f"{term}_weight")
+        for term in ("style", "content", "patch", "tv")
+    }
     rate = {"unit": 0.02, "imagenet": 0.09, "caffe": 5.1}[pixels]
     picture = painted(features, pixels=pixels, learning_rate=rate, **weights)
     usual = painted(features, pixels=pixels, learning_rate=rate)
@@ -78,7 +84,7 @@ def test_every_rung_is_looked_at(features: str) -> None:
     for progress in run:
         if progress.ends_rung:
             # As if it had grown so far that nothing is left of its gradient.
-            progress._run.optimizer.epsilon = 1e3  # type: ignore[attr-defined]
+            progress._run.now.optimizer.epsilon = 1e3  # type: ignore[attr-defined]
             break
     with pytest.raises(StylizeError, match=r"does not move.* at rung 2 \(64x48\), iteration 1"):
         next(run)

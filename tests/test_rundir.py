@@ -166,8 +166,8 @@ class TestFinished:
     def test_its_page_needs_nothing_else(self) -> None:
         page = Path("whole.run/index.html").read_text(encoding="utf-8")
         assert page.count("data:image/jpeg;base64,") == 3
-        assert page.count("<svg") == 4
-        assert page.count("<polyline") == 8
+        assert page.count("<svg") == 5
+        assert page.count("<polyline") == 10
         assert "Finished" in page
         assert not re.search(r"https?://|<script|<link|http-equiv=\"refresh\"", page)
 

@@ -72,6 +72,9 @@ def config_of(case: Case) -> Config:
         size=max(case.size),
         min_size=min(case.min_size, max(case.size)),
         iterations=case.iterations,
+        # Nor does the stock reference have any.
+        patch_weight=0.0,
+        margin=0,
         style_loss=case.style_loss,  # type: ignore[arg-type]
         precision=case.precision,  # type: ignore[arg-type]
         device=case.device,

@@ -158,19 +158,26 @@ def largest_size(last: Forecast, config: Config, setup: Setup, memory: int) -> S
     constant = last.peak_bytes - grows * last.rung.num_pixels
     # A canvas of one tile may become many, and then takes what the budget gives.
     constant += max(config.memory_bytes - last.tiles.bytes_needed, 0)
-    most = math.sqrt(max(memory - constant, 0) / grows / last.rung.num_pixels)
+    (height, width), margin = last.rung.size, last.rung.margin
+    # (height · most + 2 margin) (width · most + 2 margin) pixels.
+    half, whole = margin * (height + width), height * width
+    free = max(memory - constant, 0) / grows - 4 * margin**2
+    most = max((math.sqrt(max(half**2 + whole * free, 0)) - half) / whole, 0)
 
     def scaled(scale: float) -> Size:
-        height, width = (math.floor(side * scale) for side in last.rung.size)
-        return height, width
+        return math.floor(height * scale), math.floor(width * scale)
 
-    if not most or _has_tiles(setup, scaled(most)):
+    def has_tiles(scale: float) -> bool:
+        canvas = [side + 2 * margin for side in scaled(scale)]
+        return _has_tiles(setup, (canvas[0], canvas[1]))
+
+    if not most or has_tiles(most):
         return scaled(most)
     # Lines that wait at seams grow with the canvas, until the budget holds no tiles.
     least = 0.0
     while most - least > 0.01 * most:
         middle = (least + most) / 2
-        if _has_tiles(setup, scaled(middle)):
+        if has_tiles(middle):
             least = middle
         else:
             most = middle

@@ -42,7 +42,8 @@ PREVIEW_PIXELS = 1.0e6
 
 def preview_rung(rungs: Sequence[Rung]) -> Rung | None:
     """The rung to stop at: the one closest to a megapixel in ratio, None if it is the last."""
-    ratios = [max(r.num_pixels / PREVIEW_PIXELS, PREVIEW_PIXELS / r.num_pixels) for r in rungs]
+    pixels = [rung.size[0] * rung.size[1] / PREVIEW_PIXELS for rung in rungs]
+    ratios = [max(share, 1 / share) for share in pixels]
     found = rungs[ratios.index(min(ratios))]
     return None if found.index == len(rungs) - 1 else found
 

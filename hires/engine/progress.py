@@ -65,7 +65,7 @@ class Progress:
 
     @property
     def terms(self) -> dict[str, float]:
-        """``style``, ``content``, ``tv`` and others before this step, before their weights."""
+        """``style``, ``content``, ``patch``, ``tv`` and others before this step and their weights."""
         return {name: float(value) for name, value in self._terms.items()}
 
     @property

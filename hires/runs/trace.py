@@ -22,7 +22,7 @@ class Step:
         size: width and height of the canvas, ``512x341``.
         seconds: time since the run began, without the time between a kill and its resumption.
         loss: the weighted sum of the terms before the step.
-        terms: ``style``, ``content`` and ``tv`` before the step, before their weights.
+        terms: ``style``, ``content``, ``patch`` and ``tv`` before the step, before their weights.
     """
 
     rung: int
