@@ -65,7 +65,7 @@ class Progress:
 
     @property
     def terms(self) -> dict[str, float]:
-        """``style``, ``content``, ``patch``, ``tv`` and others before this step and their weights."""
+        """``style``, ``content``, ``patch``, ``tv`` and others before this step, unweighted."""
         return {name: float(value) for name, value in self._terms.items()}
 
     @property
