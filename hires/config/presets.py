@@ -40,7 +40,7 @@ PRESETS: dict[str, Preset] = {
         title="the default: a ladder of sizes, relative losses, Adam with a running average",
         source="this project",
         loss=(
-            "W2/tr G + 0.03 Σ Δ² / Σ F² + 0.05 · W2 of whitened 3x3 patches"
+            "W2/tr G + 0.033 Σ Δ² / Σ F² + 0.05 · W2 of whitened 3x3 patches"
             " + 0.02 · squared total variation per pixel"
         ),
     ),

@@ -71,7 +71,7 @@ class Config:
     margin: int = option(16, 0, 1024)
     """Pixels that are painted beyond every border and cut off again: borders look like the rest."""
 
-    content_weight: float = option(0.03)
+    content_weight: float = option(0.033)
     """How strongly the scene of the content picture is kept."""
 
     style_weight: float = option(1.0)
