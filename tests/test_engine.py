@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import COMPACT_SHAPE, REFLECT_SHAPE, random_image, random_weights
+from convolutions import CUDNN, Convolutions
 from torch import Tensor
 
 import hires
@@ -100,6 +101,17 @@ def test_measuring_targets_survives_a_lack_of_memory(
     assert torch.equal(progress.picture(), painted)
 
 
+def test_every_convolution_of_a_run_is_in_its_precision(
+    features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There and back, which are both convolutions of ours; not between two steps."""
+    before = CUDNN.conv.fp32_precision
+    with Convolutions(monkeypatch) as convolutions:
+        for _ in iter_stylize(CONTENT, STYLE, config(features, iterations=(1,))):
+            assert CUDNN.conv.fp32_precision == before
+    assert convolutions.seen == {("aten::convolution", "ieee")}
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lbfgs-wolfe"])
 def test_a_rung_begins_despite_a_lack_of_memory(
     optimizer: Any, features: str, monkeypatch: pytest.MonkeyPatch
@@ -126,7 +138,7 @@ def test_a_rung_that_the_memory_does_not_hold_is_told(
         raise torch.OutOfMemoryError("injected")
 
     monkeypatch.setattr(WholeCanvas, "from_below", failing)
-    with pytest.raises(ConfigError, match="^out of memory with a canvas of .*: give a smaller `s"):
+    with pytest.raises(ConfigError, match=r"^out of memory with a canvas of .*: give a smaller `s"):
         stylize(CONTENT, STYLE, config(features, iterations=(1,)))
 
 

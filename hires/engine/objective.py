@@ -20,7 +20,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from hires.features.costs import costs_of, remade_layer
 from hires.features.network import Network
 from hires.kernels.activation_buffer import ActivationBuffer, Recomputed
-from hires.kernels.precision import Precision, fp32_island
+from hires.kernels.precision import Precision, float32_products, fp32_island
 from hires.losses.judge import Key, judge
 from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Term, Verdict, layers_of
@@ -105,7 +105,8 @@ class Objective:
             self.plan = plan
             return self._evaluate(canvas)
 
-        return within_memory(attempt, self.plan, self._smaller)[0]
+        with float32_products(self.precision, self.network.origin.device):
+            return within_memory(attempt, self.plan, self._smaller)[0]
 
     def _smaller_grid(self, plan: TilePlan) -> TilePlan:
         return smaller_plan(self._costs, self.positions.size, plan)
