@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.multiprocessing import reductions
 
 from hires.kernels.activation_buffer import ActivationBuffer, Recomputed
 
 CPU = torch.device("cpu")
+weak_storage: Any = reductions.StorageWeakRef
 
 
 def buffer_of(num_bytes: int = 2**16, lasting: tuple[Tensor, ...] = ()) -> ActivationBuffer:
@@ -139,6 +143,19 @@ def test_an_empty_buffer_keeps_nothing() -> None:
         y = x.exp()
     assert buffer.num_bytes == 0
     assert torch.equal(torch.autograd.grad(y.sum(), x)[0], y)
+
+
+@pytest.mark.parametrize("num_bytes", [0, 2**16])
+def test_a_graph_that_never_runs_back_ends_with_what_it_made(num_bytes: int) -> None:
+    buffer, x = buffer_of(num_bytes), leaf(4, 4)
+    with buffer.saving():
+        y = x.exp()
+        z = y[:, 1:].exp()
+    made = [weak_storage(tensor.untyped_storage()) for tensor in (y, z)]
+    del y, z
+    buffer.clear()
+    gc.collect()
+    assert all(one.expired() for one in made)
 
 
 def test_a_cleared_buffer_begins_at_its_start() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import random_image
+from convolutions import Convolutions
 from forward_models import ENLARGE, STYLE, plain, random_model, write_random_model
 from hypothesis import given
 from hypothesis import strategies as st
@@ -226,6 +227,15 @@ def test_a_thumbnail_larger_than_the_picture_is_the_picture() -> None:
     exact = Inference(model, ApplyConfig(), precision=FP32).apply(image)
     small = Inference(model, ApplyConfig(mode="thumbnail"), precision=FP32).apply(image)
     assert torch.equal(exact, small)
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_every_convolution_is_in_its_precision(tf32: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    precision = Precision(torch.float32, tf32=tf32)
+    with Convolutions(monkeypatch) as convolutions:
+        inference = Inference(random_model(STYLE), ApplyConfig(), precision=precision)
+        inference.apply(random_image(90, 70).float())
+    assert convolutions.seen == {("aten::convolution", "tf32" if tf32 else "ieee")}
 
 
 def test_half_precision_stays_close() -> None:

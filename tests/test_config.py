@@ -52,7 +52,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"style_loss": "gramm"}, r"`style_loss` is 'gramm': choose one of gram, meanstd, wasserstein"),
     ({"pooling": "median"}, r"`pooling` is 'median': choose one of max, average, l2"),
     ({"optimizer": "sgd"}, r"`optimizer` is 'sgd': choose one of adam, lbfgs"),
-    ({"precision": "fp8"}, r"`precision` is 'fp8': choose one of auto, fp32, bf16, fp16"),
+    ({"precision": "fp8"}, r"`precision` is 'fp8': choose one of auto, fp32, tf32, bf16, fp16"),
     ({"device": "tpu"}, r"`device` is 'tpu': choose auto, cpu, cuda, cuda:N or mps"),
     ({"device": "cuda:"}, r"`device` is 'cuda:'"),
     ({"memory": "lots"}, r"memory 'lots' is not an amount"),

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import COMPACT_SHAPE, REFLECT_SHAPE, random_image, random_weights
+from convolutions import CUDNN, Convolutions
 from torch import Tensor
 
 import hires
 from hires.config.run import Config
 from hires.engine import ladder
-from hires.engine.canvas import first_canvas
+from hires.engine.canvas import WholeCanvas, first_canvas
 from hires.engine.objective import Evaluation, Objective
 from hires.engine.progress import Progress
 from hires.engine.run import Run
@@ -99,6 +100,47 @@ def test_measuring_targets_survives_a_lack_of_memory(
     for progress in iter_stylize(content, style, settings, resume=snapshot):
         assert progress.snapshot().measured == snapshot.measured
     assert torch.equal(progress.picture(), painted)
+
+
+def test_every_convolution_of_a_run_is_in_its_precision(
+    features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There and back, which are both convolutions of ours; not between two steps."""
+    before = CUDNN.conv.fp32_precision
+    with Convolutions(monkeypatch) as convolutions:
+        for _ in iter_stylize(CONTENT, STYLE, config(features, iterations=(1,))):
+            assert CUDNN.conv.fp32_precision == before
+    assert convolutions.seen == {("aten::convolution", "ieee")}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "lbfgs-wolfe"])
+def test_a_rung_begins_despite_a_lack_of_memory(
+    optimizer: Any, features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(features, sizes=(48, 80), iterations=(2,), optimizer=optimizer)
+    undisturbed = stylize(CONTENT, STYLE, settings)
+    from_below, calls = WholeCanvas.from_below, itertools.count(1)
+
+    def failing(canvas: WholeCanvas, image: Tensor) -> Tensor:
+        found = from_below(canvas, image)
+        if next(calls) == 1:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED")
+        return found
+
+    monkeypatch.setattr(WholeCanvas, "from_below", failing)
+    assert torch.equal(stylize(CONTENT, STYLE, settings), undisturbed)
+    assert next(calls) > 2
+
+
+def test_a_rung_that_the_memory_does_not_hold_is_told(
+    features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: Any) -> Tensor:
+        raise torch.OutOfMemoryError("injected")
+
+    monkeypatch.setattr(WholeCanvas, "from_below", failing)
+    with pytest.raises(ConfigError, match=r"^out of memory with a canvas of .*: give a smaller `s"):
+        stylize(CONTENT, STYLE, config(features, iterations=(1,)))
 
 
 def test_a_run_from_tensors(features: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import pytest
@@ -14,10 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from objectives import objective_of, setup_of, terms_of
 from torch import Tensor
+from torch.multiprocessing import reductions
 
 from hires.engine.objective import Evaluation, Objective
 from hires.features.architecture import Architecture, Pooling
 from hires.features.network import Network
+from hires.kernels import layers
+from hires.kernels.activation_buffer import ActivationBuffer
 from hires.losses.style import STYLE_LOSSES
 from hires.losses.terms import layers_of as names_of
 from hires.tiling.seams import TileSeams
@@ -25,6 +29,7 @@ from hires.tiling.seams import TileSeams
 SHAPES = {"vgg19": VGG_SHAPE, "compact": COMPACT_SHAPE, "reflect": REFLECT_SHAPE}
 FACTORS = (7.0, 2.0, 3.0)
 CPU = torch.device("cpu")
+weak_storage: Any = reductions.StorageWeakRef
 
 
 def layers_of(architecture: Architecture) -> tuple[dict[str, float], dict[str, float]]:
@@ -168,6 +173,47 @@ def test_out_of_memory_at_any_call_leaves_the_result_exact(
     found = evaluate(objective, size)
     assert next(calls) > failing_call
     assert relative(found.gradient, whole.gradient) <= 1e-12
+
+
+def test_after_a_lack_of_memory_nothing_stays_of_the_pass_that_broke_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a GPU, where graphs keep their maps themselves and not in a buffer."""
+    objective = build(COMPACT_SHAPE, "gram", SIZE, tile=96, num_kept=4)
+    buffer = ActivationBuffer(0, CPU, objective.network.buffers())
+    monkeypatch.setattr(Objective, "_room", lambda _: buffer)
+    monkeypatch.setattr(Objective, "_paint", failing_once(Objective._paint))
+    made: list[Any] = []
+    save, evaluate_once = layers._save_switches, Objective._evaluate
+
+    def noted(ctx: Any, y: Tensor, seen: bool) -> None:
+        made.append(weak_storage(y.untyped_storage()))
+        save(ctx, y, seen)
+
+    alive: list[int] = []
+
+    def counted(objective: Objective, canvas: Tensor) -> Evaluation:
+        gc.collect()
+        alive.append(sum(not one.expired() for one in made))
+        return evaluate_once(objective, canvas)
+
+    monkeypatch.setattr(layers, "_save_switches", noted)
+    monkeypatch.setattr(Objective, "_evaluate", counted)
+    evaluate(objective, SIZE)
+    assert made
+    assert alive == [0, 0]
+
+
+def failing_once(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method whose first call runs out of memory."""
+    calls = itertools.count()
+
+    def failing(*args: Any) -> Any:
+        if not next(calls):
+            raise torch.OutOfMemoryError("injected")
+        return method(*args)
+
+    return failing
 
 
 @pytest.mark.parametrize(

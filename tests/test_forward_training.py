@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
+from convolutions import Convolutions
 from torch import Tensor
 
 from hires.config.feedforward import TrainConfig
@@ -90,6 +91,17 @@ def test_training_lowers_the_loss(studio: Path) -> None:
     assert set(reports[0].terms) == {"style", "content", "tv"}
     first, last = (sum(r.loss for r in part) for part in (reports[:8], reports[-8:]))
     assert last < 0.7 * first
+
+
+def test_every_convolution_of_a_training_is_in_its_precision(
+    studio: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    style = random_image(100, 90, seed=9).float()
+    with Convolutions(monkeypatch) as convolutions:
+        supply = Photographs([studio / "photos"], seed=0)
+        list(open_trainer(config_of(studio, steps=1), supply, style).steps())
+    names = ("aten::convolution", "aten::convolution_backward")
+    assert convolutions.seen == {(name, "ieee") for name in names}
 
 
 def test_super_resolution_lowers_the_feature_loss(studio: Path) -> None:

@@ -180,6 +180,29 @@ def test_inexact_row_sums_are_rounded_no_more_than_bf16(num_channels: int) -> No
     torch.testing.assert_close(product, wide.T @ wide, rtol=2**-7, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("num_rows", [5, 16384, 3 * 16384 + 7, 2**20])
+def test_chains_of_rows_as_a_gpu_sums_them(num_rows: int, dtype: torch.dtype) -> None:
+    """A blank sky: all rows are alike, and what rounding takes it takes every time."""
+    row = torch.tensor([0.1, 3.3, 0.0, 0.7]).to(dtype)
+    rows = row.expand(num_rows, 4).contiguous()
+    total = sums._chains(rows, sums._column_chains, torch.float64)
+    product = sums._chains(rows, sums._product_chains, torch.float64)
+    assert total.dtype == product.dtype == torch.float64
+    wide = row.double()
+    # The error of one chain at most, however many there are.
+    torch.testing.assert_close(total, num_rows * wide, rtol=5e-6, atol=0)
+    torch.testing.assert_close(product, num_rows * torch.outer(wide, wide), rtol=5e-6, atol=0)
+
+
+def test_chains_end_where_they_should() -> None:
+    rows = torch.randn(2 * sums._CHAIN + 3, 6, generator=torch.Generator().manual_seed(1)).double()
+    product = sums._chains(rows, sums._product_chains, torch.float64)
+    torch.testing.assert_close(product, rows.T @ rows, rtol=1e-12, atol=1e-9)
+    total = sums._chains(rows, sums._column_chains, torch.float64)
+    torch.testing.assert_close(total, rows.sum(0), rtol=1e-12, atol=1e-9)
+
+
 def test_sums_of_a_blank_picture_do_not_drift() -> None:
     # A chain of 65,536 equal float32 values drifts by 6e-4, all in one direction.
     rows = torch.full((2**17, 16), 0.7)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
 import pytest
 import torch
+from convolutions import CUDNN
 
 from hires.kernels import precision
 from hires.kernels.precision import (
     Precision,
     fast_bf16_cpu,
+    float32_products,
     fp32_island,
     resolve_device,
     resolve_precision,
@@ -98,7 +104,7 @@ def test_fp16_on_a_cpu_is_refused() -> None:
 
 
 def test_an_unknown_precision() -> None:
-    with pytest.raises(ValueError, match="choose one of auto, fp32, bf16, fp16"):
+    with pytest.raises(ValueError, match="choose one of auto, fp32, tf32, bf16, fp16"):
         resolve_precision("fp8", CPU)
 
 
@@ -108,6 +114,77 @@ def test_an_island_keeps_a_callers_autocast_out() -> None:
         assert (a @ a).dtype == torch.bfloat16
         with fp32_island(CPU):
             assert (a @ a).dtype == torch.float32
+
+
+@pytest.mark.parametrize("device", [CPU, MPS, CUDA])
+def test_tf32_is_refused_where_there_is_none(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    with pytest.raises(ValueError, match="'tf32' needs an NVIDIA GPU .*: choose auto or fp32"):
+        resolve_precision("tf32", device)
+
+
+def test_tf32_is_a_precision_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
+    found = resolve_precision("tf32", CUDA)
+    assert found == Precision(torch.float32, tf32=True)
+    assert found.name == "tf32"
+    assert resolve_precision("fp32", CUDA).name == "fp32"
+
+
+def flags() -> tuple[str, str]:
+    """How cuDNN convolves what is float32, and cuBLAS multiplies it."""
+    return CUDNN.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+def by_default() -> None:
+    pass
+
+
+def by_level() -> None:
+    torch.set_float32_matmul_precision("high")
+
+
+def by_hand() -> None:
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    CUDNN.conv.fp32_precision = "ieee"
+
+
+@pytest.fixture
+def own_flags() -> Iterator[None]:
+    convolution, matrices = flags()
+    level = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(level)
+    CUDNN.conv.fp32_precision = convolution
+    torch.backends.cuda.matmul.fp32_precision = matrices
+
+
+@pytest.mark.usefixtures("own_flags")
+@pytest.mark.parametrize("chosen", [by_default, by_level, by_hand])
+@pytest.mark.parametrize("tf32", [False, True])
+def test_float32_is_what_a_precision_says_for_a_while(
+    tf32: bool, chosen: Callable[[], None]
+) -> None:
+    chosen()
+    before = flags()
+    seen: list[tuple[str, str]] = []
+    with suppress(KeyError), float32_products(Precision(torch.float32, tf32=tf32), CUDA):
+        # Autograd goes back on threads of its own.
+        thread = threading.Thread(target=lambda: seen.append(flags()))
+        thread.start()
+        thread.join()
+        raise KeyError
+    assert seen[0][0] == ("tf32" if tf32 else "ieee")
+    assert seen[0][1] != "tf32"
+    assert flags() == before
+
+
+def test_a_cpu_leaves_the_flags_alone() -> None:
+    before = flags()
+    with float32_products(Precision(torch.float32), CPU):
+        assert flags() == before
 
 
 def test_names() -> None:

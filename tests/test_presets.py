@@ -30,6 +30,7 @@ from hires.engine.stylize import iter_stylize
 from hires.errors import ConfigError
 from hires.features.architecture import VGG19, FeaturesError, full_range
 from hires.features.checkpoints import load_features, write_checkpoint
+from hires.features.network import Network
 from hires.optim.adam import Adam
 from hires.optim.create import optimizer_of
 from hires.optim.lbfgs import LBFGS
@@ -98,6 +99,42 @@ def test_loss_and_gradient_are_the_documents(name: str, tile: int | None, folder
     # No term hides behind a larger one: each is there.
     terms = {term for term, value in found.terms.items() if float(value) > 0}
     assert terms == ({"style", "content"} if name == "tutorial" else {"style", "content", "tv"})
+
+
+def gradient_in(preset: str, dtype: torch.dtype) -> Tensor:
+    """The gradient of a picture by a preset's terms, with random weights."""
+    config = Config(preset=preset)  # type: ignore[arg-type]
+    shape = full_range(VGG_SHAPE) if config.pixels == "caffe" else VGG_SHAPE
+    network = Network(shape, random_weights(VGG_SHAPE))
+    network.prepare("cpu", dtype, torch.channels_last)
+    content, style, canvas = (random_image(64, 80, seed=i).float() for i in range(3))
+    objective = objective_of(setup_of(network, terms_of(config), dtype), content, style)
+    return objective(canvas).gradient
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_fp16_holds_the_gradient_of_every_preset(name: str) -> None:
+    wanted = gradient_in(name, torch.float32)
+    found = gradient_in(name, torch.float16)
+    assert torch.isfinite(found).all()
+    assert (found - wanted).norm() < 0.1 * wanted.norm()
+
+
+def test_gradients_that_leave_the_range_of_fp16_are_made_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = gradient_in("tutorial", torch.float32)
+    scale_of, scales = Objective._scale_of, []
+
+    def too_large(*args: Any) -> float:
+        scales.append(2.0**14 * scale_of(*args))
+        return scales[-1]
+
+    monkeypatch.setattr(Objective, "_scale_of", too_large)
+    found = gradient_in("tutorial", torch.float16)
+    assert (found - wanted).norm() < 0.1 * wanted.norm()
+    assert 1 < len(scales) < 5
+    assert scales == sorted(scales, reverse=True)
 
 
 def test_keras_keeps_the_channel_order_of_other_weights(folder: Path) -> None:

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from hires.engine.objective import Evaluation, Objective
 from hires.errors import ConfigError
-from hires.features.architecture import Architecture, Pooling
+from hires.features.architecture import VGG19, Architecture, Pooling
+from hires.features.checkpoints import architecture_of
 from hires.features.costs import costs_of
-from hires.features.network import Network
+from hires.features.network import Network, random_network
 from hires.kernels.activation_buffer import ActivationBuffer
 from hires.losses.style import STYLE_LOSSES
 from hires.tiling.geometry import Tile, grid, round_up
@@ -128,6 +129,39 @@ def test_all_graphs_are_kept_where_the_memory_allows_it() -> None:
     assert planned(SIZE, memory, tile=64) == TilePlan(tiles, 64, len(tiles), memory, remakes=True)
     fewer = planned(SIZE, memory - 1, tile=64)
     assert (fewer.tiles, fewer.num_kept) == (tiles, len(tiles) - 1)
+
+
+A0 = (14043, 9933)
+COMPACT, VGG = architecture_of("compact"), VGG19
+
+
+@pytest.mark.parametrize(
+    ("architecture", "memory", "tile"),
+    [(COMPACT, 24, None), (COMPACT, 180, None), (VGG, 80, None), (VGG, 180, 14043)],
+)
+def test_no_map_of_a_tile_has_more_values_than_a_gpu_counts(
+    architecture: Architecture, memory: int, tile: int | None
+) -> None:
+    """cuDNN's numbers have 32 bits; A0 at 300 dpi has 139.5 megapixels."""
+    # A device without memory stands for one: there is nothing to compute here.
+    network = random_network(architecture).to(torch.device("meta"))
+    costs = costs_of(network, (*NAMES, "relu5_1", "relu4_2"), torch.bfloat16)
+    plan = plan_tiles(costs, A0, memory=memory * 2**30, tile=tile)
+    borrowed = 3  # two lines before a tile and a row of padding after it
+    for layer, _ in costs.graphs[0]:
+        for one in plan.tiles:
+            sides = (-(-side // layer.stride) + borrowed for side in one.region.size)
+            assert layer.channels * math.prod(sides) < 2**31
+    assert sum(one.region.num_pixels for one in plan.tiles) == math.prod(A0)
+    uncapped = plan_tiles(
+        replace(costs, most_pixels=math.inf), A0, memory=memory * 2**30, tile=tile
+    )
+    assert len(uncapped.tiles) == 1 < len(plan.tiles)
+
+
+def test_a_cpu_counts_on() -> None:
+    costs = costs_of(random_network(VGG), (*NAMES, "relu5_1"), torch.bfloat16)
+    assert len(plan_tiles(costs, A0, memory=2**40).tiles) == 1
 
 
 def test_a_budget_too_small_for_a_tile_is_refused_with_one_that_is_enough() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from conftest import random_image
 from forward_models import ENLARGE, STYLE, plain, random_tensors
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hires.feedforward.design import Design, ModelError, check_tensors
 from hires.feedforward.normalisation import NormRelu
@@ -83,6 +87,49 @@ def test_normalisation_has_the_right_gradient(relu: bool) -> None:
     assert torch.autograd.gradcheck(
         lambda *inputs: NormRelu.apply(*inputs, relu)[0], (x, scale, shift)
     )
+
+
+class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the types of all tensors that normalisations are given, and of what they return."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.types: list[set[torch.dtype]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        found = func(*args, **(kwargs or {}))
+        if "group_norm" in str(func):
+            tensors = (x for x in (*args, *found) if isinstance(x, Tensor))
+            self.types.append({x.dtype for x in tensors})
+        return found
+
+
+@pytest.mark.parametrize("design", [STYLE, ENLARGE])
+def test_a_device_without_mixed_types_normalises_in_one(
+    design: Design, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As CUDA, which has no kernel for half-precision maps with float32 parameters."""
+    network = Transformer(design, seed=1)
+    image = random_image(24, 40, seed=2).float()
+
+    def gradients() -> tuple[Tensor, Tensor]:
+        network.zero_grad()
+        found = network(image, torch.bfloat16)
+        torch.autograd.backward(found.square().mean())
+        parts = [x.grad.flatten() for x in network.tensors.values() if x.grad is not None]
+        return found.detach(), torch.cat(parts)
+
+    pictures, slopes = gradients()
+    monkeypatch.setattr("hires.feedforward.normalisation._mixes_types", lambda _: False)
+    with _Seen() as seen:
+        others, other_slopes = gradients()
+    assert len(seen.types) == sum(stage.norm for stage in network.stages)
+    assert set(map(frozenset, seen.types)) == {frozenset({torch.float32})}
+    # A rounding of the maps here and there.
+    assert (others - pictures).abs().max() < 0.02
+    assert (other_slopes - slopes).norm() < 0.05 * slopes.norm()
 
 
 def test_a_stage_reads_no_more_than_it_needs() -> None:

@@ -83,8 +83,8 @@ class TrainConfig:
     seed: int = 0
     """Seed of everything random."""
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of both networks' feature maps; auto is bf16 where that is fast."""
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """Arithmetic of both networks' feature maps; auto is bf16 where that is fast, tf32 is for NVIDIA GPUs."""
 
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:N or mps."""
@@ -164,8 +164,8 @@ class ApplyConfig:
     tile: int | None = bounded(None, 32)
     """Largest side of a tile in pixels. auto: as the memory allows."""
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the network; auto is bf16 where that is fast."""
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the network; auto is bf16 where that is fast, tf32 is for NVIDIA GPUs."""
 
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:N or mps."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial, reduce
 from typing import TypeVar
@@ -14,6 +15,7 @@ from hires.engine.ladder import Size
 from hires.engine.setup import Setup
 from hires.features.network import Network
 from hires.image.originals import Original
+from hires.kernels.precision import float32_products
 from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Measured, Statistics, Term
 from hires.tiling.geometry import Tile, canvas_window
@@ -56,7 +58,8 @@ class Measuring:
             side, kept = self._before.pop(0), plan.num_kept
             plan = replan(self._setup.costs, size, plan, side=side, num_kept=kept)
         # No graphs are kept: tiles are all that can be made smaller.
-        found, plan = within_memory(measure, replace(plan, num_kept=1), smaller)
+        with self._arithmetic():
+            found, plan = within_memory(measure, replace(plan, num_kept=1), smaller)
         self.sides.append(plan.side)
         return found
 
@@ -65,10 +68,14 @@ class Measuring:
         positions = self._setup.positions(picture.size, picture.mask)
         if PIXELS in term.layers:
             pixels = picture.pixels.to(self._setup.device)
-            return Measured({PIXELS: pixel_statistics(pixels, term, positions)}, positions)
+            with self._arithmetic():
+                return Measured({PIXELS: pixel_statistics(pixels, term, positions)}, positions)
         network, pixels = self._setup.network, picture.pixels
         measure = partial(statistics_of, network, pixels, term, positions)
         return Measured(self(picture.size, measure), positions)
+
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        return float32_products(self._setup.precision, self._setup.device)
 
 
 def statistics_of(

@@ -9,6 +9,7 @@ kept: one ordinary pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from hires.features.costs import costs_of, remade_layer
 from hires.features.network import Network
 from hires.kernels.activation_buffer import ActivationBuffer, Recomputed
-from hires.kernels.precision import Precision, fp32_island
+from hires.kernels.precision import Precision, float32_products, fp32_island
 from hires.losses.judge import Key, judge
 from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Term, Verdict, layers_of
@@ -83,11 +84,7 @@ class Objective:
         self._names = layers_of(terms)
         self._costs = costs_of(network, self._names, precision.dtype)
         self._smaller = smaller or self._smaller_grid
-        # Gradients of means fall with the number of pixels; made of order one inside of the network
-        # they are safe from underflow in half precision. Those of sums would overflow instead.
-        num_pixels = positions.size[0] * positions.size[1]
-        are_means = all(term.is_mean for term in terms if PIXELS not in term.layers)
-        self._scale = float(num_pixels) if are_means else 1.0
+        self._scale = 1.0  # How much larger gradients are inside of the network than outside.
         self._localises = [
             type(term).local is not Term.local and PIXELS not in term.layers for term in self.terms
         ]
@@ -103,14 +100,26 @@ class Objective:
 
         def attempt(plan: TilePlan) -> Evaluation:
             self.plan = plan
-            return self._evaluate(canvas)
+            return self._within_range(canvas)
 
-        return within_memory(attempt, self.plan, self._smaller)[0]
+        with float32_products(self.precision, self.network.origin.device):
+            return within_memory(attempt, self.plan, self._smaller)[0]
 
     def _smaller_grid(self, plan: TilePlan) -> TilePlan:
         return smaller_plan(self._costs, self.positions.size, plan)
 
-    def _evaluate(self, canvas: Tensor) -> Evaluation:
+    def _within_range(self, canvas: Tensor) -> Evaluation:
+        """Evaluate; once more with smaller gradients where they leave the range of fp16."""
+        found = self._evaluate(canvas)
+        if self.precision.dtype == torch.float16 and math.isfinite(float(found.loss)):
+            for headroom in _HEADROOMS:
+                if torch.isfinite(torch.linalg.vector_norm(found.gradient)):
+                    break
+                found = self._evaluate(canvas, headroom)
+        return found
+
+    def _evaluate(self, canvas: Tensor, headroom: int = 0) -> Evaluation:
+        """Evaluate with gradients inside of the network smaller by two to the power of headroom."""
         with self.timed("variation"):
             gradient, sums, values = self._look_at_pixels(canvas)
         try:
@@ -119,12 +128,27 @@ class Objective:
             sums.update(measured)
             with self.timed("judge"), fp32_island(canvas.device):
                 loss, terms, verdicts = judge(self.terms, sums, values, self._zero(canvas))
+                self._scale = self._scale_of(terms, headroom)
             with self.timed("paint"):
                 self._paint(canvas, verdicts, kept)
         finally:
             # A complete pass leaves nothing at the seams; one that broke off does.
             self._seams.clear()
         return Evaluation(loss, terms, gradient)
+
+    def _scale_of(self, losses: Mapping[str, Tensor], headroom: int) -> float:
+        """How much larger gradients should be inside of the network, given the terms' losses."""
+        num_pixels = self.positions.size[0] * self.positions.size[1]
+        terms = [term for term in self.terms if PIXELS not in term.layers]
+        if self.precision.dtype == torch.float16:
+            # Features times their gradients, added up, are a small multiple of the loss, whatever
+            # the weights are: per pixel that should be about one.
+            loss = float(sum(term.weight * losses[term.name] for term in terms))
+            loss = max(abs(loss), _LEAST_LOSS) if math.isfinite(loss) else 1.0
+            return 2.0 ** (round(math.log2(num_pixels / loss)) - headroom)
+        # Gradients of means fall with the number of pixels; made of order one inside of the network
+        # they are safe from underflow in half precision. Those of sums would overflow instead.
+        return float(num_pixels) if all(term.is_mean for term in terms) else 1.0
 
     def _look_at_pixels(
         self, canvas: Tensor
@@ -189,7 +213,7 @@ class Objective:
 
         sums: dict[Key, Tensor] = {}
         for layer, features in network.produce(
-            read_pixels(canvas, tile.read, device, self._gradient, self._scale),
+            read_pixels(canvas, tile.read, device, self._gradient, lambda: self._scale),
             self._names,
             seams=seams,
             around=keeping,
@@ -292,6 +316,10 @@ class Objective:
             self._gradient[..., *index] += slope
 
 
+# A smaller loss is taken for this one when gradients are scaled for fp16.
+_LEAST_LOSS = 2.0**-20
+# Powers of two by which gradients that overflow in fp16 are made smaller, one after the other.
+_HEADROOMS = (6, 12, 18)
 # The name of what a term that localises its verdict is sent back with.
 _LOCAL = "local"
 

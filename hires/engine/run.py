@@ -20,13 +20,13 @@ from hires.engine.progress import Progress
 from hires.engine.references import References
 from hires.engine.setup import Setup
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped
-from hires.errors import StylizeError
+from hires.errors import ConfigError, StylizeError
 from hires.image.originals import Original
 from hires.optim.canvas_optimizer import CanvasOptimizer, NonFiniteError
 from hires.optim.create import optimizer_of, restored
 from hires.optim.stall import StalledError, blamed, require_motion, sampled
 from hires.tiling.planning import TilePlan, replan
-from hires.utils.memory import keep_freed_memory, return_freed_memory
+from hires.utils.memory import is_out_of_memory, keep_freed_memory, return_freed_memory
 from hires.utils.openmp import Waiting
 from hires.utils.signals import held_back
 
@@ -214,10 +214,25 @@ class Run:
 
     def _optimizer(self, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
         if self._standing.position is not None:
-            return self.optimizer.enlarged(canvas.from_below, rung.learning_rate)
+            return self._enlarged(rung, canvas)
         start = first_canvas(self.config, rung.size, self._standing.content.pixels)
         start = extended(start, rung.margin).to(self.setup.device)
         return optimizer_of(self.config, start, rung.learning_rate)
+
+    def _enlarged(self, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
+        """The optimizer of the rung below, brought up; on the host if the device has no room."""
+
+        def by_host(image: Tensor) -> Tensor:
+            return canvas.from_below(image.cpu()).to(image.device)
+
+        for resize in (canvas.from_below, by_host):
+            try:
+                return self.optimizer.enlarged(resize, rung.learning_rate)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+        height, width = rung.size
+        raise ConfigError(f"out of memory with a canvas of {width}x{height}: give a smaller `size`")
 
     def step(self) -> None:
         """Move the canvas once. An interrupt finds it as it was before, or as it is after.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -21,6 +22,8 @@ _HEAP_SLACK = 2.25
 _TILE_WORK = 7.6e8
 # Of what graphs keep on a CPU: what does not fit the buffer would scatter over the heap.
 _SPARE_ROOM = 1.08
+# Values of a map at most, without the lines that it borrows: cuDNN counts them in 32 bits.
+_MOST_VALUES = 15 * 2**27
 
 
 def costs_of(network: Network, names: Sequence[str], dtype: torch.dtype) -> Costs:
@@ -35,7 +38,8 @@ def costs_of(network: Network, names: Sequence[str], dtype: torch.dtype) -> Cost
         FeaturesError: for a layer that the network does not have.
     """
     halo, alignment = network.reach(names)
-    slack = _HEAP_SLACK if network.origin.device.type == "cpu" else 1.0
+    on_cpu = network.origin.device.type == "cpu"
+    slack = _HEAP_SLACK if on_cpu else 1.0
     graphs = [_graph_layers(network, names, dtype, remakes=remakes) for remakes in (False, True)]
     return Costs(
         halo=halo,
@@ -45,6 +49,7 @@ def costs_of(network: Network, names: Sequence[str], dtype: torch.dtype) -> Cost
         besides=(_besides(graphs[0], dtype, 0, slack), _besides(graphs[1], dtype, 1, slack)),
         seam=_seam_bytes(network, names, dtype) * slack,
         per_tile=_TILE_WORK / _depth(network, names),
+        most_pixels=math.inf if on_cpu else _MOST_VALUES / _widest(graphs[0]),
     )
 
 
@@ -70,9 +75,13 @@ def _besides(
     The widest point of the backward pass holds a few tensors of the widest layer, the pixels and
     their gradient; on a CPU counted with what the heap loses between them.
     """
-    widest = max(layer.channels / layer.stride**2 for layer, _ in graphs)
-    found = (_WIDEST_LAYERS + num_remade) * widest * dtype.itemsize + 3 * _PIXEL_BYTES
+    found = (_WIDEST_LAYERS + num_remade) * _widest(graphs) * dtype.itemsize + 3 * _PIXEL_BYTES
     return found * slack
+
+
+def _widest(graphs: Sequence[tuple[Layer, float]]) -> float:
+    """Values per pixel of the layer that has most of them."""
+    return max(layer.channels / layer.stride**2 for layer, _ in graphs)
 
 
 def _graph_layers(

@@ -19,7 +19,7 @@ from hires.feedforward.normalisation import Statistics
 from hires.feedforward.plan import Geometry, Plan, plan_passes
 from hires.feedforward.tiled import Network, Report, TiledPicture
 from hires.image.resample import resize
-from hires.kernels.precision import Precision, resolve_device, resolve_precision
+from hires.kernels.precision import Precision, float32_products, resolve_device, resolve_precision
 
 
 class Inference:
@@ -77,7 +77,6 @@ class Inference:
         """Multiply-adds that a picture of ``(height, width)`` takes; not those of its thumbnail."""
         return self.plan(size, known=self._has_thumbnail(size)).work
 
-    @torch.no_grad()
     def apply(
         self, image: Tensor, report: Report = lambda _: None, *, mask: Tensor | None = None
     ) -> Tensor:
@@ -100,6 +99,11 @@ class Inference:
         self.check(size)
         if mask is not None and not bool(mask.any()):
             raise ModelError("all of the picture is transparent; choose another")
+        with torch.no_grad(), float32_products(self.precision, self.device):
+            return self._apply(image, report, mask)
+
+    def _apply(self, image: Tensor, report: Report, mask: Tensor | None) -> Tensor:
+        size = (image.shape[2], image.shape[3])
         known: dict[int, Statistics] = {}
         if self._has_thumbnail(size):
             less = scale_to(size, self._thumbnail_side(size))

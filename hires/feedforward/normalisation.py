@@ -68,9 +68,11 @@ class NormRelu(Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Normalise (B, C, H, W); also returns mean and 1/deviation, (B, C)."""
         batch, channels, height, width = x.shape
+        wide = x if _mixes_types(x.device) else x.to(scale.dtype)
         y, mean, inverse = torch.native_group_norm(
-            x, scale, shift, batch, channels, height * width, channels, EPSILON
+            wide, scale, shift, batch, channels, height * width, channels, EPSILON
         )
+        y = y.to(x.dtype)
         if relu:
             y = y.relu_()
         ctx.save_for_backward(x, y if relu else x, scale, mean, inverse)
@@ -96,6 +98,15 @@ class NormRelu(Function):
         result = gradient * _as_map(factor, x)
         result = result.addcmul_(x, _as_map(slope, x)).add_(_as_map(offset, x))
         return result, along.sum(0), total.sum(0), None
+
+
+def _mixes_types(device: torch.device) -> bool:
+    """Whether a half-precision map can be normalised with wider parameters as it is.
+
+    Elsewhere than on a CPU it cannot, and with parameters of its own type its statistics would be
+    rounded to that.
+    """
+    return device.type == "cpu"
 
 
 def _position_sums(x: Tensor) -> Tensor:

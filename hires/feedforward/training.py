@@ -19,7 +19,7 @@ from hires.feedforward.photographs import Photographs
 from hires.feedforward.transformer import Transformer
 from hires.image.originals import PictureLike
 from hires.image.resample import resize
-from hires.kernels.precision import resolve_device
+from hires.kernels.precision import float32_products, resolve_device
 from hires.optim.stall import blamed
 
 # Share of the training in which the step size rises, and what it falls to at the end.
@@ -130,10 +130,12 @@ class Trainer:
         self.model.train()
         photographs = self.photographs.batch(self.config.batch_size, self.config.crop)
         photographs = photographs.to(self.device)
-        pictures = self.model(self._input(photographs), self.perceptual_loss.precision.dtype)
-        loss, terms = self.perceptual_loss(pictures, photographs)
+        precision = self.perceptual_loss.precision
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        with float32_products(precision, self.device):
+            pictures = self.model(self._input(photographs), precision.dtype)
+            loss, terms = self.perceptual_loss(pictures, photographs)
+            torch.autograd.backward(loss)
         # Rare, huge gradients of blank crops must not throw Adam off its way.
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
         if not bool(torch.isfinite(norm)):

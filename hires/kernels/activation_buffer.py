@@ -82,9 +82,13 @@ class ActivationBuffer:
         return tensor.untyped_storage().data_ptr() in self._lasting
 
     def save(self, tensor: Tensor) -> Tensor:
-        """What a graph saves in place of a tensor: its copy here, one for all who save it."""
+        """What a graph saves in place of a tensor: its copy here, one for all who save it.
+
+        What has no copy is detached: an output that its own node held would hold that node, a cycle
+        that Python's collector does not see, and a graph that never runs back would stay for ever.
+        """
         if self.lasts(tensor) or not _is_dense(tensor):
-            return tensor
+            return tensor.detach()
         key = tensor.data_ptr()
         if key in self._copies:
             is_gone, copy = self._copies[key]
@@ -93,7 +97,7 @@ class ActivationBuffer:
                 return copy
         stop = self.used_bytes + tensor.nbytes
         if stop > self.num_bytes:
-            return tensor
+            return tensor.detach()
         place = self.memory[self.used_bytes : stop].view(tensor.dtype)
         with torch.no_grad():
             copy = place.as_strided(tensor.shape, tensor.stride()).copy_(tensor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from torch.autograd.function import once_differentiable
 _BLOCK = 2**20
 # Elements of the rows that are summed side by side.
 _ABREAST = 2**13
+# Rows whose products a GPU adds up in float32: a chain of a million may drift.
+_CHAIN = 2**14
 # Up to this many channels a float32 product costs no more than the memory traffic around it.
 _NARROW = 32
 
@@ -132,13 +136,12 @@ def row_sums(rows: Tensor, dtype: torch.dtype, *, exact: bool) -> tuple[Tensor, 
     way out, which a covariance (the difference of two large numbers) cannot bear.
     """
     num_channels = rows.shape[1]
-    half = rows.dtype in (torch.bfloat16, torch.float16)
-    cast = half and (exact or num_channels <= _NARROW)
+    cast = _is_half(rows) and (exact or num_channels <= _NARROW)
     total, product = _zeros(rows, dtype)
     for block in blocks(rows):
-        if rows.is_cuda and half:
-            total += block.sum(0, dtype=torch.float32)
-            product += torch.mm(block.T, block, out_dtype=torch.float32)
+        if rows.is_cuda:
+            total += _chains(block, _column_chains, dtype)
+            product += _chains(block, _product_chains, dtype)
             continue
         wide = block.float() if cast else block
         total += column_sums(wide, dtype)
@@ -158,10 +161,42 @@ def weighted_row_sums(rows: Tensor, mask: Tensor, dtype: torch.dtype) -> tuple[T
     for block in blocks(rows):
         roots = mask[start : start + len(block)].to(wide).sqrt()
         weighted = block.to(wide) * roots
-        product += weighted.T @ weighted
+        if rows.is_cuda:
+            product += _chains(weighted, _product_chains, dtype)
+        else:
+            product += weighted.T @ weighted
         total += column_sums(weighted.mul_(roots), dtype)
         start += len(block)
     return total, product
+
+
+def _chains(rows: Tensor, sums: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
+    """Sums over all rows of (N, C), in ``dtype``, of those that a function finds of each chain.
+
+    The function takes (B, n, C), B chains of n rows, and returns their sums (B, ...).
+    """
+    whole = len(rows) // _CHAIN * _CHAIN
+    parts = (rows[:whole].reshape(-1, _CHAIN, rows.shape[1]), rows[whole:].unsqueeze(0))
+    found = [sums(part).sum(0, dtype=dtype) for part in parts if part.numel()]
+    return reduce(torch.add, found)
+
+
+def _column_chains(chains: Tensor) -> Tensor:
+    """``Σ row`` of each chain, (B, C) in at least float32."""
+    return chains.sum(1, dtype=torch.promote_types(chains.dtype, torch.float32))
+
+
+def _product_chains(chains: Tensor) -> Tensor:
+    """``Σ rowᵀ row`` of each chain, (B, C, C) in at least float32."""
+    if not _is_half(chains):
+        return torch.bmm(chains.mT, chains)
+    if chains.is_cuda:
+        return torch.bmm(chains.mT, chains, out_dtype=torch.float32)
+    return _product_chains(chains.float())
+
+
+def _is_half(rows: Tensor) -> bool:
+    return rows.dtype in (torch.bfloat16, torch.float16)
 
 
 def _zeros(rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

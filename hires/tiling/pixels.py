@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +14,11 @@ from hires.tiling.geometry import Region
 
 
 def read_pixels(
-    canvas: Tensor, region: Region, device: torch.device, gradient: Tensor, scale: float
+    canvas: Tensor,
+    region: Region,
+    device: torch.device,
+    gradient: Tensor,
+    scale: Callable[[], float],
 ) -> Tensor:
     """A region of a canvas, whose gradient is added to the canvas's own as soon as it is known.
 
@@ -24,7 +29,7 @@ def read_pixels(
         region: what to read.
         device: where to.
         gradient: of the canvas, (1, 3, H, W); it is added to in place.
-        scale: how much larger gradients are inside of the network.
+        scale: tells on the way back how much larger gradients are inside of the network.
 
     Returns:
         (1, 3, h, w), a copy.
@@ -48,7 +53,7 @@ class _Pixels(Function):
         region: Region,
         device: torch.device,
         gradient: Tensor,
-        scale: float,
+        scale: Callable[[], float],
     ) -> Tensor:
         """Copy a region of a canvas to a device; ``anchor`` is any leaf."""
         ctx.gradient, ctx.region, ctx.scale = gradient, region, scale
@@ -60,7 +65,7 @@ class _Pixels(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, ...]:
-        """Add the gradient, which was made ``scale`` times larger."""
+        """Add the gradient, which was made larger."""
         part = gradients[0].to(ctx.gradient.device)
-        ctx.gradient[..., *ctx.region.index].add_(part, alpha=1 / ctx.scale)
+        ctx.gradient[..., *ctx.region.index].add_(part, alpha=1 / ctx.scale())
         return None, None, None, None, None, None

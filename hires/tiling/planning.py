@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -74,6 +75,7 @@ class Costs:
         besides: bytes per pixel that a pass over a tile needs beside that.
         seam: bytes per pixel of a tile's side that it leaves to the next tile.
         per_tile: pixels that take as long as what a tile costs whatever its size.
+        most_pixels: that a tile may have, whatever the memory.
     """
 
     halo: int
@@ -83,6 +85,7 @@ class Costs:
     besides: tuple[float, float]
     seam: float
     per_tile: float
+    most_pixels: float = math.inf
 
     def tile_bytes(self, *, remakes: bool) -> float:
         """Bytes per pixel of a tile whose graph is kept."""
@@ -146,6 +149,7 @@ def plan_tiles(
     largest = round_up(max(size), alignment)
     smallest = min(round_up(MIN_TILE, alignment), largest)
     side = largest if tile is None else min(max(round_up(tile, alignment), alignment), largest)
+    side = _allowed(costs, size, side)
     found: list[tuple[float, TilePlan]] = []
     least_work, least_needed, leanest = math.inf, 2**63, side
     while True:
@@ -286,6 +290,16 @@ def replan(
         return plan
     tiles = grid(size, side, halo=costs.halo, alignment=costs.alignment)
     return TilePlan(tiles, side, num_kept, plan.bytes_needed, len(tiles) > 1)
+
+
+def _allowed(costs: Costs, size: tuple[int, int], side: int) -> int:
+    """The largest side up to one at which no tile has too many pixels."""
+    tiles = partial(grid, size, halo=costs.halo, alignment=costs.alignment)
+    while side**2 > costs.most_pixels:
+        if max(tile.region.num_pixels for tile in tiles(side)) <= costs.most_pixels:
+            break
+        side = _smaller(side, costs.alignment)
+    return side
 
 
 def _smaller(side: int, alignment: int) -> int:

@@ -31,6 +31,10 @@ _OUT_OF_MEMORY = (
     "memory allocation",
     "insufficient memory",
     "creating thread",  # Its stack had no room.
+    "alloc_failed",  # cuBLAS, cuDNN, cuSOLVER and cuFFT, as in CUBLAS_STATUS_ALLOC_FAILED.
+    # Of cuDNN: for lack of room for its workspace, it refuses every algorithm.
+    "unable to find an engine",
+    "unable to find a valid cudnn algorithm",
 )
 
 
