@@ -21,7 +21,7 @@ from hires.engine.references import References
 from hires.engine.setup import Setup
 from hires.features.network import Network
 from hires.image.originals import Original
-from hires.kernels.lags import REACH, LagSlope, lag_sums
+from hires.kernels.lags import REACH, lag_gradient, lag_sums
 from hires.losses import patches
 from hires.losses.patches import Patches
 from hires.losses.positions import Positions
@@ -86,10 +86,11 @@ def test_lags_add_up_over_bands(height: int, width: int, num_rows: int) -> None:
         stop = min(start + num_rows, height)
         first, last = max(start - REACH, 0), min(stop + REACH, height)
         window, rows = pixels[..., first:last, :].detach(), slice(start - first, stop - first)
-        total += lag_sums(window, rows, DOUBLE)
-        window.requires_grad_()
-        value = LagSlope.apply(window, rows, slope)
-        slopes[..., first:last, :] += torch.autograd.grad(value, [window])[0]
+        found = lag_sums(window.requires_grad_(), rows, DOUBLE)
+        total += found.detach()
+        (part,) = torch.autograd.grad((slope * found).sum(), [window])
+        assert torch.equal(part, lag_gradient(window.detach(), rows, slope))
+        slopes[..., first:last, :] += part
     torch.testing.assert_close(total, wanted.detach(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(slopes, gradient, rtol=1e-12, atol=1e-12)
 

@@ -34,17 +34,61 @@ def lag_sums(pixels: Tensor, rows: slice, dtype: torch.dtype) -> Tensor:
         dtype: type of the sums.
 
     Returns:
-        (3, 5, 3, 3): lags of 0 to 2 rows, of -2 to 2 columns, and both colours.
+        (3, 5, 3, 3): lags of 0 to 2 rows, of -2 to 2 columns, and both colours. Its gradient along
+        the pixels is `lag_gradient`.
     """
+    found: Tensor = _LagSums.apply(pixels, rows, dtype)
+    return found
+
+
+def lag_gradient(pixels: Tensor, rows: slice, slope: Tensor) -> Tensor:
+    """Gradient of a function of `lag_sums` along the pixels of some rows.
+
+    It is that of the sums over the whole picture, to which the rows before and after add; these
+    get none. A convolution of the pixels with the slopes, each both ways.
+
+    Args:
+        pixels: as for `lag_sums`.
+        rows: likewise.
+        slope: (3, 5, 3, 3), of the function along the sums.
+
+    Returns:
+        (1, 3, h, w).
+    """
+    gradient = torch.zeros_like(pixels)
+    if rows.start == rows.stop:
+        return gradient
     laid, stride = _laid_out(pixels, rows)
-    flat, num_rows = laid.flatten(), rows.stop - rows.start
-    whole = num_rows // _ROWS * _ROWS
-    total = _products(flat, stride, REACH, whole // _ROWS, _ROWS, dtype)
-    total += _products(flat, stride, REACH + whole, 1, num_rows - whole, dtype)
-    total = total.view(REACH + 1, _GROUP, _COLOURS, 3 * _GROUP, _COLOURS)
-    # The pixel at place i of its group meets the one at place j of three groups at i + lag.
-    parts = [total[:, i, :, i : i + 2 * REACH + 1].transpose(1, 2) for i in range(_GROUP)]
-    return torch.stack(parts).sum(0)
+    num_rows, width = rows.stop - rows.start + 2 * REACH, pixels.shape[3]
+    groups = laid.flatten()[: num_rows * stride].view(1, num_rows, -1, _WIDTH)
+    found = F.conv2d(groups.permute(0, 3, 1, 2), _kernel(slope.to(laid.dtype)), padding=(0, 1))
+    found = found.permute(0, 2, 3, 1).reshape(1, rows.stop - rows.start, -1, _COLOURS)
+    gradient[..., rows, :] = found[:, :, REACH : REACH + width].permute(0, 3, 1, 2)
+    return gradient
+
+
+class _LagSums(Function):
+    """`lag_sums` as a node that keeps nothing but the pixels."""
+
+    @staticmethod
+    def forward(ctx: Any, pixels: Tensor, rows: slice, dtype: torch.dtype) -> Tensor:
+        ctx.save_for_backward(pixels)
+        ctx.rows = rows
+        laid, stride = _laid_out(pixels, rows)
+        flat, num_rows = laid.flatten(), rows.stop - rows.start
+        whole = num_rows // _ROWS * _ROWS
+        total = _products(flat, stride, REACH, whole // _ROWS, _ROWS, dtype)
+        total += _products(flat, stride, REACH + whole, 1, num_rows - whole, dtype)
+        total = total.view(REACH + 1, _GROUP, _COLOURS, 3 * _GROUP, _COLOURS)
+        # The pixel at place i of its group meets the one at place j of three groups at i + lag.
+        parts = [total[:, i, :, i : i + 2 * REACH + 1].transpose(1, 2) for i in range(_GROUP)]
+        return torch.stack(parts).sum(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (pixels,) = ctx.saved_tensors
+        return lag_gradient(pixels, ctx.rows, gradients[0]), None, None
 
 
 def _products(
@@ -61,37 +105,6 @@ def _products(
             others = flat.as_strided((*shape, row), steps, start + lag * stride)
             torch.baddbmm(found[lag], ones.transpose(1, 2), others, out=found[lag])
     return found.sum(1, dtype=dtype)
-
-
-class LagSlope(Function):
-    """A number (0) whose slope along the pixels of some rows is that of a function of `lag_sums`.
-
-    It is that of the sums over the whole picture, to which the rows before and after add; these
-    get none.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, pixels: Tensor, rows: slice, slope: Tensor) -> Tensor:
-        """``slope`` (3, 5, 3, 3) is that along the sums."""
-        ctx.save_for_backward(pixels, slope)
-        ctx.rows = rows
-        return pixels.new_zeros(())
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """A convolution of the pixels with the slopes, each both ways."""
-        pixels, slope = ctx.saved_tensors
-        rows = ctx.rows
-        laid, stride = _laid_out(pixels, rows)
-        num_rows, width = rows.stop - rows.start + 2 * REACH, pixels.shape[3]
-        groups = laid.flatten()[: num_rows * stride].view(1, num_rows, -1, _WIDTH)
-        kernel = _kernel((gradients[0] * slope).to(laid.dtype))
-        found = F.conv2d(groups.permute(0, 3, 1, 2), kernel, padding=(0, 1))
-        found = found.permute(0, 2, 3, 1).reshape(1, rows.stop - rows.start, -1, _COLOURS)
-        slopes = torch.zeros_like(pixels)
-        slopes[..., rows, :] = found[:, :, REACH : REACH + width].permute(0, 3, 1, 2)
-        return slopes, None, None
 
 
 def _laid_out(pixels: Tensor, rows: slice) -> tuple[Tensor, int]:

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from hires.kernels.lags import REACH, LagSlope, lag_sums
+from hires.kernels.lags import REACH, lag_gradient, lag_sums
 from hires.kernels.matrix_roots import CrossTrace
 from hires.losses.positions import PIXELS, View
 from hires.losses.terms import Measured, References, Statistics, Term, Verdict
@@ -85,11 +85,10 @@ class Patches(Term):
 
     def local(self, view: View, features: Tensor, verdict: Verdict) -> Tensor:
         """Sums are not taken a second time."""
-        parts = [
-            LagSlope.apply(pixels, rows, verdict.slopes[f"lags{level}"])
-            for level, pixels, _, rows in self._levels(view, features)
-            if rows.stop > rows.start
-        ]
+        parts = []
+        for level, pixels, _, rows in self._levels(view, features):
+            gradient = lag_gradient(pixels.detach(), rows, verdict.slopes[f"lags{level}"])
+            parts.append((pixels * gradient).sum())
         return torch.stack(parts).sum()
 
     def _levels(self, view: View, window: Tensor) -> Iterator[tuple[int, Tensor, Tensor, slice]]:
