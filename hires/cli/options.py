@@ -14,6 +14,7 @@ from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from hires.config.feedforward import TrainConfig
 from hires.config.job import Job, PaintJob
 from hires.config.output import Delivery
 from hires.config.paper import Print
@@ -53,6 +54,7 @@ _OF_CONFIG: dict[tuple[type, str], Typed] = {
     (PaintJob, "run_dir"): Typed(metavar="DIR"),
     (Print, "paper"): Typed(name="print", metavar="PAPER"),
     (Print, "bleed"): Typed(metavar="LENGTH"),
+    (TrainConfig, "start"): Typed(metavar="MODEL"),
     (Delivery, "icc"): Typed(metavar="PROFILE"),
 }
 

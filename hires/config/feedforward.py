@@ -9,7 +9,9 @@ from hires.config.checks import bounded, check_device, check_fields, given, leav
 from hires.config.values import parse_bytes, parse_layer
 from hires.errors import ConfigError
 
-_STYLE_ONLY = ("style_weight", "style_loss", "style_layers", "style_size", "grain")
+_STYLE_ONLY = (
+    *("style_weight", "style_loss", "style_layers", "style_size", "patch_weight", "grain", "start"),
+)
 _SUPER_RESOLUTION_ONLY = ("consistency_weight",)
 # Noise on photographs beyond which little of them is left.
 _MAX_GRAIN = 0.5
@@ -53,6 +55,9 @@ class TrainConfig:
     style_weight: float = 1.0
     """How strongly the style's textures and strokes are asked for."""
 
+    patch_weight: float = 0.05
+    """How strongly grain and edges, as patches of 3x3 pixels have them, shall be the style's."""
+
     consistency_weight: float = 1.0
     """How strongly an enlargement, made small again, must be what it was enlarged from."""
 
@@ -77,6 +82,9 @@ class TrainConfig:
     features: str = "compact"
     """Feature network: compact (built in), vgg16 (the document's), vgg19, or a checkpoint."""
 
+    start: str | None = None
+    """Style model to train further: its path, or the name of one that comes with hires."""
+
     learning_rate: float = bounded(1e-3, 1e-7)
     """Step size of Adam; falls along a cosine to a fiftieth at the end."""
 
@@ -100,14 +108,18 @@ class TrainConfig:
 
     def _check_terms(self) -> None:
         """Refuse options of a style without a weight, and a training without any."""
-        own = "style_weight" if self.task == "style" else "consistency_weight"
-        names = (own, "content_weight", "tv_weight")
+        of_style = ("style_weight", "patch_weight")
+        own = of_style if self.task == "style" else ("consistency_weight",)
+        names = (*own, "content_weight", "tv_weight")
         if not any(getattr(self, name) for name in names):
             told = ", ".join(f"`{name}`" for name in names)
             raise ConfigError(f"{told} are all 0: give one some weight")
         if not self.style_weight:
-            idle = given(self, ("style_loss", "style_layers", "style_size"))
+            idle = given(self, ("style_loss", "style_layers"))
             leave_out(idle, "does nothing where `style_weight` is 0")
+        if not any(getattr(self, name) for name in of_style):
+            idle = given(self, ("style_size",))
+            leave_out(idle, "does nothing where `style_weight` and `patch_weight` are 0")
         if not self.content_weight:
             idle = given(self, ("content_layers",))
             leave_out(idle, "does nothing where `content_weight` is 0")

@@ -1,9 +1,9 @@
 """The perceptual losses of a feed-forward training (Johnson et al. 2016).
 
 They are those of painting, relative and so of the same size for every layer: distance of moments to
-the style's, squared error of features to the photograph's, total variation. A super-resolution
-network is asked for the features of the photograph that its input was made from, and for that
-input, when its result is made small again.
+the style's, of features and of 3x3 patches of pixels; squared error of features to the
+photograph's; total variation. A super-resolution network is asked for the features of the
+photograph that its input was made from, and for that input, when its result is made small again.
 """
 
 from __future__ import annotations
@@ -16,16 +16,21 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from hires.config.feedforward import TrainConfig
+from hires.engine.canvas import WholeCanvas
 from hires.engine.ladder import scale_to
 from hires.engine.measuring import Measuring
+from hires.engine.references import References
 from hires.engine.setup import Setup
 from hires.errors import ConfigError
 from hires.features.checkpoints import load_features
 from hires.image.originals import Original, PictureLike, about_hidden, original
 from hires.kernels.precision import Precision, resolve_precision
-from hires.losses.moments import Moments, measure
-from hires.losses.style import CENTRED_LOSSES, STYLE_LOSSES, Style, moments_of
+from hires.losses.patches import Patches
+from hires.losses.positions import PIXELS, Positions, View
+from hires.losses.style import STYLE_LOSSES, Style, shares_of
+from hires.losses.terms import Term
 from hires.losses.variation import total_variation
+from hires.tiling.geometry import Region, Span, Tile
 
 # Budget for the style picture's feature maps while it is measured, once.
 _STYLE_MEMORY = 2**30
@@ -62,10 +67,16 @@ class PerceptualLoss:
             raise ConfigError(f"`crop` is {config.crop}: these layers need at least {least}")
         styles = [] if style is None else [original(style)]
         self.warnings = tuple(about_hidden(styles))
-        self.targets = self._targets(styles[0]) if styles else {}
+        self.terms: tuple[Term, ...] = self._terms_of(styles[0]) if styles else ()
+        region = Region(Span(0, config.crop), Span(0, config.crop))
+        layers = {name: self.network.layers[name] for name in self.style_layers}
+        dtype = self.precision.sum_dtype
+        positions = Positions(region.size, layers, device=device, sum_dtype=dtype)
+        self._views = {name: positions.of_tile(name, Tile(region)) for name in layers}
+        self._views[PIXELS] = View(PIXELS, region.index, region.size, None, dtype)
 
-    def _targets(self, style: Original) -> dict[str, Moments]:
-        """Moments of the style picture at the size at which it is looked at."""
+    def _terms_of(self, style: Original) -> tuple[Term, ...]:
+        """Those that compare to the style picture at the size at which it is looked at."""
         size = scale_to(style.size, min(self.config.style_size, max(style.size)))
         least = self.network.least_side(list(self.style_layers))
         if min(size) < least:
@@ -75,43 +86,50 @@ class PerceptualLoss:
             )
         image = style.resized(size)
         image = replace(image, pixels=image.pixels.clamp(0, 1))
-        loss = STYLE_LOSSES[self.config.style_loss]
-        term = Style(loss=loss, layers=self.style_layers, exact=True)
-        setup = Setup(
-            network=self.network, precision=self.precision, terms=(term,), memory=_STYLE_MEMORY
+        term = Style(
+            loss=STYLE_LOSSES[self.config.style_loss], layers=shares_of(self.style_layers, "mean")
         )
-        found = Measuring(setup).statistics(term, image)
-        return {name: moments_of(found, name) for name in self.style_layers}
+        terms = (term, Patches()) if self.config.patch_weight else (term,)
+        setup = Setup(
+            network=self.network, precision=self.precision, terms=terms, memory=_STYLE_MEMORY
+        )
+        crop = (self.config.crop, self.config.crop)
+        references = References(
+            setup=setup,
+            canvas=WholeCanvas(setup, crop),
+            content=Original(torch.zeros(1, 3, *crop)),  # These terms do not look at it.
+            styles=[image],
+            style_sizes=[size],
+            shares=[1.0],
+            measuring=Measuring(setup),
+        )
+        return tuple(term.at(references) for term in terms)
 
     def __call__(self, pictures: Tensor, photographs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and terms of (B, 3, H, W) pictures made of, or like, as many photographs."""
+        """Loss and terms of (B, 3, crop, crop) pictures made of as many photographs."""
         layers = list(self.content_layers)
         with torch.no_grad():
             wanted = self.network(photographs, layers)
         found = self.network(pictures, self.names)
+        looked_at = {**found, PIXELS: pictures}
         terms = {
+            **{term.name: self._mean(term, looked_at) for term in self.terms},
             "content": _content_error(found, wanted, self.content_layers),
             "tv": _variation(pictures),
         }
-        loss = self.config.content_weight * terms["content"] + self.config.tv_weight * terms["tv"]
-        if self.targets:
-            terms = {"style": self._style_error(found), **terms}
-            loss = loss + self.config.style_weight * terms["style"].float()
-        else:
+        if self.config.task != "style":
             terms["consistency"] = _inconsistency(pictures, photographs, self.config.factor)
-            loss = loss + self.config.consistency_weight * terms["consistency"]
-        return loss, {name: term.detach() for name, term in terms.items()}
+        weighted = [getattr(self.config, f"{name}_weight") * terms[name].float() for name in terms]
+        return torch.stack(weighted).sum(), {name: term.detach() for name, term in terms.items()}
 
-    def _style_error(self, found: Mapping[str, Tensor]) -> Tensor:
-        """Mean over the pictures of the weighted mean over layers."""
-        function = STYLE_LOSSES[self.config.style_loss]
-        exact, total = function in CENTRED_LOSSES, sum(self.style_layers.values())
-        parts = []
-        for name, weight in self.style_layers.items():
-            for picture in torch.split(found[name], 1):
-                moments = measure(picture, self.precision.sum_dtype, exact=exact)
-                parts.append(weight / total * function(moments, self.targets[name]))
-        return torch.stack(parts).sum() / len(next(iter(found.values())))
+    def _mean(self, term: Term, found: Mapping[str, Tensor]) -> Tensor:
+        """A term's mean over the pictures of a batch, of which these are features and pixels."""
+        losses = []
+        for i in range(len(found[PIXELS])):
+            parts = {name: found[name][i : i + 1] for name in term.layers}
+            sums = {name: term.measure(self._views[name], part) for name, part in parts.items()}
+            losses.append(term.judge(sums))
+        return torch.stack(losses).mean()
 
 
 def training_precision(config: TrainConfig, device: torch.device) -> Precision:

@@ -14,6 +14,7 @@ from hires.config.feedforward import TrainConfig
 from hires.config.values import counted
 from hires.feedforward.design import Design
 from hires.feedforward.grain import with_grain
+from hires.feedforward.model import load_model
 from hires.feedforward.perceptual_loss import PerceptualLoss
 from hires.feedforward.photographs import Photographs
 from hires.feedforward.transformer import Transformer
@@ -40,8 +41,8 @@ class StepReport:
         num_steps: steps in all.
         learning_rate: step size of this step.
         loss: the weighted sum of the terms before this step.
-        terms: ``style``, ``content`` and ``tv`` before their weights; no style but
-            ``consistency`` for super-resolution.
+        terms: ``style``, ``patch`` (if it has a weight), ``content`` and ``tv`` before their
+            weights; neither of the first two but ``consistency`` for super-resolution.
     """
 
     step: int
@@ -59,7 +60,14 @@ def design_of(config: TrainConfig) -> Design:
 
 
 class Trainer:
-    """A network in training: ``model``, after ``done`` steps."""
+    """A network in training: ``model``, after ``done`` steps.
+
+    Attributes:
+        start_hash: SHA-256 of the model that it began from, as that states it; empty if from none.
+
+    Raises:
+        ValueError: if it cannot begin from `TrainConfig.start`.
+    """
 
     def __init__(
         self,
@@ -73,6 +81,17 @@ class Trainer:
         self.model = Transformer(design_of(config), seed=config.seed).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
         self.done = 0
+        self.start_hash = "" if config.start is None else self._start_from(config.start)
+
+    def _start_from(self, name: str) -> str:
+        start = load_model(name, task=self.config.task)
+        if start.design != self.model.design:
+            raise TrainingError(
+                f"model '{name}' has another architecture than the one to train: give `start` a"
+                " model of this version's training, or leave it out"
+            )
+        self.model.go_on_from(start.weights)
+        return start.metadata["sha256"]
 
     def state(self) -> dict[str, Any]:
         """Everything that `load_state` needs to go on from here."""
@@ -80,6 +99,7 @@ class Trainer:
             "settings": self.config.settings(),
             "pictures": [path.name for path in self.photographs.paths],
             "done": self.done,
+            "start": self.start_hash,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "photographs": self.photographs.state(),
@@ -109,7 +129,7 @@ class Trainer:
                 f"the training to resume has done {counted(state['done'], 'step')}:"
                 " give more `steps`"
             )
-        self.done = state["done"]
+        self.done, self.start_hash = state["done"], state.get("start", "")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.photographs.load_state(state["photographs"])
@@ -139,8 +159,7 @@ class Trainer:
         # Rare, huge gradients of blank crops must not throw Adam off its way.
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
         if not bool(torch.isfinite(norm)):
-            terms_of = ("style", "content", "consistency", "tv")
-            weights = {name: getattr(self.config, f"{name}_weight") for name in terms_of}
+            weights = {name: getattr(self.config, f"{name}_weight") for name in terms}
             raise TrainingError(
                 f"the loss is not finite at step {self.done + 1}: {blamed(weights)}"
             )

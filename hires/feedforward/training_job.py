@@ -136,6 +136,8 @@ class TrainingJob:
         }
         if self.style is not None:
             found |= {"style": self.style.name, "style_sha256": self._style_hash}
+        if self.trainer.start_hash:
+            found["start_sha256"] = self.trainer.start_hash
         return {
             name: value if isinstance(value, str) else json.dumps(value)
             for name, value in found.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,12 @@ class Transformer(nn.Module):
                 if stage.norm:
                     self.register_buffer(f"{stage.name}_mean", torch.zeros(stage.after))
                     self.register_buffer(f"{stage.name}_variance", torch.ones(stage.after))
+
+    @torch.no_grad()
+    def go_on_from(self, finished: Mapping[str, Tensor]) -> None:
+        """Take the tensors of a finished network that normalises, as `finished` gives them."""
+        for name, value in finished.items():
+            self.tensors[_key(name)].copy_(value)
 
     def tensor(self, stage: Stage, part: str) -> Tensor:
         """A tensor of a stage: weight, bias, scale or shift."""

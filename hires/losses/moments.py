@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from hires.kernels.matrix_roots import square_roots
-from hires.kernels.sums import moment_sums
 
 TINY = 1e-12  # Keeps a ratio finite for a dead layer; far below any layer's power.
 
@@ -67,23 +66,6 @@ class Moments:
     def covariance_root(self) -> Tensor:
         """(C, C), symmetric square root of covariance plus ridge; not differentiable."""
         return square_roots((self.covariance + self.ridge).detach())[0]
-
-
-def measure(
-    features: Tensor, dtype: torch.dtype, *, exact: bool, mask: Tensor | None = None
-) -> Moments:
-    """Moments of features, differentiable.
-
-    Args:
-        features: (1, C, H, W), any float dtype.
-        dtype: type of the sums.
-        exact: whether products of half-precision features stay unrounded, as covariances need.
-        mask: (1, 1, H, W) in [0, 1], how much each position counts; None for all alike.
-    """
-    total, product = moment_sums(features, dtype, exact=exact, mask=mask)
-    height, width = features.shape[2:]
-    count = height * width if mask is None else float(mask.sum(dtype=dtype))
-    return Moments(count, total, product)
 
 
 def blend(moments: Sequence[Moments], weights: Sequence[float]) -> Moments:

@@ -162,8 +162,12 @@ class _Part:
         return list(torch.tensor(counts, dtype=dtype, device=device))
 
     def levels(self, window: Tensor) -> list[PixelRows]:
-        """The pixels of a window at each size, times the root of how much they count."""
-        pixels = [window[..., self.skipped :, :] - self.centre.view(1, 3, 1, 1)]
+        """The pixels of a window at each size, times the root of how much they count.
+
+        In float32 at least: products of half-precision pixels would be rounded.
+        """
+        wide = window.to(torch.promote_types(window.dtype, torch.float32))
+        pixels = [wide[..., self.skipped :, :] - self.centre.view(1, 3, 1, 1)]
         while len(pixels) < NUM_LEVELS:
             pixels.append(_halved(pixels[-1]))
         masks = self.masks()
