@@ -10,7 +10,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hires.kernels import precision
 
-
 CUDNN: Any = torch.backends.cudnn
 
 

@@ -121,7 +121,7 @@ def test_tf32_is_refused_where_there_is_none(
     device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
-    with pytest.raises(ValueError, match="'tf32' needs an NVIDIA GPU .*: choose auto or fp32"):
+    with pytest.raises(ValueError, match=r"'tf32' needs an NVIDIA GPU .*: choose auto or fp32"):
         resolve_precision("tf32", device)
 
 

@@ -92,7 +92,7 @@ class TrainConfig:
     """Seed of everything random."""
 
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
-    """Arithmetic of both networks' feature maps; auto is bf16 where that is fast, tf32 is for NVIDIA GPUs."""
+    """Arithmetic of both networks' feature maps; auto is bf16 where fast, tf32 for NVIDIA GPUs."""
 
     device: str = "auto"
     """Where to compute: auto, cpu, cuda, cuda:N or mps."""

@@ -165,7 +165,7 @@ class Config:
     """Largest side of a tile in pixels. auto: what is fast and fits the memory."""
 
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = option("auto")
-    """Arithmetic of the feature network; auto is bf16 where that is fast, tf32 is for NVIDIA GPUs."""
+    """Arithmetic of the feature network; auto is bf16 where that is fast, tf32 for NVIDIA GPUs."""
 
     device: str = option("auto")
     """Where to compute: auto, cpu, cuda, cuda:N or mps."""
