@@ -131,9 +131,9 @@ def float32_products(precision: Precision, device: torch.device) -> Iterator[Non
     """Let a GPU compute what is float32 as a precision says, whatever the process has it do.
 
     cuDNN's convolutions are in TF32 unless they are told otherwise. Here they are where that is
-    asked for; matrix products, which sums are made of, never are. PyTorch's flags belong to the whole
-    process: the threads that autograd goes back on heed them, and so does every other thread until
-    the end of this ``with``, which leaves the flags as it found them.
+    asked for; matrix products, which sums are made of, never are. PyTorch's flags belong to the
+    whole process: the threads that autograd goes back on heed them, and so does every other thread
+    until the end of this ``with``, which leaves the flags as it found them.
     """
     if not _has_flags(device):
         yield
