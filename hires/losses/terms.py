@@ -77,7 +77,7 @@ class Term(ABC):
         name: of the term in traces and displays, and of its weight.
         weight: what its loss is multiplied by in the sum.
         layers: what it looks at: names of layers, or `PIXELS` alone.
-        margin: where it looks at pixels, how many beyond each part it wants to see.
+        margin: where it looks at pixels, how many rows above and below each band it wants to see.
         is_linear: whether its loss is a weighted sum of its statistics. The slope is known then
             before everything is added up, and one pass is enough where it looks at pixels.
         is_mean: whether its loss stays the same when a picture is enlarged, so that a pixel's
@@ -102,7 +102,7 @@ class Term(ABC):
         Args:
             view: the layer, and where the part lies.
             features: (1, C, h, w) of the part, any float dtype; or pixels (1, 3, h, w) in [0, 1]
-                with a margin around, where the picture goes on.
+                with a margin above and below, where the picture goes on.
         """
 
     @abstractmethod
