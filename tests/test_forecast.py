@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 from conftest import COMPACT_SHAPE, random_weights
 
 from hires.config.run import Config
@@ -67,6 +68,58 @@ def test_measured_memory_takes_the_place_of_planned(features: str) -> None:
     less = replace(RATES, spread=(1.5, 1.0))
     (measured,) = forecast(config, studio, rungs, num_input_pixels=0, rates=less)
     assert planned.host_bytes - measured.host_bytes == planned.tiles.bytes_needed // 2
+
+
+def test_a_gpu_holds_its_context_but_no_resized_content(
+    features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, setup, rungs = opened(features, sizes=(640,), style_scale=0.1)
+    (on_cpu,) = forecast(config, setup, rungs, num_input_pixels=0)
+    monkeypatch.setattr(Setup, "device", torch.device("cuda"))
+    (found,) = forecast(config, setup, rungs, num_input_pixels=0)
+    canvas = 480 * 640 * 12
+    # Canvas, gradient, Adam's two moments and the running average.
+    state = 5 * canvas + round(480 * 640 * setup.reference_bytes)
+    assert found.device_bytes == 512 * 2**20 + on_cpu.tiles.bytes_needed + state
+    program = on_cpu.host_bytes - on_cpu.tiles.bytes_needed - state - canvas
+    assert found.host_bytes == program + canvas
+
+
+class Card:
+    """A GPU's memory as PyTorch's allocator sees it: it keeps what is given back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.allocated = self.reserved = self.peak = 0
+        for name in ("empty_cache", "reset_peak_memory_stats"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: self.allocated)
+        monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: self.peak)
+
+    def empty_cache(self) -> None:
+        self.reserved = self.allocated
+
+    def reset_peak_memory_stats(self, _: torch.device) -> None:
+        self.peak = self.reserved
+
+    def take(self, num_bytes: int) -> None:
+        self.allocated += num_bytes
+        self.reserved = max(self.reserved, self.allocated)
+        self.peak = max(self.peak, self.reserved)
+
+
+def test_a_probe_of_a_gpu_counts_what_its_tiles_take(
+    features: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, setup, _ = opened(features, sizes=(640,))
+    monkeypatch.setattr(Setup, "device", torch.device("cuda"))
+    card = Card(monkeypatch)
+    card.take(1000)
+    card.take(-990)  # Earlier work has left a cache, and something that is used still.
+    with probe._Gauge(setup) as gauge:
+        card.take(60)  # a canvas
+        card.take(50)  # feature maps
+        card.take(-50)
+    assert gauge.spread(40) == 50 / 40
 
 
 @pytest.mark.parametrize("tile", [None, 128])

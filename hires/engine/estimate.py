@@ -17,6 +17,8 @@ from hires.tiling.planning import TilePlan
 CANVAS_BYTES = 12
 # An interpreter with torch, its optimizers and its compiled kernels loaded, measured on Linux.
 _PROGRAM_BYTES = 900 * 2**20
+# A CUDA context, the kernels of PyTorch's libraries and their workspaces.
+_CONTEXT_BYTES = 512 * 2**20
 # What checkpoints, previews and the trace add to the time of the steps.
 _RECORDING = 1.025
 
@@ -80,12 +82,14 @@ def forecast(
         # A style that is enlarged to be measured may take more than the pictures that were read.
         styles = sum(height * width for height, width in rung.style_sizes)
         enlarged = CANVAS_BYTES * max(styles - num_input_pixels, 0)
+        # The content is resized on the host, wherever the canvas is.
+        resized = 0 if on_host else CANVAS_BYTES * rung.num_pixels
         found.append(
             Forecast(
                 rung=rung,
                 tiles=tiles,
-                host_bytes=program + enlarged + (taken if on_host else 0),
-                device_bytes=None if on_host else taken,
+                host_bytes=program + enlarged + (taken if on_host else resized),
+                device_bytes=None if on_host else _context_bytes(setup) + taken,
                 seconds=None if rates is None else _seconds(rung, tiles, rates),
             )
         )
@@ -96,12 +100,21 @@ def finish_bytes(setup: Setup, taken: int, *, num_input_pixels: int) -> int:
     """Memory expected at most while a painting is enlarged; see `forecast`."""
     on_host = setup.device.type == "cpu"
     program = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels
-    return program + taken if on_host else taken
+    return program + taken if on_host else _context_bytes(setup) + taken
+
+
+def _context_bytes(setup: Setup) -> int:
+    """What a GPU's driver and libraries take of its memory before any work."""
+    return _CONTEXT_BYTES if setup.device.type == "cuda" else 0
 
 
 def bytes_per_pixel(config: Config, setup: Setup, rung: Rung) -> float:
-    """What grows with the canvas: its own state, the content's features and its resized picture."""
-    return state_bytes(config, rung.index) + setup.reference_bytes + CANVAS_BYTES
+    """What grows with the canvas on the device that computes.
+
+    The canvas's own state and the content's features; on a CPU its resized picture, too.
+    """
+    resized = CANVAS_BYTES if setup.device.type == "cpu" else 0
+    return state_bytes(config, rung.index) + setup.reference_bytes + resized
 
 
 def _seconds(rung: Rung, tiles: TilePlan, rates: Rates) -> float:

@@ -115,6 +115,7 @@ def _whole_steps(
         with _Gauge(setup) as gauge:
             run = _run(config, setup, rung)
             found.append((rung.num_pixels, _settled(run.step, setup.device)))
+        del run  # Or the next rung's memory would be counted with it.
         spread = gauge.spread(setup.plan_tiles(rung.canvas_size).bytes_needed)
     return tuple(found), spread
 
@@ -223,7 +224,11 @@ def _settled(act: Callable[[], object], device: torch.device) -> float:
 
 
 class _Gauge:
-    """Watches how much memory the inside of a ``with`` takes at most."""
+    """Watches how much memory the inside of a ``with`` takes at most.
+
+    On a GPU without what is still held at its end, which is counted by itself: canvas, optimizer
+    and targets. A CPU's heap does not tell it apart.
+    """
 
     def __init__(self, setup: Setup) -> None:
         self._device = setup.device
@@ -231,15 +236,17 @@ class _Gauge:
 
     def __enter__(self) -> _Gauge:
         if self._device.type == "cuda":
+            # What the allocator has left of earlier work would be counted with this one's.
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self._device)
-            self._before = torch.cuda.memory_allocated(self._device)
         else:
             self._before = resident_bytes() if restart_peak() else 0
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._device.type == "cuda":
-            self._taken = torch.cuda.max_memory_reserved(self._device) - self._before
+            held = torch.cuda.memory_allocated(self._device)
+            self._taken = torch.cuda.max_memory_reserved(self._device) - held
         elif self._device.type == "cpu" and self._before:
             self._taken = peak_resident_bytes() - self._before
 
