@@ -216,7 +216,7 @@ def test_what_is_given_overrides() -> None:
 def test_another_optimizer_leaves_the_presets_own_settings_behind() -> None:
     config = preset("d2l", optimizer="lbfgs")
     assert (config.learning_rate, config.average, config.decay_every) == (None, None, ())
-    assert config.learning_rate_at(0) == 1.0
+    assert config.learning_rate_for(100) == 1.0
     assert preset("keras", optimizer="adam").averaging == 0.8
     assert preset("d2l", optimizer="adam").learning_rate == 0.01
 

@@ -183,7 +183,7 @@ def test_an_optimizer_of_a_preset_survives_its_state(
     preset, target = name.split(",")[0], random_image(9, 6, seed=5).float()
     preset = "hires" if preset not in PRESETS else preset
     settings = Config(preset=preset, **PRESET_OPTIMIZERS[name])  # type: ignore[arg-type]
-    first = optimizer_of(settings, random_image(9, 6).float(), settings.learning_rate_at(0))
+    first = optimizer_of(settings, random_image(9, 6).float(), settings.learning_rate_for(100))
     for _ in range(num_before):
         first.step(lambda canvas: steep(target, canvas))
     path = tmp_path / "a.safetensors"

@@ -72,7 +72,8 @@ def config_of(case: Case) -> Config:
         size=max(case.size),
         min_size=min(case.min_size, max(case.size)),
         iterations=case.iterations,
-        # Nor does the stock reference have any.
+        # As the stock reference has it.
+        learning_rate=0.02,
         patch_weight=0.0,
         margin=0,
         style_loss=case.style_loss,  # type: ignore[arg-type]
@@ -128,7 +129,7 @@ class StepExercise(Exercise):
             index=0,
             size=case.size,
             num_iterations=case.warmup + case.repeats,
-            learning_rate=config.learning_rate_at(0),
+            learning_rate=config.learning_rate_for(1),
             style_sizes=(STYLE_SIZE,),
             decay=case.learning_rate_decay,
             decay_every=case.decay_every,

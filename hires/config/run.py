@@ -116,7 +116,7 @@ class Config:
     """Adam is lean and robust; L-BFGS needs fewer steps but several canvases of memory."""
 
     learning_rate: float | None = option(None, 1e-6)
-    """Step size, in units of --pixels. auto: 0.02 for Adam, 1 for L-BFGS."""
+    """Step size, in units of --pixels. auto: 1 for L-BFGS; for Adam 0.02, 0.03 for few steps."""
 
     learning_rate_decay: float | None = option(None, 1e-6)
     """Factor on the step size every --decay-every steps. auto: it stays."""
@@ -261,7 +261,7 @@ class Config:
     @property
     def schedule(self) -> tuple[int, float, int]:
         """Default steps: those of the first rung, the factor from rung to rung, the least."""
-        return (160, 0.5, 20) if self.optimizer == "adam" else (200, 0.55, 30)
+        return (160, 0.5, 22) if self.optimizer == "adam" else (200, 0.55, 30)
 
     @property
     def averaging(self) -> float:
@@ -291,10 +291,11 @@ class Config:
         """Whether a field has the value that it has when it is not given."""
         return getattr(self, name) in (PRESETS[self.preset].settings.get(name), _DEFAULTS[name])
 
-    def learning_rate_at(self, rung: int) -> float:  # noqa: ARG002
-        """Step size at a rung, from 0; so far every rung has the same."""
-        default = 0.02 if self.optimizer == "adam" else 1.0
-        return default if self.learning_rate is None else self.learning_rate
+    def learning_rate_for(self, num_steps: int) -> float:
+        """Step size at a rung of so many steps: where they are few, each goes further."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return min(max(0.8 / num_steps, 0.02), 0.03) if self.optimizer == "adam" else 1.0
 
     def style_shares(self, num_styles: int) -> tuple[float, ...]:
         """Weight of each style, summing to 1.

@@ -180,7 +180,7 @@ def plan(
             index=i,
             size=canvas,
             num_iterations=steps[i],
-            learning_rate=config.learning_rate_at(i),
+            learning_rate=config.learning_rate_for(steps[i]),
             style_sizes=tuple(style_size(config, style, canvas) for style in styles),
             decay=config.learning_rate_decay or 1.0,
             decay_every=every[i] if every else 0,

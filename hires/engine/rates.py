@@ -202,7 +202,7 @@ def _optimizer_seconds(config: Config, setup: Setup) -> float:
     canvas = torch.rand(1, 3, _OPTIMIZER_SIDE, _OPTIMIZER_SIDE, device=setup.device)
     gradient = torch.full_like(canvas, 1e-9)
     loss = torch.zeros((), device=setup.device)
-    optimizer = optimizer_of(config, canvas, config.learning_rate_at(0))
+    optimizer = optimizer_of(config, canvas, config.learning_rate_for(1))
     return _settled(lambda: optimizer.step(lambda _: (loss, gradient)), setup.device)
 
 
