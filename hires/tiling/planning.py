@@ -148,8 +148,7 @@ def plan_tiles(
     halo, alignment = costs.halo, costs.alignment
     largest = round_up(max(size), alignment)
     smallest = min(round_up(MIN_TILE, alignment), largest)
-    side = largest if tile is None else min(max(round_up(tile, alignment), alignment), largest)
-    side = _allowed(costs, size, side)
+    side = _allowed(costs, size, min(round_up(tile or largest, alignment), largest))
     found: list[tuple[float, TilePlan]] = []
     least_work, least_needed, leanest = math.inf, 2**63, side
     while True:
