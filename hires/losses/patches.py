@@ -69,7 +69,7 @@ class Patches(Term):
         found: dict[str, Tensor] = {}
         for level, pixels, count, rows in self._levels(view, features):
             found[f"lags{level}"] = lag_sums(pixels, rows, view.sum_dtype)
-            found[f"count{level}"] = count.to(features.device, view.sum_dtype)
+            found[f"count{level}"] = count
         return found
 
     def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
@@ -106,7 +106,8 @@ class Patches(Term):
         # The first row that all sizes have.
         coarsest = 1 << (NUM_LEVELS - 1)
         start = -(-top // coarsest) * coarsest
-        centre = torch.tensor(self.centre, dtype=window.dtype, device=window.device)
+        centre = torch.tensor(self.centre, dtype=window.dtype)
+        centre = centre.to(window.device, non_blocking=True)
         pixels = window[..., start - top :, :] - centre.view(1, 3, 1, 1)
         mask = None if view.mask is None else view.mask[..., start - top :, :]
         for level in range(NUM_LEVELS):
@@ -118,7 +119,8 @@ class Patches(Term):
             first, last = (min(-(-row // scale), most) for row in (rows.start, rows.stop))
             own = slice(first - above, last - above)
             if mask is None:
-                count = torch.tensor(float((own.stop - own.start) * pixels.shape[3]))
+                num_pixels = float((own.stop - own.start) * pixels.shape[3])
+                count = torch.full((), num_pixels, dtype=view.sum_dtype, device=pixels.device)
                 yield level, pixels, count, own
             else:
                 yield level, pixels * mask.sqrt(), mask[..., own, :].sum(dtype=view.sum_dtype), own
