@@ -19,6 +19,9 @@ _WIDEST_LAYERS = 2
 _HEAP_SLACK = 2.25
 # Multiply-adds that take as long as what a tile costs whatever its size, measured on a CPU.
 _TILE_WORK = 7.6e8
+# Of a tile that keeps a GPU busy, in pixels, a multiple of every alignment: a few megapixels take
+# longer than the launches for them.
+_AMPLE_SIDE = 4096
 # Of what graphs keep on a CPU: what does not fit the buffer would scatter over the heap.
 _SPARE_ROOM = 1.08
 
@@ -35,7 +38,8 @@ def costs_of(network: Network, names: Sequence[str], dtype: torch.dtype) -> Cost
         FeaturesError: for a layer that the network does not have.
     """
     halo, alignment = network.reach(names)
-    slack = _HEAP_SLACK if network.origin.device.type == "cpu" else 1.0
+    on_cpu = network.origin.device.type == "cpu"
+    slack = _HEAP_SLACK if on_cpu else 1.0
     graphs = [_graph_layers(network, names, dtype, remakes=remakes) for remakes in (False, True)]
     return Costs(
         halo=halo,
@@ -45,6 +49,7 @@ def costs_of(network: Network, names: Sequence[str], dtype: torch.dtype) -> Cost
         besides=(_besides(graphs[0], dtype, 0, slack), _besides(graphs[1], dtype, 1, slack)),
         seam=_seam_bytes(network, names, dtype) * slack,
         per_tile=_TILE_WORK / _depth(network, names),
+        ample_side=None if on_cpu else _AMPLE_SIDE,
     )
 
 
