@@ -67,6 +67,7 @@ def forecast(
     """
     on_host = setup.device.type == "cpu"
     program = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels
+    weights = sum(buffer.nbytes for buffer in setup.network.buffers())
     found = []
     for rung in rungs:
         tiles = setup.plan_tiles(rung.size)
@@ -85,7 +86,7 @@ def forecast(
                 rung=rung,
                 tiles=tiles,
                 host_bytes=program + enlarged + (taken if on_host else 0),
-                device_bytes=None if on_host else taken,
+                device_bytes=None if on_host else taken + weights,
                 seconds=None if rates is None else _seconds(rung, tiles, rates),
             )
         )
