@@ -32,7 +32,7 @@ from hires.tiling.planning import Costs, TilePlan, plan_tiles, smaller_plan
 # Bytes per pixel of what terms of pixels compute, there and back, and pixels with which a GPU has
 # enough to do.
 _TERM_BYTES = 80
-_MOST_BAND_PIXELS = 2**24
+_MOST_BAND_PIXELS = 2**25
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
