@@ -63,7 +63,7 @@ def autograd_on_fakes() -> Iterator[None]:
 
 
 def _address(tensor: Tensor) -> int:
-    start = tensor.untyped_storage()._cdata
+    start: int = tensor.untyped_storage()._cdata
     return start + tensor.storage_offset() * tensor.element_size()
 
 

@@ -43,7 +43,7 @@ KERNELS: Mapping[str, Callable[[Sequence[Any]], int]] = {
 }
 
 
-class Counter(TorchDispatchMode):
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts launches on CUDA; to be entered inside of a fake tensor mode.
 
     Args:
@@ -59,7 +59,7 @@ class Counter(TorchDispatchMode):
     """
 
     def __init__(self, limit: int | None = None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.allocator = CachingAllocator(limit)
         self.seen: set[tuple[Any, frozenset[torch.dtype]]] = set()
         self._blocks: dict[int, weakref.ref[torch.UntypedStorage]] = {}
@@ -156,7 +156,8 @@ def _waits(
 
 
 def _key(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    key: int = tensor.untyped_storage()._cdata
+    return key
 
 
 def _line() -> str:
