@@ -64,7 +64,7 @@ def autograd_on_fakes() -> Iterator[None]:
 
 def _address(tensor: Tensor) -> int:
     start: int = tensor.untyped_storage()._cdata
-    return start + tensor.storage_offset() * tensor.element_size()
+    return start + int(tensor.storage_offset()) * tensor.element_size()
 
 
 def grad(
