@@ -128,7 +128,7 @@ def objective_with_bands(
     monkeypatch: pytest.MonkeyPatch, objective: Objective, num_rows: int | None
 ) -> Objective:
     height, width = objective.positions.size
-    monkeypatch.setattr("hires.losses.positions._BAND_PIXELS", width * (num_rows or height))
+    monkeypatch.setattr(objective.positions, "_band_pixels", width * (num_rows or height))
     monkeypatch.setattr("hires.losses.positions._BAND_MARGINS", 0)
     return objective
 

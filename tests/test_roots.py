@@ -14,6 +14,7 @@ from hires.kernels.matrix_roots import (
     _from_roots,
     _from_singular_values,
     newton_schulz,
+    polar_roots,
     square_roots,
 )
 
@@ -105,3 +106,35 @@ def test_an_indefinite_covariance_goes_the_other_way() -> None:
 def test_a_breakdown_is_not_hidden_by_the_cross_term_either() -> None:
     covariance = torch.full((3, 3), torch.nan, dtype=torch.float64)
     assert torch.isnan(CrossTrace.apply(covariance, torch.eye(3, dtype=torch.float64)))
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e4, 1e8, 1e12])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_roots_in_a_fixed_number_of_products(condition: float, scale: float) -> None:
+    matrix = scale * spd(condition, 24, torch.float64)
+    root, inverse = polar_roots(matrix)
+    wanted = reference.matrix_root(matrix)
+    torch.testing.assert_close(root, wanted, rtol=0, atol=1e-10 * scale**0.5)
+    # As far as the condition lets anybody know it.
+    residual = (root @ inverse - torch.eye(24, dtype=torch.float64)).abs().max()
+    assert float(residual) < 1e-11 + 1e-15 * condition
+
+
+def test_a_zero_eigenvalue_does_not_hurt_the_others() -> None:
+    basis = torch.linalg.qr(spd(10, 24, torch.float64)).Q
+    values = torch.linspace(0, 1, 24, dtype=torch.float64)
+    root, inverse = polar_roots((basis * values) @ basis.T)
+    wanted = (basis * values.sqrt()) @ basis.T
+    torch.testing.assert_close(root, wanted, rtol=0, atol=1e-7)
+    assert torch.isfinite(inverse).all()
+
+
+@pytest.mark.parametrize("negative", [-1.0, -1e-4, -1e-8, -1e-11])
+def test_a_fixed_number_of_products_tells_of_an_indefinite_matrix(negative: float) -> None:
+    basis = torch.linalg.qr(spd(10, 24, torch.float64)).Q
+    values = torch.linspace(0.1, 1, 24, dtype=torch.float64)
+    values[7] = negative
+    root, inverse = polar_roots((basis * values) @ basis.T)
+    assert torch.isnan(root).all()
+    assert torch.isnan(inverse).all()
+    assert torch.isnan(polar_roots(torch.zeros(3, 3, dtype=torch.float64))[0]).all()

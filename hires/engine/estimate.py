@@ -69,6 +69,7 @@ def forecast(
     """
     on_host = setup.device.type == "cpu"
     program = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels
+    weights = sum(buffer.nbytes for buffer in setup.network.buffers())
     found = []
     for rung in rungs:
         tiles = setup.plan_tiles(rung.canvas_size)
@@ -89,7 +90,7 @@ def forecast(
                 rung=rung,
                 tiles=tiles,
                 host_bytes=program + enlarged + (taken if on_host else resized),
-                device_bytes=None if on_host else _context_bytes(setup) + taken,
+                device_bytes=None if on_host else _context_bytes(setup) + weights + taken,
                 seconds=None if rates is None else _seconds(rung, tiles, rates),
             )
         )

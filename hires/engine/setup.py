@@ -22,12 +22,17 @@ from hires.features.network import Network
 from hires.kernels.precision import Precision, resolve_device, resolve_precision
 from hires.losses.content import Content
 from hires.losses.patches import Patches
-from hires.losses.positions import PIXELS, Positions
+from hires.losses.positions import BAND_PIXELS, PIXELS, Positions
 from hires.losses.style import STYLE_LOSSES, Style, shares_of
 from hires.losses.terms import References, Term, layers_of
 from hires.losses.variation import TotalVariation
 from hires.tiling.geometry import Region
 from hires.tiling.planning import Costs, TilePlan, plan_tiles, smaller_plan
+
+# Bytes per pixel of what terms of pixels compute, there and back, and pixels with which a GPU has
+# enough to do.
+_TERM_BYTES = 80
+_MOST_BAND_PIXELS = 2**25
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -97,7 +102,18 @@ class Setup:
             sum_dtype=sum_dtype,
             mask=mask,
             pictures=pictures,
+            band_pixels=self._band_pixels,
         )
+
+    @property
+    def _band_pixels(self) -> int:
+        """How many pixels terms look at in one go.
+
+        On a GPU as many as a quarter of the memory budget holds: graphs of tiles wait meanwhile.
+        """
+        if self.device.type == "cpu":
+            return BAND_PIXELS
+        return min(max(self.memory // 4 // _TERM_BYTES, BAND_PIXELS), _MOST_BAND_PIXELS)
 
     def objective(
         self,

@@ -20,6 +20,9 @@ _WIDEST_LAYERS = 2
 _HEAP_SLACK = 2.25
 # Multiply-adds that take as long as what a tile costs whatever its size, measured on a CPU.
 _TILE_WORK = 7.6e8
+# Of a tile that keeps a GPU busy, in pixels, a multiple of every alignment: a few megapixels take
+# longer than the launches for them.
+_AMPLE_SIDE = 4096
 # Of what graphs keep on a CPU: what does not fit the buffer would scatter over the heap.
 _SPARE_ROOM = 1.08
 # Values of a map at most, without the lines that it borrows: cuDNN counts them in 32 bits.
@@ -50,6 +53,7 @@ def costs_of(network: Network, names: Sequence[str], dtype: torch.dtype) -> Cost
         seam=_seam_bytes(network, names, dtype) * slack,
         per_tile=_TILE_WORK / _depth(network, names),
         most_pixels=math.inf if on_cpu else _MOST_VALUES / _widest(graphs[0]),
+        ample_side=None if on_cpu else _AMPLE_SIDE,
     )
 
 

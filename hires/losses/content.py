@@ -85,8 +85,8 @@ def power(target: Tensor, mask: Tensor | None) -> float:
     """Weighted sum of squares of a target; a blank one's is 1, so that its loss stays finite."""
     wide = (channel.double().square() for channel in target[0])
     if mask is None:
-        total = sum(float(squares.sum()) for squares in wide)
+        sums = (squares.sum() for squares in wide)
     else:
         weights = mask[0, 0].double().to(target.device)
-        total = sum(float((squares * weights).sum()) for squares in wide)
-    return total or 1.0
+        sums = ((squares * weights).sum() for squares in wide)
+    return float(sum(sums)) or 1.0  # A GPU is waited for once.

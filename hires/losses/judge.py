@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from hires.kernels.matrix_roots import roots_unseen
 from hires.losses.terms import Term, Verdict
 
 Key = tuple[int, str, str]
 """Which term, which layer, which of its statistics."""
+Judged = tuple[Tensor, dict[str, Tensor], dict[tuple[int, str], Verdict]]
 
 
 def judge(
     terms: Sequence[Term], sums: Mapping[Key, Tensor], values: Mapping[int, Tensor], zero: Tensor
-) -> tuple[Tensor, dict[str, Tensor], dict[tuple[int, str], Verdict]]:
+) -> Judged:
     """Losses of the finished sums, and the slope of the loss along each of them.
 
     Args:
@@ -27,6 +29,18 @@ def judge(
     Returns:
         The weighted sum of the terms, each of them by name, and the verdicts by term and layer.
     """
+    if zero.is_cuda:
+        # Who looks waits: once for the loss, not for every root that it is made of.
+        with roots_unseen():
+            found = _judge(terms, sums, values, zero)
+        if torch.isfinite(found[0]):
+            return found
+    return _judge(terms, sums, values, zero)
+
+
+def _judge(
+    terms: Sequence[Term], sums: Mapping[Key, Tensor], values: Mapping[int, Tensor], zero: Tensor
+) -> Judged:
     leaves = {key: _leaf(value) for key, value in sums.items()}
     free = {key: leaf for key, leaf in leaves.items() if leaf.requires_grad}
     loss, losses = zero, dict[str, Tensor]()

@@ -96,8 +96,8 @@ class Patches(Term):
         return torch.stack(parts).sum()
 
     def _part(self, view: View, window: Tensor) -> _Part:
-        centre = torch.tensor(self.centre, dtype=window.dtype, device=window.device)
-        return _Part(view, self.margin, centre)
+        centre = torch.tensor(self.centre, dtype=window.dtype)
+        return _Part(view, self.margin, centre.to(window.device, non_blocking=True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,10 +156,9 @@ class _Part:
         dtype, masks = self.view.sum_dtype, self.masks()
         if masks is not None:
             return [m[..., self.rows(level), :].sum(dtype=dtype) for level, m in enumerate(masks)]
-        device, width = self.centre.device, self.view.size[1]
-        spans = [self.rows(level) for level in range(NUM_LEVELS)]
+        width, spans = self.view.size[1], [self.rows(level) for level in range(NUM_LEVELS)]
         counts = [(span.stop - span.start) * (width >> i) for i, span in enumerate(spans)]
-        return list(torch.tensor(counts, dtype=dtype, device=device))
+        return [torch.full((), n, dtype=dtype, device=self.centre.device) for n in counts]
 
     def levels(self, window: Tensor) -> list[PixelRows]:
         """The pixels of a window at each size, times the root of how much they count.

@@ -18,8 +18,8 @@ from hires.tiling.geometry import Layer, Region, Span, Tile, canvas_window
 
 # The layer that a picture itself is: what a term looks at that needs no network.
 PIXELS = "pixels"
-# They are looked at in bands of rows of about this many, ...
-_BAND_PIXELS = 2**17
+# They are looked at in bands of rows of about this many, which suits a CPU's caches, ...
+BAND_PIXELS = 2**17
 # ... or of this many margins, where that is more: what lies around a band is looked at twice.
 _BAND_MARGINS = 6
 
@@ -68,6 +68,7 @@ class Positions:
         sum_dtype: type to add up in.
         mask: (1, 1, height, width) in [0, 1], how much each pixel counts; None for all alike.
         pictures: what lies side by side on it, if it is more than one picture.
+        band_pixels: how many pixels terms look at in one go, about.
 
     Raises:
         ConfigError: if nothing of the picture counts at one of the layers.
@@ -82,8 +83,10 @@ class Positions:
         sum_dtype: torch.dtype,
         mask: Tensor | None = None,
         pictures: Sequence[Region] = (),
+        band_pixels: int = BAND_PIXELS,
     ) -> None:
         self.size = size
+        self._band_pixels = band_pixels
         self._pictures = pictures or [Region(Span(0, size[0]), Span(0, size[1]))]
         self.sum_dtype = sum_dtype
         self._layers = layers
@@ -129,7 +132,7 @@ class Positions:
         """
         for picture in self._pictures:
             height, width = picture.size
-            num_rows = max(_BAND_PIXELS // width, _BAND_MARGINS * margin, 1)
+            num_rows = max(self._band_pixels // width, _BAND_MARGINS * margin, 1)
             for start in range(0, height, num_rows):
                 stop = min(start + num_rows, height)
                 top, left = picture.rows.start, picture.columns.start

@@ -111,9 +111,12 @@ def hold(canvas: Tensor, ceiling: float | Tensor) -> Tensor:
 
 def require_finite(loss: Tensor, gradient: Tensor) -> None:
     """Raise `NonFiniteError` unless both are finite, and the squares that optimizers take."""
-    if not torch.isfinite(loss):
+    is_finite = torch.isfinite(loss)
+    # A sum is finite only if all of its terms are, and needs no second canvas. Both are looked at
+    # together: a GPU is waited for.
+    if is_finite & torch.isfinite(torch.linalg.vector_norm(gradient)):
+        return
+    if not is_finite:
         raise NonFiniteError(f"the loss is {loss.item()}")
-    # A sum is finite only if all of its terms are, and needs no second canvas.
-    if not torch.isfinite(torch.linalg.vector_norm(gradient)):
-        large = torch.isfinite(gradient.abs().max())
-        raise NonFiniteError(f"the gradient is {'too large' if large else 'not finite'}")
+    large = torch.isfinite(gradient.abs().max())
+    raise NonFiniteError(f"the gradient is {'too large' if large else 'not finite'}")

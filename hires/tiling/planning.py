@@ -76,6 +76,8 @@ class Costs:
         seam: bytes per pixel of a tile's side that it leaves to the next tile.
         per_tile: pixels that take as long as what a tile costs whatever its size.
         most_pixels: that a tile may have, whatever the memory.
+        ample_side: side of a tile, in pixels, that keeps a GPU busy: memory for larger ones is
+            better spent on graphs. None where tiles are chosen by work.
     """
 
     halo: int
@@ -86,6 +88,7 @@ class Costs:
     seam: float
     per_tile: float
     most_pixels: float = math.inf
+    ample_side: int | None = None
 
     def tile_bytes(self, *, remakes: bool) -> float:
         """Bytes per pixel of a tile whose graph is kept."""
@@ -134,6 +137,9 @@ def plan_tiles(
     Small tiles leave room for more graphs, which saves second forwards; large tiles have fewer
     seams. Of those with nearly the least work, the ones that take the least memory are chosen.
 
+    A GPU wants few and large tiles, each of which costs it hundreds of launches: it gets the
+    largest that fit, up to `Costs.ample_side`. So more memory never makes for more launches.
+
     Args:
         costs: of its tiles.
         size: ``(height, width)`` of the canvas.
@@ -145,28 +151,25 @@ def plan_tiles(
         TileMemoryError: if not even the smallest tile fits; the message says what would.
     """
     _check_size(costs, size)
-    halo, alignment = costs.halo, costs.alignment
-    largest = round_up(max(size), alignment)
-    smallest = min(round_up(MIN_TILE, alignment), largest)
-    side = _allowed(costs, size, min(round_up(tile or largest, alignment), largest))
+    ample = costs.ample_side
     found: list[tuple[float, TilePlan]] = []
-    least_work, least_needed, leanest = math.inf, 2**63, side
-    while True:
-        tiles = grid(size, side, halo=halo, alignment=alignment)
-        if _work(tiles, len(tiles), costs.per_tile) > _NEARLY * least_work:
+    least_work, least_needed, leanest = math.inf, 2**63, 0
+    for side in _sides(costs, size, tile):
+        tiles = grid(size, side, halo=costs.halo, alignment=costs.alignment)
+        if ample is None and _work(tiles, len(tiles), costs.per_tile) > _NEARLY * least_work:
             break  # Even with all graphs kept: smaller tiles only have more seams.
         remakes = len(tiles) > 1
         num_kept, needed = _kept(costs, tiles, memory, remakes=remakes)
         least_needed, leanest = min((least_needed, leanest), (needed, side))
         if needed <= memory:
+            plan = TilePlan(tiles, side, num_kept, needed, remakes)
+            if not remakes or (ample is not None and side <= ample):
+                return plan
             work = _work(tiles, num_kept, costs.per_tile)
-            found.append((work, TilePlan(tiles, side, num_kept, needed, remakes)))
+            found.append((work, plan))
             least_work = min(least_work, work)
-        if tile is not None or side <= smallest or (found and not remakes):
-            break
         if needed > max(memory, 1.5 * least_needed):
             break  # Of smaller tiles, ever more lines would wait.
-        side = max(_smaller(side, alignment), smallest)
     if not found:
         raise TileMemoryError(
             f"`memory={format_bytes(memory)}` is too small for tiles of {leanest} px:"
@@ -176,6 +179,23 @@ def plan_tiles(
         )
     good = (plan for work, plan in found if work <= _NEARLY * least_work)
     return min(good, key=lambda plan: plan.bytes_needed)
+
+
+def _sides(costs: Costs, size: tuple[int, int], tile: int | None) -> Iterator[int]:
+    """The sides to try, from large to small."""
+    alignment, ample = costs.alignment, costs.ample_side
+    largest = round_up(max(size), alignment)
+    if tile is not None:
+        yield _allowed(costs, size, min(round_up(tile, alignment), largest))
+        return
+    smallest = min(round_up(MIN_TILE, alignment), largest)
+    side = _allowed(costs, size, largest)
+    while True:
+        yield side
+        if side <= smallest:
+            return
+        less = max(_smaller(side, alignment), smallest)
+        side = ample if ample is not None and less < ample < side else less
 
 
 def _check_size(costs: Costs, size: tuple[int, int]) -> None:

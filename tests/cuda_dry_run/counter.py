@@ -1,0 +1,171 @@
+"""Counts what Python launches on fake CUDA tensors, and what they take of the card's memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections import Counter as Tally
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from cuda_dry_run.allocator import Block, CachingAllocator
+from hires import version
+
+_PACKAGE = f"{Path(version.__file__).parent}{os.sep}"
+# What launches nothing, besides views.
+_NO_KERNEL = {
+    *("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"),
+    *("set_", "resize_", "detach", "alias", "lift", "lift_fresh", "_unsafe_view"),
+    *("_reshape_alias", "device", "_local_scalar_dense"),
+}
+# What waits for the card, whatever its arguments.
+_WAITS = {
+    *("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal"),
+    *("unique_consecutive", "bincount", "is_nonzero", "repeat_interleave", "_linalg_check_errors"),
+    *("_linalg_svd", "_linalg_eigh"),
+}
+# Kernels of operations that launch more than one.
+KERNELS: Mapping[str, Callable[[Sequence[Any]], int]] = {
+    # The product, then the bias.
+    "convolution": lambda args: 1 + (args[2] is not None),
+    # Its multi-tensor launches take 320 chunks of 65,536 values each.
+    "_fused_adam_": lambda args: max(-(-args[0][0].numel() // (65536 * 320)), 1),
+    "linalg_vector_norm": lambda _: 2,
+    "dist": lambda _: 2,
+}
+
+
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts launches on CUDA; to be entered inside of a fake tensor mode.
+
+    Args:
+        limit: bytes that the card has; None for no limit.
+
+    Attributes:
+        allocator: what PyTorch's would hold.
+        kernels: launches, by operation.
+        num_bytes: read and written, by operation.
+        waits: synchronisations, by the line of hires that asks for them.
+        lines: launches, by the line of hires that they come from.
+        seen: every operation with the types of its CUDA tensors, since the beginning.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.allocator = CachingAllocator(limit)
+        self.seen: set[tuple[Any, frozenset[torch.dtype]]] = set()
+        self._blocks: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Count anew; what is allocated stays."""
+        self.kernels: Tally[str] = Tally()
+        self.num_bytes: Tally[str] = Tally()
+        self.waits: Tally[str] = Tally()
+        self.lines: Tally[str] = Tally()
+        self.allocator.restart_peak()
+
+    @property
+    def num_kernels(self) -> int:
+        """Launches since `restart`."""
+        return self.kernels.total()
+
+    @property
+    def num_waits(self) -> int:
+        """Synchronisations since `restart`."""
+        return self.waits.total()
+
+    def answer(self, asked: Tensor) -> bool | int | float:
+        """What a tensor's value is taken for: all is well."""
+        if asked.dtype == torch.bool:
+            return True
+        return 1.0 if asked.is_floating_point() else 1
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run an operation on its fakes, and count it."""
+        kwargs = kwargs or {}
+        name = func._schema.name.split("::")[1]
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if name == "_local_scalar_dense":
+            out: Any = self.answer(given[0])
+        else:
+            out = func(*args, **kwargs)
+        made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        tensors = [*given, *made]
+        on_card = [tensor for tensor in tensors if tensor.device.type == "cuda"]
+        if on_card:
+            line = _line()
+            if _waits(name, args, kwargs, tensors):
+                self.waits[line] += 1
+            if not (func.is_view or name in _NO_KERNEL):
+                self._launched(func, name, args, on_card, line)
+            for tensor in on_card:
+                self._hold(tensor)
+        return out
+
+    def _launched(
+        self, func: Any, name: str, args: Sequence[Any], on_card: Sequence[Tensor], line: str
+    ) -> None:
+        self.seen.add((func, frozenset(tensor.dtype for tensor in on_card)))
+        launched = KERNELS[name](args) if name in KERNELS else 1
+        self.kernels[name] += launched
+        self.lines[line] += launched
+        parts = {(_key(t), t.storage_offset(), tuple(t.shape), t.dtype): t.nbytes for t in on_card}
+        self.num_bytes[name] += sum(parts.values())
+
+    def _hold(self, tensor: Tensor) -> None:
+        """Allocate a storage that is new, until it is gone."""
+        key = _key(tensor)
+        if key in self._blocks:
+            return
+        storage = tensor.untyped_storage()
+        if not storage.nbytes():
+            return
+        block = self.allocator.allocate(storage.nbytes())
+
+        def gone(_: object, key: int = key, block: Block = block) -> None:
+            del self._blocks[key]
+            self.allocator.free(block)
+
+        self._blocks[key] = weakref.ref(storage, gone)
+
+
+def _waits(
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], tensors: Sequence[Tensor]
+) -> bool:
+    """Whether the host waits for the card: it looks at a value, or for a copy between the two."""
+    if name in ("_to_copy", "copy_"):
+        is_async = kwargs.get("non_blocking") or True in args[2:]
+        return len({tensor.device for tensor in tensors}) > 1 and not is_async
+    by_mask = name.startswith("index") and any(tensor.dtype == torch.bool for tensor in tensors)
+    return name in _WAITS or by_mask
+
+
+def _key(tensor: Tensor) -> int:
+    key: int = tensor.untyped_storage()._cdata
+    return key
+
+
+def _line() -> str:
+    """The innermost line of hires that is running, such as ``engine/objective.py:120``."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if path.startswith(_PACKAGE):
+            return f"{path.removeprefix(_PACKAGE)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "elsewhere"

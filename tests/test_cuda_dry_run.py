@@ -1,0 +1,264 @@
+"""What hires asks of a GPU, counted without one: kernels, synchronisations, memory.
+
+Budgets are what is needed today, rounded up by a few percent: who needs more should know why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from conftest import COMPACT_SHAPE, random_image, random_weights
+from cuda_dry_run import (
+    CUDA,
+    CachingAllocator,
+    Counter,
+    applied,
+    dry_run,
+    network_of,
+    painting,
+    stand_in,
+    trainer,
+)
+from objectives import objective_of, setup_of, terms_of
+from torch import Tensor
+
+from hires.bench.exercises import VGG19_TO_RELU5_1
+from hires.config.run import Config
+from hires.engine.setup import Setup
+from hires.engine.setup import terms_of as terms_of_config
+from hires.features.checkpoints import load_features
+from hires.features.network import Network
+from hires.kernels.precision import Precision
+from hires.tiling.planning import TileMemoryError, TilePlan, smaller_plan
+
+MIB, GIB = 2**20, 2**30
+A0 = (9933, 14043)
+# What a plan does not count: moments in float64 and their roots while they are judged.
+JUDGED = 100 * MIB
+
+# Read where tensors are real.
+SHAPES = {"vgg": VGG19_TO_RELU5_1, "compact": load_features("compact").architecture}
+
+
+@pytest.fixture
+def counter() -> Iterator[Counter]:
+    with dry_run() as counter:
+        yield counter
+
+
+def check_step(
+    name: str, size: tuple[int, int], *, kernels: int, **options: Any
+) -> tuple[TilePlan, Counter]:
+    """The second step of a rung stays within its budgets."""
+    with dry_run() as counter:
+        begun = painting(SHAPES[name], size, **options)
+        begun.run.step()
+        counter.restart()
+        before = counter.allocator.allocated
+        begun.run.step()
+    assert counter.num_kernels <= kernels, counter.lines.most_common(8)
+    assert counter.num_waits <= 2, counter.waits
+    assert counter.allocator.allocated == before
+    assert counter.allocator.peak_allocated <= begun.num_bytes + JUDGED
+    return begun.plan, counter
+
+
+@pytest.fixture(scope="module")
+def one_tile() -> tuple[TilePlan, Counter]:
+    return check_step("compact", (512, 512), kernels=2050)
+
+
+def test_blocks_are_split_merged_and_used_again() -> None:
+    allocator = CachingAllocator()
+    first = allocator.allocate(12 * MIB)
+    assert (allocator.allocated, allocator.reserved) == (12 * MIB, 12 * MIB)
+    allocator.free(first)
+    parts = [allocator.allocate(5 * MIB) for _ in range(2)]
+    assert (allocator.allocated, allocator.reserved) == (10 * MIB, 12 * MIB)
+    for part in parts:
+        allocator.free(part)
+    allocator.allocate(12 * MIB - 1)
+    assert (allocator.allocated, allocator.reserved) == (12 * MIB, 12 * MIB)
+    allocator.allocate(1)  # Small ones lie elsewhere.
+    assert (allocator.allocated, allocator.reserved) == (12 * MIB + 512, 14 * MIB)
+    assert allocator.peak_allocated == 12 * MIB + 512
+
+
+def test_a_card_that_is_full_releases_what_is_free_and_says_so_when_nothing_is() -> None:
+    allocator = CachingAllocator(limit=30 * MIB)
+    allocator.free(allocator.allocate(20 * MIB))
+    allocator.allocate(28 * MIB)
+    assert allocator.reserved == 28 * MIB
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        allocator.allocate(12 * MIB)
+
+
+def test_kernels_bytes_waits_and_memory_of_a_few_lines(counter: Counter) -> None:
+    one = torch.zeros(1000, device=CUDA)
+    assert counter.num_kernels == 1
+    both = one[:500] + one[500:]
+    assert counter.kernels == {"zeros": 1, "add": 1}
+    assert counter.num_bytes == {"zeros": 4000, "add": 6000}
+    assert counter.allocator.allocated == 4096 + 2048
+    del one
+    assert counter.allocator.allocated == 2048
+    assert not counter.waits
+    assert float(both.sum()) == 1.0
+    both.cpu()
+    both.to("cpu", non_blocking=True)
+    assert counter.num_waits == 2
+    both[torch.zeros(500, dtype=torch.bool, device=CUDA)] = 1
+    assert counter.num_waits == 3
+
+
+def test_the_stand_in_for_autograd_computes_what_autograd_does() -> None:
+    layers = dict.fromkeys(("relu1_1", "relu2_1", "relu3_1"), 1.0), {"relu2_2": 1.0}
+    network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE)).prepare(
+        "cpu", torch.float32, torch.channels_last
+    )
+    setup = setup_of(network, terms_of("wasserstein", layers, (3, 2, 1)), torch.float32, tile=64)
+    content, style, canvas = (random_image(131, 150, seed=seed).float() for seed in range(3))
+
+    def evaluated() -> tuple[Tensor, Tensor]:
+        found = objective_of(setup, content, style, num_kept=2)(canvas)
+        return found.loss, found.gradient
+
+    wanted = evaluated()
+    with stand_in():
+        found = evaluated()
+    assert torch.equal(found[0], wanted[0])
+    torch.testing.assert_close(found[1], wanted[1], rtol=1e-6, atol=1e-12)
+
+
+def test_a_step_of_one_tile(one_tile: tuple[TilePlan, Counter]) -> None:
+    plan, counter = one_tile
+    assert len(plan.tiles) == 1
+    assert counter.num_kernels > 1000
+
+
+def test_a_step_of_two_tiles_of_which_one_runs_twice() -> None:
+    plan, _ = check_step("vgg", (512, 1024), memory="170MiB", tile=512, kernels=2200)
+    assert (len(plan.tiles), plan.num_kept) == (2, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "memory", "kernels"),
+    [("compact", "2GiB", 15_000), ("vgg", "16GiB", 12_000)],
+)
+def test_a_step_of_a0(name: str, memory: str, kernels: int) -> None:
+    check_step(name, A0, memory=memory, kernels=kernels)
+
+
+def setup_on_card(name: str) -> Setup:
+    return Setup(
+        network=network_of(SHAPES[name]).prepare(CUDA, torch.bfloat16, torch.channels_last),
+        precision=Precision(torch.bfloat16),
+        terms=terms_of_config(Config()),
+        memory=6 * GIB,
+    )
+
+
+def passes(plan: TilePlan) -> int:
+    """Walks over tiles, each of which takes some two hundred kernels."""
+    return 3 * len(plan.tiles) - plan.num_kept
+
+
+@pytest.mark.usefixtures("counter")
+@pytest.mark.parametrize("name", ["vgg", "compact"])
+@pytest.mark.parametrize("size", [(2048, 2048), (6000, 4000), A0])
+def test_more_memory_never_takes_more_launches(name: str, size: tuple[int, int]) -> None:
+    memories = (1.5, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 40, 48, 64, 80)
+    setup = setup_on_card(name)
+    plans = [replace(setup, memory=int(memory * GIB)).plan_tiles(size) for memory in memories]
+    for (memory, less), (_, more) in itertools.pairwise(zip(memories, plans, strict=True)):
+        assert passes(more) <= passes(less), memory
+    assert len(plans[memories.index(16)].tiles) <= 12
+
+
+@pytest.mark.usefixtures("counter")
+def test_smaller_plans_on_a_card_take_less_memory_until_there_are_none() -> None:
+    setup = setup_on_card("vgg")
+    plan, needed = setup.plan_tiles(A0), []
+    with contextlib.suppress(TileMemoryError):
+        for _ in range(100):
+            needed.append(setup.costs.bytes_needed(plan))
+            plan = smaller_plan(setup.costs, A0, plan)
+    assert 4 < len(needed) < 100
+    assert all(less < more for more, less in itertools.pairwise(needed))
+
+
+def test_targets_are_measured_with_few_waits(counter: Counter) -> None:
+    painting(SHAPES["compact"], (64, 64))
+    weights = sum(n for line, n in counter.waits.items() if line.startswith("features/network"))
+    assert 0 < counter.num_waits - weights <= 16, counter.waits
+
+
+class Doubtful(Counter):  # type: ignore[no-untyped-call]
+    """Gives its first answers, of yes and no, from a list."""
+
+    def __init__(self, answers: list[bool]) -> None:
+        super().__init__()
+        self.answers = answers
+
+    def answer(self, asked: Tensor) -> bool | int | float:
+        """The next of the list, as long as there is one."""
+        is_asked = asked.dtype == torch.bool and asked.device.type == "cuda"
+        return self.answers.pop(0) if is_asked and self.answers else super().answer(asked)
+
+
+def test_roots_that_are_not_finite_are_taken_again_by_eigenvalues(counter: Counter) -> None:
+    begun = painting(SHAPES["compact"], (64, 64), style_layers=("relu1_1",), patch_weight=0)
+    begun.run.step()
+    assert counter.waits.total() > 0
+    assert "_linalg_eigh" not in counter.kernels
+    # The loss is not finite, then a root of it is not, but the matrix is.
+    with Doubtful([False, False]) as doubtful:
+        begun.run.step()
+    assert doubtful.kernels["_linalg_eigh"] == 1
+
+
+def test_a_network_is_applied(counter: Counter) -> None:
+    assert applied((300, 400), memory="2GiB").device.type == "cpu"
+    assert counter.num_kernels <= 550
+    assert counter.num_waits <= 60, counter.waits
+    assert counter.allocator.allocated == 0
+
+
+@pytest.mark.parametrize("task", ["style", "super-resolution"])
+def test_a_step_of_a_training(counter: Counter, task: str) -> None:
+    factor = {} if task == "style" else {"factor": 4}
+    training = trainer(SHAPES["compact"], task=task, crop=64, batch_size=1, **factor)
+    counter.restart()
+    training._step()
+    assert 500 < counter.num_kernels <= 3000, counter.lines.most_common(8)
+    assert counter.num_waits <= 40, counter.waits
+
+
+@pytest.mark.skipif(torch.version.cuda is None, reason="a build without CUDA's kernels")
+def test_every_operation_has_a_kernel_for_cuda(one_tile: tuple[TilePlan, Counter]) -> None:
+    functions = {func for func, _ in one_tile[1].seen}
+    keys = ("CUDA", "CompositeExplicitAutograd", "CompositeExplicitAutogradNonFunctional")
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    lacking = [
+        func.name()
+        for func in functions
+        if not any(has_kernel(func.name(), key) for key in (*keys, "CompositeImplicitAutograd"))
+    ]
+    assert len(functions) > 40
+    assert not lacking
+
+
+def test_types_are_those_that_all_of_cudas_kernels_know(
+    one_tile: tuple[TilePlan, Counter],
+) -> None:
+    for func, types in one_tile[1].seen:
+        assert types.isdisjoint({torch.uint16, torch.uint32, torch.uint64, torch.complex64})
+        # A card has hardly any arithmetic for it.
+        assert "convolution" not in func.name() or torch.float64 not in types
