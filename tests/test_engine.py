@@ -33,7 +33,6 @@ from hires.features.checkpoints import load_features, write_checkpoint
 from hires.features.network import Network
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
-from hires.image.originals import original, originals
 from hires.image.resample import fill, resize
 
 CONTENT = random_image(60, 80, seed=1).float()
@@ -203,6 +202,26 @@ def test_losses_are_the_weighted_sum_of_the_terms(features: str) -> None:
     # The first canvas is the content itself.
     assert terms["content"] < 1e-6
     assert terms["style"] > 0.01
+
+
+@pytest.mark.parametrize("margin", [0, 7])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_larger_size_begins_with_detail_of_the_content(
+    features: str, share: float, margin: int
+) -> None:
+    settings = config(features, margin=margin, content_detail=share, learning_rate=1e-6, average=0)
+    steps = list(iter_stylize(CONTENT, STYLE, settings))
+    last = next(i for i, step in enumerate(steps) if step.rung.index == 1)
+    pictures = []
+    for i, step in enumerate(iter_stylize(CONTENT, STYLE, settings)):
+        if i in (last - 1, last):
+            pictures.append(step.picture())
+    below, above = (step.rung.size for step in (steps[last - 1], steps[last]))
+    content = CONTENT.float()
+    detail = resize(content, above) - resize(resize(content, below), above)
+    wanted = (resize(pictures[0], above).clamp(0, 1) + share * detail).clamp(0, 1)
+    torch.testing.assert_close(pictures[1], wanted, rtol=0, atol=1e-4)
+    assert share == 0 or float((share * detail).abs().max()) > 1e-2
 
 
 def test_a_picture_on_the_way_is_a_copy(features: str) -> None:

@@ -40,7 +40,7 @@ PRESETS: dict[str, Preset] = {
         title="the default: a ladder of sizes, relative losses, Adam with a running average",
         source="this project",
         loss=(
-            "W2/tr G + 0.033 Σ Δ² / Σ F² + 0.05 · W2 of whitened 3x3 patches"
+            "W2/tr G + 0.025 Σ Δ² / Σ F² + 0.05 · W2 of whitened 3x3 patches"
             " + 0.02 · squared total variation per pixel"
         ),
     ),
@@ -63,6 +63,7 @@ PRESETS: dict[str, Preset] = {
             "content_weight": 1.0,
             "style_weight": 1e6,
             "margin": 0,
+            "content_detail": 0.0,
             "patch_weight": 0.0,
             "tv_weight": 0.0,
             "optimizer": "lbfgs",
@@ -100,6 +101,7 @@ PRESETS: dict[str, Preset] = {
             "content_weight": 1.0,
             "style_weight": 1e3,
             "margin": 0,
+            "content_detail": 0.0,
             "patch_weight": 0.0,
             "tv_weight": 10.0,
             "pixels": "imagenet",
@@ -143,6 +145,7 @@ PRESETS: dict[str, Preset] = {
             "content_weight": 0.025,
             "style_weight": 1.0,
             "margin": 0,
+            "content_detail": 0.0,
             "patch_weight": 0.0,
             "tv_weight": 1e-4,
             "pixels": "caffe",

@@ -71,7 +71,10 @@ class Config:
     margin: int = option(16, 0, 1024)
     """Pixels that are painted beyond every border and cut off again: borders look like the rest."""
 
-    content_weight: float = option(0.033)
+    content_detail: float = option(1.0, 0, 1)
+    """Share of the photograph's own fine detail that each larger size begins with, 0 to 1."""
+
+    content_weight: float = option(0.025)
     """How strongly the scene of the content picture is kept."""
 
     style_weight: float = option(1.0)
@@ -261,7 +264,7 @@ class Config:
     @property
     def schedule(self) -> tuple[int, float, int]:
         """Default steps: those of the first rung, the factor from rung to rung, the least."""
-        return (160, 0.5, 22) if self.optimizer == "adam" else (200, 0.55, 30)
+        return (160, 0.5, 20) if self.optimizer == "adam" else (200, 0.55, 30)
 
     @property
     def averaging(self) -> float:

@@ -54,6 +54,9 @@ class Canvas(Protocol):
     def from_below(self, image: Tensor) -> Tensor:
         """What it shows of a tensor (1, 3, h, w) that belongs to the canvas of the rung below."""
 
+    def detail(self, picture: Original, below: Size) -> Tensor:
+        """What it shows of a picture and a canvas of ``(height, width)`` does not."""
+
 
 class WholeCanvas:
     """A canvas that is one picture.
@@ -96,6 +99,12 @@ class WholeCanvas:
     def from_below(self, image: Tensor) -> Tensor:
         """See `Canvas`."""
         return self._of_picture(without_margin(image, self._margin))
+
+    def detail(self, picture: Original, below: Size) -> Tensor:
+        """See `Canvas`."""
+        fine = resize(picture.pixels, self._shown)
+        fine -= resize(resize(picture.pixels, below), self._shown)
+        return extended(fine, self._margin)
 
     def _of_picture(self, image: Tensor, *, clamp: bool = False) -> Tensor:
         return extended(resize(image, self._shown, clamp=clamp), self._margin)

@@ -194,6 +194,13 @@ class SampledCanvas:
             image = resize(image, self._whole)
         return _collage(self.windows, self._whole, image)
 
+    def detail(self, picture: Original, below: Size) -> Tensor:
+        """That of the windows."""
+        coarse = picture.pixels
+        if coarse.shape[2] > below[0]:
+            coarse = resize(coarse, below)
+        return self._sampled(picture.pixels) - _collage(self.windows, self._whole, coarse)
+
     def from_below(self, image: Tensor) -> Tensor:
         """The windows, from the whole picture or from larger parts of it, on the same device."""
         if self._windows_below is None:

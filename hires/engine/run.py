@@ -214,10 +214,25 @@ class Run:
 
     def _optimizer(self, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
         if self._standing.position is not None:
-            return self._enlarged(rung, canvas)
+            detail = self._detail(canvas)
+            optimizer = self._enlarged(rung, canvas)
+            if detail is not None:
+                optimizer.add(detail.to(self.setup.device))
+            return optimizer
         start = first_canvas(self.config, rung.size, self._standing.content.pixels)
         start = extended(start, rung.margin).to(self.setup.device)
         return optimizer_of(self.config, start, rung.learning_rate)
+
+    def _detail(self, canvas: Canvas) -> Tensor | None:
+        """What the content has of what a larger canvas adds: a start for its finest octave.
+
+        Strokes form along it, where those of an enlarged picture, which has nothing there, have to
+        be found first.
+        """
+        if not self.config.content_detail:
+            return None
+        below = self._standing.now.rung.size
+        return canvas.detail(self._standing.content, below).mul_(self.config.content_detail)
 
     def _enlarged(self, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
         """The optimizer of the rung below, brought up; on the host if the device has no room."""

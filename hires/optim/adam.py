@@ -118,12 +118,13 @@ class Adam(CanvasOptimizer):
         larger = self.successor(resize, learning_rate=learning_rate)
         if self.moments and self.carry:
             ratio = self.canvas.numel() / larger.canvas.numel()
-            square = resize(self.moments["exp_avg_sq"]).clamp_min_(0)
-            larger.moments = {
-                "step": self.moments["step"].clone(),
-                "exp_avg": resize(self.moments["exp_avg"]).mul_(ratio),
-                "exp_avg_sq": square.mul_(ratio**2),
-            }
+            mean = resize(self.moments["exp_avg"]).mul_(ratio)
+            square = resize(self.moments["exp_avg_sq"]).mul_(ratio**2)
+            # No mean square is below the square of the mean. Resampling knows nothing of that, and
+            # where it undershoots a step would be thousands of times too long: a speck.
+            torch.maximum(square, mean.square(), out=square)
+            step = self.moments["step"].clone()
+            larger.moments = {"step": step, "exp_avg": mean, "exp_avg_sq": square}
         return larger
 
     def _memory(self) -> dict[str, Any]:

@@ -58,6 +58,11 @@ class CanvasOptimizer(ABC):
         """The picture so far, a new tensor."""
         return self.picture.clone() if self.clamp else self.picture
 
+    def add(self, change: Tensor) -> None:
+        """Add something (1, 3, H, W) to the canvas before its first step."""
+        with torch.no_grad():
+            hold(self._canvas.add_(change), self.ceiling)
+
     @abstractmethod
     def step(self, evaluate: Evaluate) -> None:
         """Evaluate and move the canvas once. Raises `NonFiniteError` before touching the canvas."""

@@ -56,6 +56,10 @@ class ScaledOptimizer(CanvasOptimizer):
 
         self.inner.step(scaled)
 
+    def add(self, change: Tensor) -> None:
+        """Add something in units of [0, 1]."""
+        self.inner.add(change * self.scale)
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """Change the step size, in the other units."""
         self.inner.set_learning_rate(learning_rate)
