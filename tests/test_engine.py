@@ -33,6 +33,7 @@ from hires.features.checkpoints import load_features, write_checkpoint
 from hires.features.network import Network
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
+from hires.image.originals import original, originals
 from hires.image.resample import fill, resize
 
 CONTENT = random_image(60, 80, seed=1).float()
