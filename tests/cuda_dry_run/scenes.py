@@ -88,7 +88,7 @@ def painting(
         dtype: of the features.
         options: of the configuration.
     """
-    config = Config(**{"size": max(size), "device": "cuda", **options})
+    config = Config(**{"size": max(size), "margin": 0, "device": "cuda", **options})
     setup = Setup(
         network=network_of(architecture).prepare(CUDA, dtype, torch.channels_last),
         precision=Precision(dtype),
