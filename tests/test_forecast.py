@@ -80,7 +80,8 @@ def test_a_gpu_holds_its_context_but_no_resized_content(
     canvas = 480 * 640 * 12
     # Canvas, gradient, Adam's two moments and the running average.
     state = 5 * canvas + round(480 * 640 * setup.reference_bytes)
-    assert found.device_bytes == 512 * 2**20 + on_cpu.tiles.bytes_needed + state
+    weights = sum(buffer.nbytes for buffer in setup.network.buffers())
+    assert found.device_bytes == 512 * 2**20 + weights + on_cpu.tiles.bytes_needed + state
     program = on_cpu.host_bytes - on_cpu.tiles.bytes_needed - state - canvas
     assert found.host_bytes == program + canvas
 
@@ -178,7 +179,8 @@ def test_the_probe_measures_what_a_ladder_needs(
         rung.num_pixels for rung in rungs if studio.is_one_tile(rung.size)
     ]
     assert 0 < rates.forward < 1e-3
-    assert 0 < rates.both < 1e-3
+    # Beside what a step takes whatever its size, so small a tile may be nothing.
+    assert 0 <= rates.both < 1e-3
     assert rates.fixed > 0
     assert rates.outside > 0
     found = forecast(config, studio, rungs, num_input_pixels=0, rates=rates)
