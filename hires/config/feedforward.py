@@ -10,7 +10,13 @@ from hires.config.values import parse_bytes, parse_layer
 from hires.errors import ConfigError
 
 _STYLE_ONLY = (
-    *("style_weight", "style_loss", "style_layers", "style_size", "patch_weight", "grain", "start"),
+    "style_weight",
+    "style_loss",
+    "style_layers",
+    "style_size",
+    "patch_weight",
+    "grain",
+    "start",
 )
 _SUPER_RESOLUTION_ONLY = ("consistency_weight",)
 # Noise on photographs beyond which little of them is left.

@@ -189,17 +189,16 @@ class SampledCanvas:
         """Those of its mask."""
         return None if picture.mask is None else self._sampled(picture.mask).clamp_(0, 1)
 
-    def _sampled(self, image: Tensor) -> Tensor:
-        if image.shape[2] > self._whole[0]:
-            image = resize(image, self._whole)
+    def _sampled(self, image: Tensor, most: Size | None = None) -> Tensor:
+        """The windows of a picture, with the detail that it has at a size, if it has more."""
+        most = most or self._whole
+        if image.shape[2] > most[0]:
+            image = resize(image, most)
         return _collage(self.windows, self._whole, image)
 
     def detail(self, picture: Original, below: Size) -> Tensor:
         """That of the windows."""
-        coarse = picture.pixels
-        if coarse.shape[2] > below[0]:
-            coarse = resize(coarse, below)
-        return self._sampled(picture.pixels) - _collage(self.windows, self._whole, coarse)
+        return self._sampled(picture.pixels) - self._sampled(picture.pixels, below)
 
     def from_below(self, image: Tensor) -> Tensor:
         """The windows, from the whole picture or from larger parts of it, on the same device."""

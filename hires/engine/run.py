@@ -42,6 +42,11 @@ class _Position:
     loss: Tensor
     terms: Mapping[str, Tensor]
 
+    @property
+    def picture(self) -> Tensor:
+        """The picture so far, without the margin of its canvas; the next step may change it."""
+        return without_margin(self.optimizer.picture, self.rung.margin)
+
 
 @dataclass(slots=True)
 class _Standing:
@@ -60,8 +65,8 @@ class _Standing:
 
     @property
     def picture(self) -> Tensor:
-        """The picture so far, without the margin of its canvas; the next step may change it."""
-        return without_margin(self.now.optimizer.picture, self.now.rung.margin)
+        """That of its position."""
+        return self.now.picture
 
     def snapshot(self, seconds: float) -> Snapshot:
         """Everything that the rest of the run depends on; no copies."""
@@ -303,8 +308,7 @@ def _move(now: _Position, objective: Objective) -> None:
             weights = {term.name: term.weight for term in objective.terms}
             where = f"rung {now.rung.index + 1} ({width}x{height}), iteration {iteration}"
             message = f"{error} at {where}: {blamed(weights, error)}"
-            picture = without_margin(now.optimizer.picture, now.rung.margin).clone()
-            raise StylizeError(message, picture) from None
+            raise StylizeError(message, now.picture.clone()) from None
         now.plan = objective.plan
         now.loss, now.terms = evaluations[-1].loss, evaluations[-1].terms
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -100,7 +101,7 @@ class Patches(Term):
         return _Part(view, self.margin, centre.to(window.device, non_blocking=True))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _Part:
     """Rows of a canvas at each size.
 
@@ -142,6 +143,7 @@ class _Part:
         )
         return slice(first, last)
 
+    @cached_property
     def masks(self) -> list[Tensor] | None:
         """How much each pixel counts at each size, (1, 1, h, w); None for all alike."""
         if self.view.mask is None:
@@ -153,7 +155,7 @@ class _Part:
 
     def counts(self) -> list[Tensor]:
         """How many pixels there are at each size, or the sum of how much they count."""
-        dtype, masks = self.view.sum_dtype, self.masks()
+        dtype, masks = self.view.sum_dtype, self.masks
         if masks is not None:
             return [m[..., self.rows(level), :].sum(dtype=dtype) for level, m in enumerate(masks)]
         width, spans = self.view.size[1], [self.rows(level) for level in range(NUM_LEVELS)]
@@ -169,7 +171,7 @@ class _Part:
         pixels = [wide[..., self.skipped :, :] - self.centre.view(1, 3, 1, 1)]
         while len(pixels) < NUM_LEVELS:
             pixels.append(_halved(pixels[-1]))
-        masks = self.masks()
+        masks = self.masks
         if masks is not None:
             pixels = [level * mask.sqrt() for level, mask in zip(pixels, masks, strict=True)]
         return [PixelRows.of(level) for level in pixels]
@@ -207,7 +209,7 @@ class _Lags(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """From the smallest size up: each pixel's part of the mean that it went into."""
         (window,), part = ctx.saved_tensors, ctx.part
-        levels, masks, result = part.levels(window), part.masks(), torch.zeros_like(window)
+        levels, masks, result = part.levels(window), part.masks, torch.zeros_like(window)
         found: Tensor | None = None
         for level in reversed(range(NUM_LEVELS)):
             pixels, rows = levels[level], part.rows(level)
