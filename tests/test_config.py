@@ -153,8 +153,13 @@ def test_a_share_of_one_style_is_none() -> None:
 def test_defaults_that_depend_on_the_optimizer() -> None:
     adam, lbfgs = Config(), Config(optimizer="lbfgs")
     assert (adam.averaging, lbfgs.averaging, Config(average=0).averaging) == (0.8, 0.0, 0)
-    assert (adam.learning_rate_for(100), lbfgs.learning_rate_for(100)) == (0.02, 1.0)
-    assert [adam.learning_rate_for(steps) for steps in (40, 32, 20, 1)] == [0.02, 0.025, 0.03, 0.03]
+    assert (adam.learning_rate_for(150), lbfgs.learning_rate_for(150)) == (0.02, 1.0)
+    assert [adam.learning_rate_for(steps) for steps in (300, 120, 100, 1)] == [
+        0.02,
+        0.025,
+        0.03,
+        0.03,
+    ]
     assert Config(learning_rate=0.5).learning_rate_for(2) == 0.5
     assert adam.memory_bytes == 2**31
 

@@ -7,17 +7,16 @@ The command line is generated from these fields; the string under a field is its
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from itertools import pairwise
 from typing import Any, Literal, TypeVar, cast
 
-from hires.config.checks import LARGEST, bounds, check_device, check_fields, leave_out
-from hires.config.presets import APPLIES, PRESETS, yielding
+from hires.config.checks import LARGEST, bounds, check_device, check_fields
+from hires.config.presets import PRESETS, yielding
+from hires.config.together import check_together
 from hires.config.values import (
     LEAST_SIZE,
     counted,
     parse_blend,
     parse_bytes,
-    parse_layer,
     size_share,
 )
 from hires.errors import ConfigError
@@ -182,10 +181,7 @@ class Config:
             size_share(self.size)
         if self.style_weights and not sum(self.style_weights):
             raise ConfigError("`style_weights` are all 0: give at least one style some weight")
-        self._check_sizes()
-        self._check_optimizer()
-        self._check_layers()
-        self._check_terms()
+        check_together(self, _DEFAULTS)
         parse_blend(self.init)
         parse_bytes(self.memory)
 
@@ -201,61 +197,6 @@ class Config:
             if name not in given:
                 object.__setattr__(self, name, value)
 
-    def _check_sizes(self) -> None:
-        if any(small >= large for small, large in pairwise(self.sizes)):
-            told = " ".join(map(str, self.sizes))
-            raise ConfigError(f"`sizes` is {told}: give sizes that grow, each once")
-        for name in ("size", "min_size", "rungs", "cpu_size"):
-            if self.sizes and getattr(self, name) != _DEFAULTS[name]:
-                raise ConfigError(f"`sizes` names every size: leave `{name}` out")
-        if self.rungs == 1 and self.min_size != _DEFAULTS["min_size"]:
-            raise ConfigError("`rungs=1` paints at one size: leave `min_size` out")
-
-    def _check_optimizer(self) -> None:
-        if (self.learning_rate_decay is None) != (not self.decay_every):
-            raise ConfigError("`learning_rate_decay` and `decay_every` need each other: give both")
-        for name, allowed in APPLIES.items():
-            if self.optimizer not in allowed and getattr(self, name) != _DEFAULTS[name]:
-                leave_out([name], f"applies to `optimizer={' or '.join(allowed)}` only")
-        if self.optimizer == "lbfgs-wolfe" and self.clamp in ("steps", "blind"):
-            raise ConfigError(f"`clamp={self.clamp}` would mislead lbfgs-wolfe: leave it out")
-        if self.clamp == "blind" and self.optimizer != "lbfgs":
-            raise ConfigError("`clamp=blind` applies to `optimizer=lbfgs` only: leave it out")
-
-    def _check_layers(self) -> None:
-        if not (self.style_layers or self.content_layers):
-            raise ConfigError("`style_layers` and `content_layers` are both empty: name a layer")
-        for layers in (self.style_layers, self.content_layers):
-            names = [parse_layer(layer)[0] for layer in layers]
-            if len(set(names)) != len(names):
-                raise ConfigError(f"a layer is named twice: {' '.join(layers)}")
-            if layers and not any(parse_layer(layer)[1] for layer in layers):
-                raise ConfigError(f"layers {' '.join(layers)} all weigh 0: give one some weight")
-
-    def _check_terms(self) -> None:
-        """Refuse options of a term of the loss that has no weight, and weights of no term."""
-        names = ("style_weight", "content_weight", "patch_weight", "tv_weight")
-        if not any(getattr(self, name) for name in names):
-            raise ConfigError(
-                "`style_weight`, `content_weight`, `patch_weight` and `tv_weight` are all 0: give"
-                " one some weight"
-            )
-        for term, options in _OF_TERM.items():
-            if not getattr(self, f"{term}_weight"):
-                given = (name for name in options if not self.is_default(name))
-                leave_out(given, f"does nothing where `{term}_weight` is 0")
-        for term, layers in (("style", self.style_layers), ("content", self.content_layers)):
-            weight = f"{term}_weight"
-            if not layers and getattr(self, weight) and not self.is_default(weight):
-                raise ConfigError(f"`{weight}` does nothing without `{term}_layers`: name one")
-            # Stand-ins for the layers of a preset may count twice.
-            alone = len(layers) == 1 and self.preset == "hires" and self.layer_reduction == "mean"
-            if alone and parse_layer(layers[0])[1] != 1:
-                raise ConfigError(
-                    f"the weight of {layers[0]} does nothing, for it is the only one of"
-                    f" `{term}_layers`: give `{weight}`"
-                )
-
     @property
     def memory_bytes(self) -> int:
         """The memory budget in bytes."""
@@ -264,7 +205,7 @@ class Config:
     @property
     def schedule(self) -> tuple[int, float, int]:
         """Default steps: those of the first rung, the factor from rung to rung, the least."""
-        return (160, 0.5, 20) if self.optimizer == "adam" else (200, 0.55, 30)
+        return (100, 0.6, 20) if self.optimizer == "adam" else (200, 0.55, 30)
 
     @property
     def averaging(self) -> float:
@@ -298,7 +239,7 @@ class Config:
         """Step size at a rung of so many steps: where they are few, each goes further."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return min(max(0.8 / num_steps, 0.02), 0.03) if self.optimizer == "adam" else 1.0
+        return min(max(3 / num_steps, 0.02), 0.03) if self.optimizer == "adam" else 1.0
 
     def style_shares(self, num_styles: int) -> tuple[float, ...]:
         """Weight of each style, summing to 1.
@@ -340,11 +281,4 @@ def changed(config: Config, **given: Any) -> Config:
 # What options have where no preset says otherwise.
 _DEFAULTS: dict[str, Any] = {
     field.name: field.metadata.get("default", field.default) for field in fields(Config)
-}
-
-# Options that do nothing where their term of the loss has no weight.
-_OF_TERM = {
-    "style": ("style_loss", "style_weights", "style_scale", "style_fit"),
-    "content": ("content_loss",),
-    "tv": ("tv_loss",),
 }

@@ -114,8 +114,11 @@ def extended(image: Tensor, margin: int) -> Tensor:
     """A picture (1, C, H, W) with its mirror image around it, ``margin`` pixels on each side."""
     for dim in (2, 3) if margin else ():
         side = image.shape[dim]
-        index = torch.arange(-margin, side + margin, device=image.device).remainder(2 * side)
-        image = image.index_select(dim, torch.minimum(index, 2 * side - 1 - index))
+        around = torch.arange(margin, device=image.device)
+        index = torch.stack([around - margin, around + side]).remainder(2 * side)
+        before, after = torch.minimum(index, 2 * side - 1 - index)
+        strips = [image.index_select(dim, lines) for lines in (before, after)]
+        image = torch.cat([strips[0], image, strips[1]], dim)
     return image
 
 

@@ -1,0 +1,97 @@
+"""Which options of a run contradict each other, or do nothing beside others. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from hires.config.checks import leave_out
+from hires.config.presets import APPLIES
+from hires.config.values import parse_layer
+from hires.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hires.config.run import Config
+
+# Options that do nothing where their term of the loss has no weight.
+_OF_TERM = {
+    "style": ("style_loss", "style_weights", "style_scale", "style_fit"),
+    "content": ("content_loss",),
+    "tv": ("tv_loss",),
+}
+
+
+def check_together(config: Config, defaults: Mapping[str, Any]) -> None:
+    """Hold the fields of a run, each of which is allowed, to each other.
+
+    Args:
+        config: the run.
+        defaults: what fields have where no preset says otherwise.
+
+    Raises:
+        ConfigError: with the fields, and which to leave out or change.
+    """
+    _check_sizes(config, defaults)
+    _check_optimizer(config, defaults)
+    _check_layers(config)
+    _check_terms(config)
+
+
+def _check_sizes(config: Config, defaults: Mapping[str, Any]) -> None:
+    if any(small >= large for small, large in pairwise(config.sizes)):
+        told = " ".join(map(str, config.sizes))
+        raise ConfigError(f"`sizes` is {told}: give sizes that grow, each once")
+    for name in ("size", "min_size", "rungs", "cpu_size"):
+        if config.sizes and getattr(config, name) != defaults[name]:
+            raise ConfigError(f"`sizes` names every size: leave `{name}` out")
+    if config.rungs == 1 and config.min_size != defaults["min_size"]:
+        raise ConfigError("`rungs=1` paints at one size: leave `min_size` out")
+
+
+def _check_optimizer(config: Config, defaults: Mapping[str, Any]) -> None:
+    if (config.learning_rate_decay is None) != (not config.decay_every):
+        raise ConfigError("`learning_rate_decay` and `decay_every` need each other: give both")
+    for name, allowed in APPLIES.items():
+        if config.optimizer not in allowed and getattr(config, name) != defaults[name]:
+            leave_out([name], f"applies to `optimizer={' or '.join(allowed)}` only")
+    if config.optimizer == "lbfgs-wolfe" and config.clamp in ("steps", "blind"):
+        raise ConfigError(f"`clamp={config.clamp}` would mislead lbfgs-wolfe: leave it out")
+    if config.clamp == "blind" and config.optimizer != "lbfgs":
+        raise ConfigError("`clamp=blind` applies to `optimizer=lbfgs` only: leave it out")
+
+
+def _check_layers(config: Config) -> None:
+    if not (config.style_layers or config.content_layers):
+        raise ConfigError("`style_layers` and `content_layers` are both empty: name a layer")
+    for layers in (config.style_layers, config.content_layers):
+        names = [parse_layer(layer)[0] for layer in layers]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"a layer is named twice: {' '.join(layers)}")
+        if layers and not any(parse_layer(layer)[1] for layer in layers):
+            raise ConfigError(f"layers {' '.join(layers)} all weigh 0: give one some weight")
+
+
+def _check_terms(config: Config) -> None:
+    """Refuse options of a term of the loss that has no weight, and weights of no term."""
+    names = ("style_weight", "content_weight", "patch_weight", "tv_weight")
+    if not any(getattr(config, name) for name in names):
+        raise ConfigError(
+            "`style_weight`, `content_weight`, `patch_weight` and `tv_weight` are all 0: give"
+            " one some weight"
+        )
+    for term, options in _OF_TERM.items():
+        if not getattr(config, f"{term}_weight"):
+            given = (name for name in options if not config.is_default(name))
+            leave_out(given, f"does nothing where `{term}_weight` is 0")
+    for term, layers in (("style", config.style_layers), ("content", config.content_layers)):
+        weight = f"{term}_weight"
+        if not layers and getattr(config, weight) and not config.is_default(weight):
+            raise ConfigError(f"`{weight}` does nothing without `{term}_layers`: name one")
+        # Stand-ins for the layers of a preset may count twice.
+        alone = len(layers) == 1 and config.preset == "hires" and config.layer_reduction == "mean"
+        if alone and parse_layer(layers[0])[1] != 1:
+            raise ConfigError(
+                f"the weight of {layers[0]} does nothing, for it is the only one of"
+                f" `{term}_layers`: give `{weight}`"
+            )
