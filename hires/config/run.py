@@ -205,7 +205,7 @@ class Config:
     @property
     def schedule(self) -> tuple[int, float, int]:
         """Default steps: those of the first rung, the factor from rung to rung, the least."""
-        return (100, 0.6, 20) if self.optimizer == "adam" else (200, 0.55, 30)
+        return (100, 0.57, 20) if self.optimizer == "adam" else (200, 0.55, 30)
 
     @property
     def averaging(self) -> float:

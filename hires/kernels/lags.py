@@ -47,7 +47,9 @@ class PixelRows:
         padded[REACH + height :] = 0
         padded[:, :REACH] = 0
         padded[:, REACH + width :] = 0
-        padded[REACH : REACH + height, REACH : REACH + width] = pixels[0].permute(1, 2, 0)
+        inside = padded[REACH : REACH + height, REACH : REACH + width]
+        for colour, plane in enumerate(pixels[0]):  # Faster than all at once, on a CPU.
+            inside[..., colour] = plane
         return cls(padded, (height, width))
 
 

@@ -21,7 +21,7 @@ PIXELS = "pixels"
 # They are looked at in bands of rows of about this many, which suits a CPU's caches, ...
 BAND_PIXELS = 2**17
 # ... or of this many margins, where that is more: what lies around a band is looked at twice.
-_BAND_MARGINS = 6
+_BAND_MARGINS = 20
 
 Index = tuple[slice, slice]
 """Rows and columns."""
