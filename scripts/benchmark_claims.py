@@ -20,6 +20,7 @@ from hires.bench.runs import alternate, run_case
 from hires.bench.worker import HIRES, Worker
 
 STOCK = (sys.executable, str(Path(__file__).resolve().parent.parent / "benchmarks" / "stock.py"))
+STOCK_NAME = "stock-vgg19"
 GIB = 2**30
 # More than any case here needs: one tile, one pass.
 PLENTY = "64GiB"

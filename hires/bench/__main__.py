@@ -13,14 +13,19 @@ if TYPE_CHECKING:
 
 
 def build(fields: dict[str, Any]) -> Exercise:
-    """Set up what a request asks for: a case, or the machine's own rates."""
+    """Set up what a request asks for: a case, the machine's own rates, checks, kernels."""
     # They load torch, which must find the process set up.
     from hires.bench.cases import case_from_json
+    from hires.bench.checks import CheckExercise
     from hires.bench.exercises import LadderExercise, StepExercise
+    from hires.bench.kernels import KernelExercise
     from hires.bench.roofline import RooflineExercise
 
     if fields.get("kind") == "roofline":
         return RooflineExercise(fields["device"], fields["precisions"])
+    surveys = {"checks": CheckExercise, "kernels": KernelExercise}
+    if fields.get("kind") in surveys:
+        return surveys[fields["kind"]](fields["device"], small=fields["small"])
     case = case_from_json(fields)
     return LadderExercise(case) if case.kind == "ladder" else StepExercise(case)
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.profiler import record_function
 
+from hires.bench.profile import STAGE, Profile
 from hires.kernels.precision import resolve_device, synchronize
 from hires.utils.memory import peak_resident_bytes
 
 
-class Exercise(ABC):
-    """Built from a case, then stepped.
+class Exercise:
+    """Built from a case, then stepped, or asked for what else it has methods for.
 
     Args:
         device: as ``--device``.
@@ -30,13 +31,21 @@ class Exercise(ABC):
         self.gauge = Gauge(self.device)
         self.facts: dict[str, Any] = {}
 
-    @abstractmethod
     def step(self) -> dict[str, Any]:
-        """Do one step; ``seconds`` and whatever else is known of it."""
+        """Do one step, if there are any; ``seconds`` and whatever else is known of it."""
+        return {"seconds": 0.0}
 
     def stages(self) -> dict[str, Any]:
         """Do one step and say where its seconds went, if that is known."""
         return {}
+
+    def profile(self) -> dict[str, Any]:
+        """Do two steps and say what the device did meanwhile; see `hires.bench.profile`."""
+        with Profile(self.device) as whole:
+            self.step()
+        with Profile(self.device) as parts:
+            self.stages()
+        return {**whole.found(), "stages": parts.stages()}
 
     def memory(self) -> dict[str, Any]:
         """Peak memory so far, in bytes."""
@@ -58,12 +67,13 @@ class StageTimer:
     def stage(self, name: str) -> Iterator[None]:
         """Charge the time inside to a stage."""
         synchronize(self.device)
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            synchronize(self.device)
-            self.seconds[name] += time.perf_counter() - started
+        with record_function(STAGE + name):
+            started = time.perf_counter()
+            try:
+                yield
+            finally:
+                synchronize(self.device)
+                self.seconds[name] += time.perf_counter() - started
 
 
 class Gauge:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from hires.bench.cases import VGG19_SHAPE, Case
 from hires.bench.exercise import Exercise, StageTimer
-from hires.bench.work import STATE_BYTES, largest_megapixels, work_of
+from hires.bench.work import largest_megapixels, work_of
 from hires.config.run import Config
 from hires.config.values import parse_bytes
 from hires.engine.canvas import WholeCanvas
+from hires.engine.estimate import forecast
 from hires.engine.ladder import Rung
 from hires.engine.run import Run
 from hires.engine.setup import Setup, open_setup
@@ -91,12 +93,14 @@ def network_of(case: Case) -> Network | None:
     return Network(VGG19_TO_RELU5_1, random_weights(VGG19_TO_RELU5_1), name=VGG19_SHAPE)
 
 
-def facts_of(setup: Setup, size: tuple[int, int], plan: TilePlan, memory: str) -> dict[str, Any]:
-    """What is known of a case before its first step: tiles, arithmetic, predicted memory."""
-    content = setup.reference_bytes
+def facts_of(config: Config, setup: Setup, rung: Rung, plan: TilePlan) -> dict[str, Any]:
+    """What is known of a case before its first step: tiles, arithmetic, forecast memory."""
+    size, content = rung.canvas_size, setup.reference_bytes
+    pixels = math.prod(size) + math.prod(STYLE_SIZE)
+    (expected,) = forecast(config, setup, [rung], num_input_pixels=pixels)
     largest = {
         amount: largest_megapixels(setup.costs, parse_bytes(amount), content=content)
-        for amount in dict.fromkeys([memory, *_MEMORIES])
+        for amount in dict.fromkeys([config.memory, *_MEMORIES])
     }
     return {
         "device": str(setup.device),
@@ -104,8 +108,8 @@ def facts_of(setup: Setup, size: tuple[int, int], plan: TilePlan, memory: str) -
         "num_tiles": len(plan.tiles),
         "side": plan.side,
         "num_kept": min(plan.num_kept, len(plan.tiles)),
-        # On top of the program itself.
-        "predicted_bytes": plan.bytes_needed + size[0] * size[1] * (STATE_BYTES + content),
+        # Of the process or, on a GPU, of the device, all in all.
+        "forecast_bytes": expected.peak_bytes,
         "largest_megapixels": {
             amount: {"untiled": round(whole, 3), "tiled": round(tiled, 3)}
             for amount, (whole, tiled) in largest.items()
@@ -140,7 +144,7 @@ class StepExercise(Exercise):
             setup, config, [rung], content, [style], canvas_of=lambda _: canvas, timed=self._timed
         )
         self.run.begin(rung)
-        self.facts = facts_of(setup, case.size, plan, case.memory)
+        self.facts = facts_of(config, setup, rung, plan)
 
     def _timed(self, stage: str) -> AbstractContextManager[object]:
         return nullcontext() if self._timer is None else self._timer.stage(stage)

@@ -18,6 +18,7 @@ from hires.bench.cases import case_from_json
 from hires.config.values import format_bytes
 from hires.errors import ConfigError
 from hires.runs.fingerprint import processor
+from hires.utils.files import replacing
 from hires.version import __version__
 
 FORMAT = "hires-bench"
@@ -119,8 +120,10 @@ def load(path: Path) -> Report:
 
 
 def save(report: Report, path: Path) -> None:
-    """Write a report as JSON."""
-    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write a report as JSON, whole or not at all."""
+    with replacing(path) as temporary:
+        text = json.dumps(report, indent=1, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -150,27 +153,32 @@ def markdown(report: Report) -> str:
     return "\n".join(lines) + "\n" + table([_HEAD, *map(row, report["results"])])
 
 
+def label(result: Result) -> str:
+    """Name of a result's case, for people."""
+    return case_from_json(result["case"]).label
+
+
 def line(result: Result) -> str:
     """One result in a line, for whoever waits."""
-    label = case_from_json(result["case"]).label
+    name = label(result)
     if result["status"] != "ok":
-        return f"{label}: {result['status']} ({result['message']})"
+        return f"{name}: {result['status']} ({result['message']})"
     seconds, peak = result["seconds"], format_bytes(peak_bytes(result["memory"]))
-    return f"{label}: {seconds['median']:.3g} s, spread {seconds['iqr']:.2g} s, peak {peak}"
+    return f"{name}: {seconds['median']:.3g} s, spread {seconds['iqr']:.2g} s, peak {peak}"
 
 
 def row(result: Result) -> tuple[str, ...]:
     """One result as a row of `markdown`'s table."""
-    label = case_from_json(result["case"]).label
+    name = label(result)
     if result["status"] != "ok":
-        return (label, result["status"], *[""] * (len(_HEAD) - 2))
+        return (name, result["status"], *[""] * (len(_HEAD) - 2))
     seconds, achieved = result["seconds"], result.get("rates", {})
 
-    def number(name: str, style: str, scale: float = 1.0) -> str:
-        return style.format(achieved[name] * scale) if name in achieved else ""
+    def number(rate: str, style: str, scale: float = 1.0) -> str:
+        return style.format(achieved[rate] * scale) if rate in achieved else ""
 
     return (
-        label,
+        name,
         f"{seconds['median']:.3g}",
         f"{seconds['iqr']:.2g}",
         number("seconds_per_megapixel", "{:.3f}"),
@@ -205,11 +213,11 @@ def _key(result: Result) -> str:
 
 
 def _compared(old: Result, new: Result) -> tuple[str, ...]:
-    label = case_from_json(new["case"]).label
+    name = label(new)
     if old["status"] != "ok" or new["status"] != "ok":
-        return label, old["status"], new["status"], "", "", "", ""
+        return name, old["status"], new["status"], "", "", "", ""
     a, b = old["seconds"], new["seconds"]
     noise = "~" * (abs(b["median"] - a["median"]) <= max(a["iqr"], b["iqr"]))
     peaks = peak_bytes(old["memory"]), peak_bytes(new["memory"])
     times = (f"{a['median']:.3g}", f"{b['median']:.3g}", f"{noise}{b['median'] / a['median']:.2f}")
-    return (label, *times, *map(format_bytes, peaks), f"{peaks[1] / peaks[0]:.2f}")
+    return (name, *times, *map(format_bytes, peaks), f"{peaks[1] / peaks[0]:.2f}")

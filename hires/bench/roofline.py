@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -65,7 +64,3 @@ class RooflineExercise(Exercise):
                 name: matrix_rate(dtypes[name], self.device) for name in sorted(dtypes)
             },
         }
-
-    def step(self) -> dict[str, Any]:
-        """Nothing is left to do."""
-        return {"seconds": 0.0}

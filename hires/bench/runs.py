@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -13,15 +14,22 @@ from hires.bench.worker import HIRES, Worker, WorkerError
 from hires.kernels.precision import resolve_device
 
 
-def measure_roofline(device: str, precisions: Sequence[str]) -> dict[str, Any]:
-    """Matrix and copy rates of a device, measured in a child."""
+def measure_roofline(
+    device: str, precisions: Sequence[str], *, deadline: float | None = None
+) -> dict[str, Any]:
+    """Matrix and copy rates of a device, measured in a child; see `Worker` for the deadline."""
     fields = {"kind": "roofline", "device": device, "precisions": list(precisions)}
-    with Worker(fields) as worker:
+    with Worker(fields, deadline=deadline) as worker:
         return worker.facts
 
 
 def run_case(
-    case: Case, roofline: Mapping[str, Any] | None = None, *, command: Sequence[str] = HIRES
+    case: Case,
+    roofline: Mapping[str, Any] | None = None,
+    *,
+    command: Sequence[str] = HIRES,
+    profiled: bool = False,
+    deadline: float | None = None,
 ) -> Result:
     """Measure one case in a process of its own; running out of memory is a result.
 
@@ -29,13 +37,19 @@ def run_case(
         case: what to measure.
         roofline: the machine's own rates, from `measure_roofline`.
         command: the program that does it, if not hires: one that calls `hires.bench.worker.serve`.
+        profiled: whether two more steps are profiled (``step`` only).
+        deadline: by `time.monotonic`. A ladder ends there and is told as far as it came; a child
+            that does not answer by then is ended.
     """
     result: Result = {"case": case.published(), "status": "ok", "message": ""}
     try:
-        with Worker(case.to_json(), command) as worker:
-            measured = _ladder(worker) if case.kind == "ladder" else _steps(worker, case)
+        with Worker(case.to_json(), command, deadline=deadline) as worker:
+            is_ladder = case.kind == "ladder"
+            measured = _ladder(worker, deadline) if is_ladder else _steps(worker, case)
             measured["memory"] = worker.ask("memory")
             measured["facts"] = worker.facts
+            if profiled:
+                measured["profile"] = _profile(worker)
     except WorkerError as error:
         return {**result, "status": error.kind, "message": str(error)}
     if case.kind == "step":
@@ -53,16 +67,31 @@ def _steps(worker: Worker, case: Case) -> Result:
     return {"seconds": reports.spread(seconds), "stages": worker.ask("stages")}
 
 
-def _ladder(worker: Worker) -> Result:
+def _profile(worker: Worker) -> dict[str, Any]:
+    """What the device did; a profiler that fails, as it may in a container, is told in a line."""
+    try:
+        return worker.ask("profile")
+    except WorkerError as error:
+        return {"failed": str(error)}
+
+
+def _ladder(worker: Worker, deadline: float | None) -> Result:
     steps = [worker.ask("step")]
     while not steps[-1]["is_last"]:
+        if deadline is not None and time.monotonic() + steps[-1]["seconds"] > deadline:
+            break
         steps.append(worker.ask("step"))
     rungs = [
         {"size": size, "seconds": reports.spread([step["seconds"] for step in found])}
         for size, found in groupby(steps, lambda step: step["size"])
     ]
     total = sum(step["seconds"] for step in steps)
-    return {"seconds": reports.spread([total]), "rungs": rungs, "loss": steps[-1]["loss"]}
+    return {
+        "seconds": reports.spread([total]),
+        "rungs": rungs,
+        "loss": steps[-1]["loss"],
+        "is_complete": steps[-1]["is_last"],
+    }
 
 
 def run_cases(

@@ -12,8 +12,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 HIRES = (sys.executable, "-m", "hires.bench")
 OUT_OF_MEMORY = "out of memory"
+TOO_LONG = "too long"
 _KILLED = -9
 
 
@@ -31,7 +34,7 @@ class WorkerError(RuntimeError):
     """A child could not do what it was asked.
 
     Attributes:
-        kind: ``out of memory`` or ``error``.
+        kind: ``out of memory``, ``too long`` or ``error``.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -68,15 +71,25 @@ class Worker:
     Args:
         case: plain data that the child builds its exercise from.
         command: what to start; a program that calls `serve`.
+        deadline: by `time.monotonic`; a child that has not answered by then is ended. None for
+            never.
 
     Attributes:
         facts: what the child said about the case once it was set up.
 
     Raises:
-        WorkerError: if the case cannot be set up.
+        WorkerError: if the case cannot be set up, or not in time.
     """
 
-    def __init__(self, case: Mapping[str, Any], command: Sequence[str] = HIRES) -> None:
+    def __init__(
+        self,
+        case: Mapping[str, Any],
+        command: Sequence[str] = HIRES,
+        *,
+        deadline: float | None = None,
+    ) -> None:
+        self.deadline = deadline
+        self._is_late = threading.Event()
         # A pipe would block a child that writes more errors than the pipe holds.
         self._errors: IO[str] = tempfile.TemporaryFile(  # noqa: SIM115
             "w+", encoding="utf-8", errors="replace"
@@ -97,10 +110,10 @@ class Worker:
             raise
 
     def ask(self, method: str) -> dict[str, Any]:
-        """Have the exercise ``step``, ``stages`` or ``memory``.
+        """Have the exercise ``step``, ``stages``, ``memory``, or whatever else it can do.
 
         Raises:
-            WorkerError: if it fails or the child dies.
+            WorkerError: if it fails, takes too long or the child dies.
         """
         return self._exchange({"do": method})
 
@@ -124,9 +137,10 @@ class Worker:
         pipe_in, pipe_out = self._process.stdin, self._process.stdout
         assert pipe_in is not None
         assert pipe_out is not None
-        with suppress(BrokenPipeError):
-            print(json.dumps(request), file=pipe_in, flush=True)
-        line = pipe_out.readline()
+        with self._hurrying():
+            with suppress(BrokenPipeError):
+                print(json.dumps(request), file=pipe_in, flush=True)
+            line = pipe_out.readline()
         if not line.endswith("\n"):
             raise self._cause_of_death()
         answer: dict[str, Any] = json.loads(line)
@@ -134,8 +148,27 @@ class Worker:
             raise WorkerError(answer["failed"], answer["message"])
         return answer
 
+    @contextmanager
+    def _hurrying(self) -> Iterator[None]:
+        """End the child if the deadline comes inside."""
+        if self.deadline is None:
+            yield
+            return
+        timer = threading.Timer(max(self.deadline - time.monotonic(), 0), self._end_late)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _end_late(self) -> None:
+        self._is_late.set()
+        self._process.kill()
+
     def _cause_of_death(self) -> WorkerError:
         code = self._process.wait()
+        if self._is_late.is_set():
+            return WorkerError(TOO_LONG, "no answer in time")
         self._errors.seek(0)
         last = (self._errors.read().strip().splitlines() or [""])[-1]
         if code == _KILLED or speaks_of_memory(last):

@@ -6,6 +6,7 @@ picture; here that is measured on the machine at hand, loss and gradient.
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 from contextlib import suppress
@@ -18,10 +19,11 @@ from torch import Tensor
 
 from hires.engine.canvas import WholeCanvas
 from hires.engine.measuring import Measuring
+from hires.engine.objective import Objective
 from hires.engine.references import References
 from hires.engine.setup import Setup
 from hires.features.architecture import Architecture
-from hires.features.network import random_network
+from hires.features.network import Network, random_network
 from hires.image.originals import Original
 from hires.kernels.precision import Precision, resolve_device, resolve_precision
 from hires.losses.content import Content
@@ -62,6 +64,7 @@ _TILE = 96
 TOLERANCES = {
     "float64": (1e-12, 1e-12),
     "fp32": (1e-5, 1e-5),
+    "tf32": (2e-4, 4e-3),
     "bf16": (1e-3, 2e-2),
     "fp16": (2e-4, 4e-3),
 }
@@ -130,27 +133,55 @@ def within_tolerance(name: str, found: dict[str, float]) -> bool:
     return found["loss_rel"] <= loss and found["gradient_rel_l2"] <= gradient
 
 
-def tiled_against_whole(device: torch.device, precision: Precision) -> dict[str, float]:
+def tiled_against_whole(
+    device: torch.device, precision: Precision, style_loss: str = "gram"
+) -> dict[str, float]:
     """Evaluate one canvas whole and in tiles; returns ``loss_rel`` and ``gradient_rel_l2``."""
-    whole, gradient = _evaluate(device, precision, tile=None)
-    tiled, other = _evaluate(device, precision, tile=_TILE)
+    whole, tiled = (
+        evaluated(*scene(device, precision, style_loss, tile=tile)) for tile in (None, _TILE)
+    )
+    return difference(tiled, whole)
+
+
+def evaluated(objective: Objective, canvas: Tensor) -> tuple[float, Tensor]:
+    """Loss and gradient of a canvas, the latter in float64 and on the CPU."""
+    found = objective(canvas)
+    return float(found.loss), found.gradient.double().cpu()
+
+
+def difference(found: tuple[float, Tensor], wanted: tuple[float, Tensor]) -> dict[str, float]:
+    """``loss_rel`` and ``gradient_rel_l2`` of what `evaluated` returns."""
     return {
-        "loss_rel": abs(tiled - whole) / abs(whole),
-        "gradient_rel_l2": float((other - gradient).norm() / gradient.norm()),
+        "loss_rel": abs(found[0] - wanted[0]) / abs(wanted[0]),
+        "gradient_rel_l2": float((found[1] - wanted[1]).norm() / wanted[1].norm()),
     }
 
 
-def _evaluate(
-    device: torch.device, precision: Precision, *, tile: int | None
-) -> tuple[float, Tensor]:
-    network = random_network(_ARCHITECTURE)
+def scene(
+    device: torch.device,
+    precision: Precision,
+    style_loss: str = "gram",
+    *,
+    tile: int | None = None,
+    network: Network | None = None,
+) -> tuple[Objective, Tensor]:
+    """An objective, and a canvas (1, 3, H, W) to evaluate; the same on every machine.
+
+    Args:
+        device: where tiles are computed.
+        precision: the arithmetic.
+        style_loss: as the field of `Config`.
+        tile: largest side of a tile in pixels; None for one tile.
+        network: with four blocks at least; None for a small one with random weights.
+    """
+    network = random_network(_ARCHITECTURE) if network is None else copy.deepcopy(network)
     network.prepare(device, precision.dtype, precision.memory_format)
     style_layers, content_layers = dict.fromkeys(_STYLE_LAYERS, 1.0), {_CONTENT_LAYER: 1.0}
     setup = Setup(
         network=network,
         precision=precision,
         terms=(
-            Style(loss=STYLE_LOSSES["gram"], layers=shares_of(style_layers, "mean")),
+            Style(loss=STYLE_LOSSES[style_loss], layers=shares_of(style_layers, "mean")),
             Content(layers=content_layers),
             TotalVariation(),
         ),
@@ -159,7 +190,8 @@ def _evaluate(
     )
     wide = torch.promote_types(precision.dtype, torch.float32)
     canvas, content, style = (
-        _scene(size, seed).to(device, wide) for seed, size in enumerate((_SIZE, _SIZE, _STYLE_SIZE))
+        _shapes(size, seed).to(device, wide)
+        for seed, size in enumerate((_SIZE, _SIZE, _STYLE_SIZE))
     )
     references = References(
         setup=setup,
@@ -171,12 +203,10 @@ def _evaluate(
         measuring=Measuring(setup),
     )
     # One graph is kept: both ways of painting a tile are tried.
-    objective = setup.objective(references, replace(setup.plan_tiles(_SIZE), num_kept=1))
-    found = objective(canvas)
-    return float(found.loss), found.gradient.double().cpu()
+    return setup.objective(references, replace(setup.plan_tiles(_SIZE), num_kept=1)), canvas
 
 
-def _scene(size: tuple[int, int], seed: int) -> Tensor:
+def _shapes(size: tuple[int, int], seed: int) -> Tensor:
     """Soft shapes with some noise on them, (1, 3, H, W) in [0, 1], the same on every machine."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 6, 6, generator=generator, dtype=torch.float64)

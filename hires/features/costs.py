@@ -118,7 +118,9 @@ def _graph_layers(
                 kept += 1 / 4
             elif pooled:
                 maps = (relu not in keeps) + (1.25 if network.pooling == "l2" else 0)
-                kept += maps * dtype.itemsize
+                # In fp16 squares are taken in float32, of a copy.
+                is_wide = network.pooling == "l2" and dtype == torch.float16
+                kept += 9.0 if is_wide else maps * dtype.itemsize
             if pooled and f"pool{b}" in names:
                 kept += dtype.itemsize / 4
             found.append((layer, kept * layer.channels * spare))

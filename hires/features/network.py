@@ -231,8 +231,10 @@ class Network(nn.Module):
         scale = _POOL_SCALE[self.pooling]
         if self.pooling == "average":
             return F.avg_pool2d(x, 2) * scale
+        # Of fp16 both squares and the floor would leave the range.
+        wide = x.float() if x.dtype == torch.float16 else x
         # The square root has no slope at zero; the floor keeps its gradient finite.
-        return (F.avg_pool2d(x * x, 2) * 4 + 1e-8).sqrt() * scale
+        return ((F.avg_pool2d(wide * wide, 2) * 4 + 1e-8).sqrt() * scale).to(x.dtype)
 
 
 def random_network(architecture: Architecture, *, seed: int = 0) -> Network:
