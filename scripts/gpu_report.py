@@ -242,7 +242,7 @@ def steps(session: Session) -> Iterator[Item]:
 
 def tiles(session: Session) -> Iterator[Item]:
     """Time of the host for a tile: canvases so small that the device waits for it."""
-    size, few, many = ((320, 320), 160, 64) if session.small else ((1024, 1024), 512, 128)
+    size, few, many = ((256, 256), 160, 64) if session.small else ((1024, 1024), 512, 128)
     for features in session.features:
         case = Case(size=size, features=features, device=session.device, memory=PLENTY, repeats=3)
         both = replace(case, tile=few), replace(case, tile=many)
@@ -382,7 +382,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     resolve_device(options.device)
     options.output.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * options.minutes
-    features = (options.compact, options.vgg19)
+    features = [*dict.fromkeys((options.compact, options.vgg19))]
     session = Session(options.device, options.small, features, path, deadline)
     try:
         for item in items_of(session):

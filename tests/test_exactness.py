@@ -316,12 +316,3 @@ def test_what_does_not_cross_a_seam_would_be_noticed(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(TileSeams, "fold", forgetful)
     assert relative(evaluate(objective, size).gradient, wanted.gradient) > 1e-3
-
-
-@pytest.mark.gpu
-def test_cpu_equals_gpu() -> None:
-    arguments: dict[str, Any] = {"dtype": torch.float64, "tile": 64}
-    cpu = evaluate(build(COMPACT_SHAPE, "gram", SIZE, **arguments), SIZE)
-    cuda = torch.device("cuda")
-    gpu = evaluate(build(COMPACT_SHAPE, "gram", SIZE, device=cuda, **arguments), SIZE, cuda)
-    assert relative(gpu.gradient.cpu(), cpu.gradient) <= 1e-9

@@ -209,27 +209,6 @@ def test_pictures_side_by_side_are_no_neighbours() -> None:
         torch.testing.assert_close(part, plain_lags(own), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("masked", [False, True])
-def test_a_gpu_finds_the_same(masked: bool) -> None:
-    found = []
-    for device in (CPU, torch.device("cuda")):
-        network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
-        network.prepare(device, DOUBLE, torch.channels_last)
-        others = terms_of("gram", ({"relu1_1": 1.0}, {"relu2_1": 1.0}), (0.0, 0.0, 0.0))
-        masks = [picture(131, 67, 4)[:, :1] if masked else None, None]
-        objective = objective_of(
-            setup_of(network, [*others, Patches()], DOUBLE),
-            picture(131, 67, 1).to(device),
-            picture(75, 101, 2),
-            masks=masks,
-        )
-        found.append(objective(picture(131, 67, 3).to(device)))
-    cpu, gpu = found
-    torch.testing.assert_close(gpu.loss.cpu(), cpu.loss, rtol=1e-9, atol=0)
-    assert float((gpu.gradient.cpu() - cpu.gradient).norm() / cpu.gradient.norm()) < 1e-8
-
-
 def test_the_default_preset_asks_for_them_and_the_others_do_not() -> None:
     assert hires.Config().patch_weight > 0
     for preset in ("tutorial", "d2l", "keras"):

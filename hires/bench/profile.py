@@ -5,18 +5,25 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
-from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity
 
 from hires.kernels.precision import synchronize
 
 # Before the names of stages, to know them among other ranges.
 STAGE = "hires stage: "
-_MICROSECOND = 1e-6
+_NANOSECOND = 1e-9
 _NUM_NAMED, _LONGEST_NAME = 12, 90
+
+
+class Span(NamedTuple):
+    """Something that a device did, by the profiler's clock in nanoseconds."""
+
+    name: str
+    start: int
+    end: int
 
 
 class Profile:
@@ -48,19 +55,16 @@ class Profile:
         synchronize(self.device)
         self._seconds = time.perf_counter() - self._started
         self._profiler.__exit__(*error)
-        events = self._profiler.events() or ()
-        self._ranges = [
-            event
-            for event in events
-            if event.name.startswith(STAGE) and event.device_type.name == "CPU"
-        ]
-        self._work = [
-            event
-            for event in events
-            if event.device_type.name == self._type
-            and not event.is_user_annotation
-            and not event.name.startswith(STAGE)
-        ]
+        self._ranges: list[Span] = []
+        self._work: list[Span] = []
+        # Not `events()`: it makes a tree of them, which takes longer than a large step.
+        for event in self._profiler.profiler.kineto_results.events():
+            start, kind = event.start_ns(), event.device_type().name
+            span = Span(event.name(), start, start + event.duration_ns())
+            if span.name.startswith(STAGE):
+                self._ranges += [span] if kind == "CPU" else []
+            elif kind == self._type and not event.is_user_annotation():
+                self._work.append(span)
 
     def found(self) -> dict[str, Any]:
         """``seconds`` in all, ``busy_seconds`` of the device, ``num_kernels``, and the longest."""
@@ -74,9 +78,8 @@ class Profile:
     def _longest(self) -> list[dict[str, Any]]:
         """Kernels by name, those first that took longest in all."""
         seconds: defaultdict[str, list[float]] = defaultdict(list)
-        for event in self._work:
-            span = event.time_range
-            seconds[event.name[:_LONGEST_NAME]].append((span.end - span.start) * _MICROSECOND)
+        for span in self._work:
+            seconds[span.name[:_LONGEST_NAME]].append((span.end - span.start) * _NANOSECOND)
         most = sorted(seconds.items(), key=lambda item: -sum(item[1]))[:_NUM_NAMED]
         return [{"name": name, "seconds": sum(spans), "count": len(spans)} for name, spans in most]
 
@@ -88,11 +91,10 @@ class Profile:
         """
         found: dict[str, dict[str, Any]] = {}
         for stage in self._ranges:
-            start, end = stage.time_range.start, stage.time_range.end
-            inside = [event for event in self._work if start <= event.time_range.start < end]
+            inside = [span for span in self._work if stage.start <= span.start < stage.end]
             name = stage.name.removeprefix(STAGE)
             before = found.setdefault(name, dict.fromkeys(_PARTS, 0))
-            parts = ((end - start) * _MICROSECOND, busy_seconds(inside), len(inside))
+            parts = ((stage.end - stage.start) * _NANOSECOND, busy_seconds(inside), len(inside))
             found[name] = {key: before[key] + part for key, part in zip(_PARTS, parts, strict=True)}
         return found
 
@@ -100,11 +102,10 @@ class Profile:
 _PARTS = ("seconds", "busy_seconds", "num_kernels")
 
 
-def busy_seconds(events: Iterable[FunctionEvent]) -> float:
-    """Seconds in which at least one of some events was going on."""
-    total = last = 0.0
-    spans = sorted((event.time_range.start, event.time_range.end) for event in events)
-    for start, end in spans:
-        total += max(end - max(start, last), 0.0)
+def busy_seconds(spans: Iterable[Span]) -> float:
+    """Seconds in which at least one of some things was going on."""
+    total = last = 0
+    for _, start, end in sorted(spans, key=lambda span: span.start):
+        total += max(end - max(start, last), 0)
         last = max(last, end)
-    return total * _MICROSECOND
+    return total * _NANOSECOND
