@@ -4,8 +4,8 @@ torchvision's VGG-19 modules, float32, NCHW, autograd through everything, one pa
 picture, `torch.optim.Adam`. The losses, the weights and the pictures are those of hires, so that
 both walk down the same loss curve. Random weights: nothing is downloaded.
 
-Run as a child process of ``scripts/benchmark.py`` and ``scripts/gpu_report.py``; on its own it waits for a case on its standard
-input.
+Run as a child process of ``scripts/benchmark.py`` or ``scripts/gpu_report.py``; on its own it waits
+for a case on its standard input.
 """
 
 from __future__ import annotations
