@@ -246,7 +246,7 @@ def tiles(session: Session) -> Iterator[Item]:
     for features in session.features:
         case = Case(size=size, features=features, device=session.device, memory=PLENTY, repeats=3)
         both = replace(case, tile=few), replace(case, tile=many)
-        yield Item("tiles", features, partial(session.tile_time, *both))
+        yield Item("tiles", features, partial(session.tile_time, *both), 120)
 
 
 def largest(session: Session) -> Iterator[Item]:
