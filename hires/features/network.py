@@ -101,6 +101,10 @@ class Network(nn.Module):
         # The image meets the network in at least float32: 8 bits of mantissa are not enough for it.
         wide = torch.promote_types(dtype, torch.float32)
         self.origin = origin.to(device=device, dtype=wide)
+        if self.origin.is_cuda:
+            # cuDNN is slow where half precision has a number of channels that is no multiple of 8.
+            turned = F.pad(self.get_buffer("turned1_1"), (0, 0, 0, 0, 0, 0, 0, 5))
+            self.turned1_1 = turned.contiguous(memory_format=memory_format)
         return self
 
     def check_layers(self, names: Sequence[str]) -> None:

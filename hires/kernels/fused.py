@@ -71,11 +71,12 @@ def pass_positive(gradient: Tensor, packed: Tensor) -> Tensor:
 def max_pool_2x2(
     x: Tensor, *, relu: bool, switched: bool, bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """See `gradient_masks.max_pool_2x2`; a bias (C,) is added to ``x`` before, out of place."""
+    """See `gradient_masks.max_pool_2x2`; a bias (C,) is added to ``x`` first, maybe in place."""
 
     def eager() -> tuple[Tensor, Tensor | None]:
-        biased = x if bias is None else x + bias.view(-1, 1, 1)
-        return gradient_masks.max_pool_2x2(biased, relu=relu, switched=switched)
+        if bias is not None:
+            x.add_(bias.view(-1, 1, 1))
+        return gradient_masks.max_pool_2x2(x, relu=relu, switched=switched)
 
     def fused(kernels: Any) -> tuple[Tensor, Tensor | None]:
         pooled, switches = kernels.max_pool_2x2(x, bias, relu, switched)
@@ -103,12 +104,13 @@ def unfused() -> Iterator[None]:
         _State.is_on = before
 
 
-def _either(is_served: bool, fused: Callable[[Any], _Found], eager: Callable[[], _Found]) -> _Found:
+def _either(is_served: bool, fused: Callable[[Any], Any], eager: Callable[[], _Found]) -> _Found:
     """What the kernels compute, or PyTorch where they cannot."""
     if not is_served:
         return eager()
     try:
-        return fused(_kernels())
+        found: _Found = fused(_kernels())
+        return found
     except Exception as error:
         if is_out_of_memory(error):
             raise

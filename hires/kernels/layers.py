@@ -60,7 +60,7 @@ def reflect_pad(x: Tensor, padding: tuple[int, int]) -> Tensor:
 def max_pool(x: Tensor, *, relu: bool = False, bias: Tensor | None = None) -> Tensor:
     """2×2 max pooling, with or without a ReLU, that keeps a byte of each output.
 
-    A bias (C,) is added to ``x`` first.
+    A bias (C,) is added to ``x`` first, maybe in place: nobody else may need ``x`` then.
 
     The ReLU of a maximum is the maximum of the ReLUs, at a quarter of the cost. An odd last row or
     column is dropped; each gradient goes to the first maximum of its window, as PyTorch's does.
