@@ -34,6 +34,7 @@ from hires.engine.setup import Setup
 from hires.engine.setup import terms_of as terms_of_config
 from hires.features.checkpoints import load_features
 from hires.features.network import Network
+from hires.kernels import fused
 from hires.kernels.precision import Precision
 from hires.tiling.planning import TileMemoryError, TilePlan, smaller_plan
 
@@ -145,6 +146,47 @@ def test_a_step_of_one_tile(one_tile: tuple[TilePlan, Counter]) -> None:
 def test_a_step_of_two_tiles_of_which_one_runs_twice() -> None:
     plan, _ = check_step("vgg", (512, 1024), memory="170MiB", tile=512, kernels=2200)
     assert (len(plan.tiles), plan.num_kept) == (2, 1)
+
+
+def bit_tricks(counter: Counter) -> int:
+    """Bytes moved for biases, ReLUs, pooling and their way back."""
+    files = ("kernels/fused", "kernels/gradient_masks", "kernels/layers")
+    return sum(n for line, n in counter.line_bytes.items() if line.startswith(files))
+
+
+def test_fused_kernels_move_a_quarter_of_the_bytes(one_tile: tuple[TilePlan, Counter]) -> None:
+    pytest.importorskip("triton")
+    _, counter = one_tile
+    assert counter.kernels["max_pool_2x2"] == counter.kernels["unpool_2x2"] == 4
+    assert counter.kernels["activate_"] > counter.kernels["pass_positive"] > 0
+    with fused.unfused():
+        _, eager = check_step("compact", (512, 512), kernels=2050)
+    assert not eager.kernels["max_pool_2x2"]
+    assert 0 < bit_tricks(counter) <= 0.26 * bit_tricks(eager)
+    assert counter.num_kernels < eager.num_kernels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "eager", "fewer"), [("vgg", 64.1e9, 34.2e9), ("compact", 20.0e9, 12.6e9)]
+)
+def test_bytes_of_a_step_at_2048_pixels(name: str, eager: float, fewer: float) -> None:
+    pytest.importorskip("triton")
+    with fused.unfused():
+        _, before = check_step(name, (2048, 2048), memory="80GiB", kernels=1800)
+    _, after = check_step(name, (2048, 2048), memory="80GiB", kernels=1600)
+    assert 0.9 * eager <= before.num_bytes.total() <= eager
+    assert after.num_bytes.total() <= fewer
+    assert bit_tricks(after) <= 0.26 * bit_tricks(before)
+
+
+def test_bytes_of_what_is_written_in_place(counter: Counter) -> None:
+    x = torch.zeros(100, device=CUDA)
+    counter.restart()
+    x.add_(1)
+    torch.neg(x, out=x.new_empty(100))
+    x.copy_(x.new_empty(1).expand(100))
+    assert counter.num_bytes == {"add_": 800, "neg": 800, "copy_": 404}
 
 
 @pytest.mark.slow

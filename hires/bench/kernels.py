@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hires.bench.exercise import Exercise
 from hires.bench.roofline import best_seconds
+from hires.kernels import fused
 from hires.kernels.gradient_masks import max_pool_2x2, pack_positive, pass_positive, unpool_2x2
 from hires.kernels.matrix_roots import newton_schulz, polar_roots
 from hires.kernels.precision import resolve_precision, synchronize
@@ -25,6 +26,7 @@ KERNELS = ("convolutions", "channels", "roots", "masks", "pooling")
 # Signatures of `pack_positive` and `pass_positive`.
 MASKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
     "eager": (pack_positive, pass_positive),
+    "fused": (fused.pack_positive, fused.pass_positive),
 }
 # Signatures of `max_pool_2x2` and `unpool_2x2`.
 POOLINGS: dict[
@@ -35,6 +37,7 @@ POOLINGS: dict[
     ],
 ] = {
     "eager": (max_pool_2x2, unpool_2x2),
+    "fused": (fused.max_pool_2x2, fused.unpool_2x2),
 }
 # Channels, and the side of a map in pixels: VGG-19's blocks at 2048 px, and narrow ones.
 _MAPS = ((64, 2048), (128, 1024), (256, 512), (512, 256), (16, 2048), (32, 1024))

@@ -101,6 +101,10 @@ class Network(nn.Module):
         # The image meets the network in at least float32: 8 bits of mantissa are not enough for it.
         wide = torch.promote_types(dtype, torch.float32)
         self.origin = origin.to(device=device, dtype=wide)
+        if self.origin.is_cuda:
+            # cuDNN is slow where half precision has a number of channels that is no multiple of 8.
+            turned = F.pad(self.get_buffer("turned1_1"), (0, 0, 0, 0, 0, 0, 0, 5))
+            self.turned1_1 = turned.contiguous(memory_format=memory_format)
         return self
 
     def check_layers(self, names: Sequence[str]) -> None:
@@ -194,24 +198,30 @@ class Network(nn.Module):
                 pooled_next = merged and i == len(block)
                 fused = f"conv{key}" not in wanted and not pooled_next
                 cut = (False, False) if seams is None else seams.tile.is_cut
-                operation = self._convolution(key, cut, fused, seen=f"relu{key}" in wanted)
+                # On a GPU a bias is a pass over memory, unless the pooling adds it.
+                bias = self.get_buffer(f"bias{key}")
+                late = pooled_next and bias.is_cuda and f"conv{key}" not in wanted
+                seen = f"relu{key}" in wanted
+                operation = self._convolution(key, cut, fused, seen=seen, biased=not late)
                 yield (f"relu{key}" if fused else f"conv{key}"), operation
                 if not (fused or pooled_next):
                     yield f"relu{key}", partial(relu, seen=f"relu{key}" in wanted)
-            yield f"pool{b}", partial(max_pool, relu=True) if merged else self._pool
+            pool = partial(max_pool, relu=True, bias=bias if late else None)
+            yield f"pool{b}", pool if merged else self._pool
 
     def _convolution(
-        self, key: str, cut: tuple[bool, bool], relu: bool, *, seen: bool
+        self, key: str, cut: tuple[bool, bool], relu: bool, *, seen: bool, biased: bool
     ) -> Callable[[Tensor], Tensor]:
         """A convolution; along axes that are cut, its input has been extended already."""
         mode, (rows, columns) = self._padding_mode(key), (int(not is_cut) for is_cut in cut)
         convolution = self._laid_out(key)
 
         def apply(x: Tensor) -> Tensor:
+            padding = (rows, columns)
             if mode == "reflect":
-                x = reflect_pad(x, (rows, columns)) if rows or columns else x
-                return conv_relu(x, convolution, (0, 0), relu=relu, seen=seen)
-            return conv_relu(x, convolution, (rows, columns), relu=relu, seen=seen)
+                x = reflect_pad(x, padding) if rows or columns else x
+                padding = (0, 0)
+            return conv_relu(x, convolution, padding, relu=relu, seen=seen, biased=biased)
 
         return apply
 

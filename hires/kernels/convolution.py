@@ -31,7 +31,8 @@ class Convolution(NamedTuple):
     Attributes:
         weight: (C', C, 3, 3).
         bias: (C',).
-        turned: (C, C', 3, 3), the kernel turned round and its channels exchanged, for the way back.
+        turned: (C, C', 3, 3), the kernel turned round and its channels exchanged, for the way back;
+            maybe with channels of zeros after those.
         borders: of the kernel; they make padding replicate the border instead of being zero.
         quads: `quad_kernel` of ``turned``, for a faster way back to a picture of three channels.
     """
@@ -43,9 +44,12 @@ class Convolution(NamedTuple):
     quads: Tensor | None = None
 
 
-def convolve(x: Tensor, convolution: Convolution, padding: tuple[int, int]) -> Tensor:
+def convolve(
+    x: Tensor, convolution: Convolution, padding: tuple[int, int], *, biased: bool = True
+) -> Tensor:
     """Convolve ``x`` (B, C, H, W) padded by (rows, columns) of zeros or of its own border."""
-    y = F.conv2d(x, convolution.weight, convolution.bias, padding=padding)
+    bias = convolution.bias if biased else None
+    y = F.conv2d(x, convolution.weight, bias, padding=padding)
     if convolution.borders is not None:
         _add_border(y, x, convolution.borders, padding)
     return y
@@ -58,6 +62,8 @@ def convolve_back(gradient: Tensor, convolution: Convolution, padding: tuple[int
         slope = convolve_quads(gradient, convolution.quads, rest)
     else:
         slope = F.conv2d(gradient, convolution.turned, padding=rest)
+        if len(convolution.turned) > convolution.weight.shape[1]:
+            slope = slope[:, : convolution.weight.shape[1]]
     if convolution.borders is not None:
         _add_border_slope(slope, gradient, convolution.borders, padding)
     return slope

@@ -16,7 +16,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from hires.kernels.convolution import Convolution, convolve, convolve_back
-from hires.kernels.gradient_masks import max_pool_2x2, pack_positive, pass_positive, unpool_2x2
+from hires.kernels.fused import activate_, max_pool_2x2, pack_positive, pass_positive, unpool_2x2
 
 
 def conv_relu(
@@ -26,6 +26,7 @@ def conv_relu(
     *,
     relu: bool = True,
     seen: bool = False,
+    biased: bool = True,
 ) -> Tensor:
     """3×3 convolution, bias and (optionally) ReLU in one node that keeps a bit of each output.
 
@@ -35,8 +36,9 @@ def conv_relu(
         padding: (rows, columns) of zeros or of the border of ``x``.
         relu: whether there is a ReLU.
         seen: a loss keeps the output, so nothing is kept for the ReLU.
+        biased: whether the bias is added, which a `max_pool` may do in its place.
     """
-    y: Tensor = _ConvRelu.apply(x, convolution, padding, relu, seen)
+    y: Tensor = _ConvRelu.apply(x, convolution, padding, relu, seen, biased)
     return y
 
 
@@ -55,13 +57,15 @@ def reflect_pad(x: Tensor, padding: tuple[int, int]) -> Tensor:
     return y
 
 
-def max_pool(x: Tensor, *, relu: bool = False) -> Tensor:
+def max_pool(x: Tensor, *, relu: bool = False, bias: Tensor | None = None) -> Tensor:
     """2×2 max pooling, with or without a ReLU, that keeps a byte of each output.
+
+    A bias (C,) is added to ``x`` first, maybe in place: nobody else may need ``x`` then.
 
     The ReLU of a maximum is the maximum of the ReLUs, at a quarter of the cost. An odd last row or
     column is dropped; each gradient goes to the first maximum of its window, as PyTorch's does.
     """
-    y: Tensor = _MaxPool2x2.apply(x, relu)
+    y: Tensor = _MaxPool2x2.apply(x, relu, bias)
     return y
 
 
@@ -74,11 +78,15 @@ class _ConvRelu(Function):
         padding: tuple[int, int],
         relu: bool,
         seen: bool,
+        biased: bool,
     ) -> Tensor:
-        y = convolve(x, convolution, padding)
+        # A GPU adds the bias in a pass of its own, or else in that of the ReLU.
+        late = relu and x.is_cuda
+        y = convolve(x, convolution, padding, biased=biased and not late)
         if relu:
-            y = y.relu_()
-            _save_switches(ctx, y, seen)
+            is_packed = ctx.needs_input_grad[0] and not seen
+            packed = activate_(y, convolution.bias if late else None, packed=is_packed)
+            _save_switches(ctx, y if packed is None else packed, seen)
         ctx.convolution, ctx.padding, ctx.relu = convolution, padding, relu
         return y
 
@@ -87,14 +95,15 @@ class _ConvRelu(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         gradient = _through_relu(ctx, gradients[0]) if ctx.relu else gradients[0]
         slope = convolve_back(gradient, ctx.convolution, ctx.padding)
-        return slope, None, None, None, None
+        return slope, None, None, None, None, None
 
 
 class _Relu(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, seen: bool) -> Tensor:
         y = x.relu()
-        _save_switches(ctx, y, seen)
+        is_packed = ctx.needs_input_grad[0] and not seen
+        _save_switches(ctx, pack_positive(y) if is_packed else y, seen)
         return y
 
     @staticmethod
@@ -103,12 +112,14 @@ class _Relu(Function):
         return _through_relu(ctx, gradients[0]), None
 
 
-def _save_switches(ctx: Any, y: Tensor, seen: bool) -> None:
-    """Save which way gradients go through a ReLU, if any will; ``y`` is what came out of it."""
+def _save_switches(ctx: Any, kept: Tensor, seen: bool) -> None:
+    """Save which way gradients go through a ReLU, if any will.
+
+    That is its packed output, or the output itself if that is seen: whoever looks at it keeps it.
+    """
     ctx.seen = seen
     if ctx.needs_input_grad[0]:
-        # Whoever looks at the output keeps it already.
-        ctx.save_for_backward(y if seen else pack_positive(y))
+        ctx.save_for_backward(kept)
 
 
 def _through_relu(ctx: Any, gradient: Tensor) -> Tensor:
@@ -142,8 +153,9 @@ class _ReflectPad(Function):
 
 class _MaxPool2x2(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, relu: bool) -> Tensor:
-        pooled, switches = max_pool_2x2(x, relu=relu, switched=ctx.needs_input_grad[0])
+    def forward(ctx: Any, x: Tensor, relu: bool, bias: Tensor | None) -> Tensor:
+        is_switched = ctx.needs_input_grad[0]
+        pooled, switches = max_pool_2x2(x, relu=relu, switched=is_switched, bias=bias)
         if switches is not None:
             ctx.save_for_backward(switches)
         ctx.size = x.shape[2:]
@@ -153,4 +165,4 @@ class _MaxPool2x2(Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (switches,) = ctx.saved_tensors
-        return unpool_2x2(gradients[0], switches, ctx.size), None
+        return unpool_2x2(gradients[0], switches, ctx.size), None, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import weakref
@@ -32,6 +33,8 @@ _WAITS = {
     *("unique_consecutive", "bincount", "is_nonzero", "repeat_interleave", "_linalg_check_errors"),
     *("_linalg_svd", "_linalg_eigh"),
 }
+# What they write they do not read.
+_OVERWRITES = {"copy_", "fill_", "zero_", "normal_", "uniform_", "random_", "bernoulli_"}
 # Kernels of operations that launch more than one.
 KERNELS: Mapping[str, Callable[[Sequence[Any]], int]] = {
     # The product, then the bias.
@@ -53,6 +56,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         allocator: what PyTorch's would hold.
         kernels: launches, by operation.
         num_bytes: read and written, by operation.
+        line_bytes: the same by line, as ``lines``.
         waits: synchronisations, by the line of hires that asks for them.
         lines: launches, by the line of hires that they come from.
         seen: every operation with the types of its CUDA tensors, since the beginning.
@@ -69,6 +73,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Count anew; what is allocated stays."""
         self.kernels: Tally[str] = Tally()
         self.num_bytes: Tally[str] = Tally()
+        self.line_bytes: Tally[str] = Tally()
         self.waits: Tally[str] = Tally()
         self.lines: Tally[str] = Tally()
         self.allocator.restart_peak()
@@ -104,6 +109,8 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             out: Any = self.answer(given[0])
         else:
             out = func(*args, **kwargs)
+        if name == "convolution":
+            out = _as_cudnn(out, args)
         made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         tensors = [*given, *made]
         on_card = [tensor for tensor in tensors if tensor.device.type == "cuda"]
@@ -112,20 +119,18 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if _waits(name, args, kwargs, tensors):
                 self.waits[line] += 1
             if not (func.is_view or name in _NO_KERNEL):
-                self._launched(func, name, args, on_card, line)
+                self.seen.add((func, frozenset(tensor.dtype for tensor in on_card)))
+                self._launched(name, args, line, _traffic(func, name, args, kwargs, made))
             for tensor in on_card:
                 self._hold(tensor)
         return out
 
-    def _launched(
-        self, func: Any, name: str, args: Sequence[Any], on_card: Sequence[Tensor], line: str
-    ) -> None:
-        self.seen.add((func, frozenset(tensor.dtype for tensor in on_card)))
+    def _launched(self, name: str, args: Sequence[Any], line: str, num_bytes: int) -> None:
         launched = KERNELS[name](args) if name in KERNELS else 1
         self.kernels[name] += launched
         self.lines[line] += launched
-        parts = {(_key(t), t.storage_offset(), tuple(t.shape), t.dtype): t.nbytes for t in on_card}
-        self.num_bytes[name] += sum(parts.values())
+        self.num_bytes[name] += num_bytes
+        self.line_bytes[line] += num_bytes
 
     def _hold(self, tensor: Tensor) -> None:
         """Allocate a storage that is new, until it is gone."""
@@ -142,6 +147,48 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.allocator.free(block)
 
         self._blocks[key] = weakref.ref(storage, gone)
+
+
+def _as_cudnn(out: Tensor, args: Sequence[Any]) -> Tensor:
+    """A convolution's output in the layout that it has on a card; that of fakes is another."""
+    if any(x.is_contiguous(memory_format=torch.channels_last) for x in args[:2]):
+        return out.contiguous(memory_format=torch.channels_last)
+    return out
+
+
+def _traffic(
+    func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], made: Sequence[Tensor]
+) -> int:
+    """Bytes of the card's memory that an operation reads and writes."""
+    read, written = [], [*made]
+    arguments = func._schema.arguments
+    positional = [argument for argument in arguments if not argument.kwarg_only]
+    given = [*zip(positional, args, strict=False)]
+    given += [
+        (argument, kwargs[argument.name]) for argument in arguments if argument.name in kwargs
+    ]
+    for argument, value in given:
+        tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+        is_written = argument.alias_info is not None and argument.alias_info.is_write
+        if is_written:
+            written += tensors
+        if not (is_written and (argument.is_out or name in _OVERWRITES)):
+            read += tensors
+    found = sum(_unique_bytes(tensors) for tensors in (read, written))
+    if name == "convolution" and args[2] is not None:
+        found += 2 * _unique_bytes(made)  # The bias is added afterwards.
+    return found
+
+
+def _unique_bytes(tensors: Sequence[Tensor]) -> int:
+    """Bytes on the card of different tensors; what is expanded is read once."""
+    parts = {}
+    for t in tensors:
+        if t.device.type == "cuda":
+            spread = zip(t.shape, t.stride(), strict=True)
+            num_values = math.prod(size for size, stride in spread if stride or not size)
+            parts[_key(t), t.storage_offset(), tuple(t.shape), t.dtype] = num_values * t.itemsize
+    return sum(parts.values())
 
 
 def _waits(
