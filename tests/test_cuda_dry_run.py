@@ -30,6 +30,7 @@ from torch import Tensor
 
 from hires.bench.exercises import VGG19_TO_RELU5_1
 from hires.config.run import Config
+from hires.config.values import parse_bytes
 from hires.engine.setup import Setup
 from hires.engine.setup import terms_of as terms_of_config
 from hires.features.checkpoints import load_features
@@ -41,6 +42,8 @@ MIB, GIB = 2**20, 2**30
 A0 = (9933, 14043)
 # What a plan does not count: moments in float64 and their roots while they are judged.
 JUDGED = 100 * MIB
+# Of a network that paints in one pass.
+WEIGHTS = 16 * MIB
 
 # Read where tensors are real.
 SHAPES = {"vgg": VGG19_TO_RELU5_1, "compact": load_features("compact").architecture}
@@ -229,6 +232,22 @@ def test_a_network_is_applied(counter: Counter) -> None:
     assert counter.num_kernels <= 550
     assert counter.num_waits <= 60, counter.waits
     assert counter.allocator.allocated == 0
+
+
+@pytest.mark.parametrize("memory", ["1GiB", "2GiB", "16GiB"])
+def test_a_network_is_applied_in_tiles_that_fill_the_memory(counter: Counter, memory: str) -> None:
+    applied((2000, 3000), memory=memory)
+    # In tiles for a CPU's cache it took 19,500 launches with 1 GiB and 5,510 with 2 GiB.
+    assert counter.num_kernels <= (1650 if memory == "1GiB" else 760), counter.lines.most_common(8)
+    assert counter.allocator.peak_allocated <= parse_bytes(memory) + WEIGHTS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", ["24GiB", "80GiB"])
+def test_a_network_is_applied_at_a0(counter: Counter, memory: str) -> None:
+    applied(A0, memory=memory)
+    assert counter.num_kernels <= 13_000, counter.lines.most_common(8)
+    assert counter.allocator.peak_allocated <= parse_bytes(memory) + WEIGHTS
 
 
 @pytest.mark.parametrize("task", ["style", "super-resolution"])

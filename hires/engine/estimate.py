@@ -19,6 +19,8 @@ CANVAS_BYTES = 12
 _PROGRAM_BYTES = 900 * 2**20
 # A CUDA context, the kernels of PyTorch's libraries and their workspaces.
 _CONTEXT_BYTES = 512 * 2**20
+# Of a CUDA graph, beside the tile and a copy of the canvas: its nodes, and workspaces of its own.
+_GRAPH_BYTES = 64 * 2**20
 # What checkpoints, previews and the trace add to the time of the steps.
 _RECORDING = 1.025
 
@@ -80,6 +82,9 @@ def forecast(
         taken = round(
             tiles.bytes_needed * spread + bytes_per_pixel(config, setup, rung) * rung.num_pixels
         )
+        if setup.cuda_graphs and len(tiles.tiles) == 1:
+            # The tile's memory is the graph's: what steps before it took is given back.
+            taken += CANVAS_BYTES * rung.num_pixels + _GRAPH_BYTES
         # A style that is enlarged to be measured may take more than the pictures that were read.
         styles = sum(height * width for height, width in rung.style_sizes)
         enlarged = CANVAS_BYTES * max(styles - num_input_pixels, 0)
