@@ -292,8 +292,8 @@ def test_the_time_of_an_enlargement_goes_by_its_work(
 @pytest.mark.parametrize("memory", [24, 80])
 def test_no_map_of_a_tile_has_more_values_than_a_gpu_counts(memory: int) -> None:
     """cuDNN's numbers have 32 bits; A0 at 300 dpi has 139.5 megapixels."""
-    way, options = geometry(Design(), (9933, 14043)), {"itemsize": 2, "memory": memory * 2**30}
-    plan = plan_passes(way, tile=None, on_cpu=False, **options)
+    way = geometry(Design(), (9933, 14043))
+    plan = plan_passes(way, itemsize=2, memory=memory * 2**30, tile=None, on_cpu=False)
     assert plan.num_bytes <= memory * 2**30
     for one in plan.passes:
         for tile in (tile for row in plan.tiles(one) for tile in row):

@@ -53,7 +53,7 @@ def captured(compute: Callable[[], Result]) -> tuple[Result, Callable[[], None]]
     Returns:
         What the function returned, whose values are those of the last replay; and what replays it.
     """
-    graph = torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
+    graph = torch.cuda.CUDAGraph()
     # A capture that fails would leave its own stream the current one. Other threads of the process
     # may do meanwhile what a capture must not.
     with (

@@ -167,7 +167,7 @@ class Trainer:
         self.done += 1
         # Fetched together: a GPU is waited for.
         each = (number.to(precision.sum_dtype) for number in (loss.detach(), *terms.values()))
-        total, *values = torch.stack([*each]).tolist()
+        total, *values = torch.stack([*each]).cpu().tolist()
         named = dict(zip(terms, values, strict=True))
         return StepReport(self.done, self.config.steps, rate, total, named)
 
