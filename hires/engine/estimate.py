@@ -82,9 +82,7 @@ def forecast(
         taken = round(
             tiles.bytes_needed * spread + bytes_per_pixel(config, setup, rung) * rung.num_pixels
         )
-        if setup.cuda_graphs and len(tiles.tiles) == 1:
-            # The tile's memory is the graph's: what steps before it took is given back.
-            taken += CANVAS_BYTES * rung.num_pixels + _GRAPH_BYTES
+        taken += _graph_bytes(setup, rung, tiles)
         # A style that is enlarged to be measured may take more than the pictures that were read.
         styles = sum(height * width for height, width in rung.style_sizes)
         enlarged = CANVAS_BYTES * max(styles - num_input_pixels, 0)
@@ -112,6 +110,12 @@ def finish_bytes(setup: Setup, taken: int, *, num_input_pixels: int) -> int:
 def _context_bytes(setup: Setup) -> int:
     """What a GPU's driver and libraries take of its memory before any work."""
     return _CONTEXT_BYTES if setup.device.type == "cuda" else 0
+
+
+def _graph_bytes(setup: Setup, rung: Rung, tiles: TilePlan) -> int:
+    """What recording takes besides: the tile's memory is given back before, and is the graph's."""
+    is_recorded = setup.cuda_graphs and len(tiles.tiles) == 1
+    return CANVAS_BYTES * rung.num_pixels + _GRAPH_BYTES if is_recorded else 0
 
 
 def bytes_per_pixel(config: Config, setup: Setup, rung: Rung) -> float:
