@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -285,3 +287,23 @@ def test_the_time_of_an_enlargement_goes_by_its_work(
     monkeypatch.setattr("hires.feedforward.finish.time.perf_counter", lambda: next(times))
     # 192x256 pixels of 600x800 are tried, as one tile; the whole is several.
     assert enlarge.measure_seconds() == pytest.approx(2 * (600 / 192) ** 2 * 1.005, rel=1e-3)
+
+
+@pytest.mark.parametrize("memory", [24, 80])
+def test_no_map_of_a_tile_has_more_values_than_a_gpu_counts(memory: int) -> None:
+    """cuDNN's numbers have 32 bits; A0 at 300 dpi has 139.5 megapixels."""
+    way = geometry(Design(), (9933, 14043))
+    plan = plan_passes(way, itemsize=2, memory=memory * 2**30, tile=None, on_cpu=False)
+    assert plan.num_bytes <= memory * 2**30
+    for one in plan.passes:
+        for tile in (tile for row in plan.tiles(one) for tile in row):
+            regions = way.regions(tile, one.start, one.stop)
+            stages = way.stages[one.start + 1 : one.stop + 1]
+            for stage, (before, after) in zip(stages, itertools.pairwise(regions), strict=True):
+                sides = (side * stage.enlarge + stage.kernel - 1 for side in before.size)
+                assert stage.before * math.prod(sides) < 2**31
+                assert stage.after * after.num_pixels < 2**31
+    with patch.object(planning, "MOST_VALUES", math.inf):
+        uncapped = plan_passes(way, tile=None, on_cpu=False, memory=2**40, itemsize=2)
+    assert any(one.tile == way.sizes[one.stop] for one in uncapped.passes[:1])
+    assert plan.passes[0].tile != way.sizes[0]

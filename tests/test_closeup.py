@@ -16,10 +16,11 @@ from hires.config.run import Config
 from hires.engine import preview as closeup
 from hires.engine.ladder import plan
 from hires.engine.measuring import Measuring
-from hires.engine.objective import Evaluation, Objective
+from hires.engine.objective import Objective
 from hires.engine.planned import plan_run
 from hires.engine.preview import SHOWN, CloseUp, SampledCanvas, busiest, preview_rung
 from hires.engine.progress import Progress
+from hires.engine.replay import Evaluation
 from hires.engine.resolve import fit
 from hires.engine.setup import open_setup
 from hires.engine.stylize import iter_stylize

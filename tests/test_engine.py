@@ -22,8 +22,9 @@ import hires
 from hires.config.run import Config
 from hires.engine import ladder
 from hires.engine.canvas import WholeCanvas, first_canvas
-from hires.engine.objective import Evaluation, Objective
+from hires.engine.objective import Objective
 from hires.engine.progress import Progress
+from hires.engine.replay import Evaluation
 from hires.engine.run import Run
 from hires.engine.setup import open_setup
 from hires.engine.stylize import iter_stylize, stylize

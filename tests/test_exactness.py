@@ -17,7 +17,8 @@ from objectives import objective_of, setup_of, terms_of
 from torch import Tensor
 from torch.multiprocessing import reductions
 
-from hires.engine.objective import Evaluation, Objective
+from hires.engine.objective import Objective
+from hires.engine.replay import Evaluation
 from hires.features.architecture import Architecture, Pooling
 from hires.features.network import Network
 from hires.kernels import layers

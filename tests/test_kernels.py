@@ -195,6 +195,14 @@ def test_chains_of_rows_as_a_gpu_sums_them(num_rows: int, dtype: torch.dtype) ->
     torch.testing.assert_close(product, num_rows * torch.outer(wide, wide), rtol=5e-6, atol=0)
 
 
+def test_squares_as_a_gpu_sums_them() -> None:
+    """All alike: in one chain, what rounding takes it would take every time."""
+    flat = torch.full((3 * 2**20 + 7,), 0.7)
+    total = sums._chained_squares(flat.clone(), torch.float64)
+    assert (total.dtype, total.shape) == (torch.float64, ())
+    torch.testing.assert_close(total, flat.double().square().sum(), rtol=5e-6, atol=0)
+
+
 def test_chains_end_where_they_should() -> None:
     rows = torch.randn(2 * sums._CHAIN + 3, 6, generator=torch.Generator().manual_seed(1)).double()
     product = sums._chains(rows, sums._product_chains, torch.float64)

@@ -14,7 +14,8 @@ from conftest import COMPACT_SHAPE, REFLECT_SHAPE, VGG_SHAPE, random_image, rand
 from objectives import objective_of, setup_of, terms_of
 from torch import Tensor
 
-from hires.engine.objective import Evaluation, Objective
+from hires.engine.objective import Objective
+from hires.engine.replay import Evaluation
 from hires.errors import ConfigError
 from hires.features.architecture import VGG19, Architecture, Pooling
 from hires.features.checkpoints import architecture_of

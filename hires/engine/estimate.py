@@ -19,6 +19,8 @@ CANVAS_BYTES = 12
 _PROGRAM_BYTES = 900 * 2**20
 # A CUDA context, the kernels of PyTorch's libraries and their workspaces.
 _CONTEXT_BYTES = 512 * 2**20
+# Of a CUDA graph, beside the tile and a copy of the canvas: its nodes, and workspaces of its own.
+_GRAPH_BYTES = 64 * 2**20
 # What checkpoints, previews and the trace add to the time of the steps.
 _RECORDING = 1.025
 
@@ -80,6 +82,7 @@ def forecast(
         taken = round(
             tiles.bytes_needed * spread + bytes_per_pixel(config, setup, rung) * rung.num_pixels
         )
+        taken += _graph_bytes(setup, rung, tiles)
         # A style that is enlarged to be measured may take more than the pictures that were read.
         styles = sum(height * width for height, width in rung.style_sizes)
         enlarged = CANVAS_BYTES * max(styles - num_input_pixels, 0)
@@ -107,6 +110,12 @@ def finish_bytes(setup: Setup, taken: int, *, num_input_pixels: int) -> int:
 def _context_bytes(setup: Setup) -> int:
     """What a GPU's driver and libraries take of its memory before any work."""
     return _CONTEXT_BYTES if setup.device.type == "cuda" else 0
+
+
+def _graph_bytes(setup: Setup, rung: Rung, tiles: TilePlan) -> int:
+    """What recording takes besides: the tile's memory is given back before, and is the graph's."""
+    is_recorded = setup.cuda_graphs and len(tiles.tiles) == 1
+    return CANVAS_BYTES * rung.num_pixels + _GRAPH_BYTES if is_recorded else 0
 
 
 def bytes_per_pixel(config: Config, setup: Setup, rung: Rung) -> float:

@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from hires.engine.replay import Evaluation, Graphs, Replay
 from hires.features.costs import costs_of, remade_layer
 from hires.features.network import Network
 from hires.kernels.activation_buffer import ActivationBuffer, Recomputed
@@ -29,21 +31,6 @@ from hires.tiling.geometry import Tile
 from hires.tiling.pixels import read_pixels
 from hires.tiling.planning import TilePlan, smaller_plan, within_memory
 from hires.tiling.seams import Seams, TileSeams
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Loss and gradient of one canvas.
-
-    Attributes:
-        loss: 0-d, the weighted sum of the terms.
-        terms: 0-d each, by name, before their weights.
-        gradient: (1, 3, H, W) float, of the loss; reused by the next evaluation.
-    """
-
-    loss: Tensor
-    terms: dict[str, Tensor]
-    gradient: Tensor
 
 
 class Objective:
@@ -60,6 +47,7 @@ class Objective:
         reduce: adds sums over tiles up across processes; nothing to do on one. Each of them sees
             all pixels.
         timed: a context for each stage by its name, for those who time them.
+        graphs: whether evaluations of a canvas of one tile are recorded.
     """
 
     def __init__(
@@ -73,6 +61,7 @@ class Objective:
         smaller: Callable[[TilePlan], TilePlan] | None = None,
         reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
         timed: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
+        graphs: Graphs | None = None,
     ) -> None:
         self.network = network
         self.terms = tuple(terms)
@@ -91,6 +80,7 @@ class Objective:
         self._gradient: Tensor | None = None
         self._buffer: ActivationBuffer | None = None
         self._seams = Seams()
+        self._replay = Replay(partial(self._evaluate, looks=False), graphs or Graphs(is_on=False))
 
     def __call__(self, canvas: Tensor) -> Evaluation:
         """Evaluate a canvas (1, 3, H, W) in [0, 1].
@@ -103,6 +93,11 @@ class Objective:
             return self._within_range(canvas)
 
         with float32_products(self.precision, self.network.origin.device):
+            # With several tiles a card is busy. In fp16 the host chooses a scale for every step.
+            if len(self.plan.tiles) == 1 and self.precision.dtype != torch.float16:
+                replayed = self._replay(canvas)
+                if replayed is not None:
+                    return replayed
             return within_memory(attempt, self.plan, self._smaller)[0]
 
     def _smaller_grid(self, plan: TilePlan) -> TilePlan:
@@ -118,8 +113,11 @@ class Objective:
                 found = self._evaluate(canvas, headroom)
         return found
 
-    def _evaluate(self, canvas: Tensor, headroom: int = 0) -> Evaluation:
-        """Evaluate with gradients inside of the network smaller by two to the power of headroom."""
+    def _evaluate(self, canvas: Tensor, headroom: int = 0, *, looks: bool = True) -> Evaluation:
+        """Evaluate with gradients inside of the network smaller by two to the power of headroom.
+
+        See `judge` for who ``looks``.
+        """
         with self.timed("variation"):
             gradient, sums, values = self._look_at_pixels(canvas)
         try:
@@ -127,7 +125,9 @@ class Objective:
                 measured, kept = self._measure(canvas)
             sums.update(measured)
             with self.timed("judge"), fp32_island(canvas.device):
-                loss, terms, verdicts = judge(self.terms, sums, values, self._zero(canvas))
+                loss, terms, verdicts = judge(
+                    self.terms, sums, values, self._zero(canvas), looks=looks
+                )
                 self._scale = self._scale_of(terms, headroom)
             with self.timed("paint"):
                 self._paint(canvas, verdicts, kept)

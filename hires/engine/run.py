@@ -15,9 +15,10 @@ from hires.config.run import Config
 from hires.engine.canvas import Canvas, WholeCanvas, extended, first_canvas, without_margin
 from hires.engine.ladder import Rung
 from hires.engine.measuring import Measuring
-from hires.engine.objective import Evaluation, Objective
+from hires.engine.objective import Objective
 from hires.engine.progress import Progress
 from hires.engine.references import References
+from hires.engine.replay import Evaluation, Graphs
 from hires.engine.setup import Setup
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped
 from hires.errors import ConfigError, StylizeError
@@ -133,6 +134,7 @@ class Run:
         on_cpu = setup.device.type == "cpu"
         self._waiting = Waiting(torch.get_num_threads() if on_cpu else 1, _parallel_work)
         self._objective: Objective | None = None
+        self._graphs = Graphs(setup.cuda_graphs)
         self._is_resumed = resume is not None and below is None
         if resume is not None:
             self._standing.position = self._restored(resume, below)
@@ -214,7 +216,11 @@ class Run:
             measuring=measuring,
         )
         return self.setup.objective(
-            references, canvas.plan(), smaller=canvas.smaller, timed=self._timed
+            references,
+            canvas.plan(),
+            smaller=canvas.smaller,
+            timed=self._timed,
+            graphs=self._graphs,
         )
 
     def _optimizer(self, rung: Rung, canvas: Canvas) -> CanvasOptimizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from hires.config.pixels import PIXEL_SCALES
 from hires.config.run import Config
 from hires.config.values import parse_layer
 from hires.engine.objective import Objective
+from hires.engine.replay import Graphs
 from hires.errors import ConfigError
 from hires.features.checkpoints import load_features
 from hires.features.costs import costs_of
@@ -33,6 +35,8 @@ from hires.tiling.planning import Costs, TilePlan, plan_tiles, smaller_plan
 # enough to do.
 _TERM_BYTES = 80
 _MOST_BAND_PIXELS = 2**25
+# Asks for CUDA graphs with 1. It is no option: pictures do not depend on it.
+_GRAPHS = "HIRES_CUDA_GRAPHS"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,6 +49,7 @@ class Setup:
         terms: what is asked of a canvas, not yet compared to any picture.
         memory: budget for feature maps in bytes.
         tile: largest side of a tile in pixels; None for what is fast and fits.
+        cuda_graphs: whether steps of one tile are recorded as CUDA graphs and replayed.
     """
 
     network: Network
@@ -52,6 +57,7 @@ class Setup:
     terms: tuple[Term, ...]
     memory: int
     tile: int | None = None
+    cuda_graphs: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -122,6 +128,7 @@ class Setup:
         *,
         smaller: Callable[[TilePlan], TilePlan] | None = None,
         timed: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
+        graphs: Graphs | None = None,
     ) -> Objective:
         """The loss of a canvas that is compared to some pictures; see `Objective`."""
         return Objective(
@@ -132,6 +139,7 @@ class Setup:
             precision=self.precision,
             smaller=smaller,
             timed=timed,
+            graphs=graphs,
         )
 
 
@@ -166,6 +174,7 @@ def open_setup(
         terms=asked,
         memory=config.memory_bytes,
         tile=config.tile,
+        cuda_graphs=device.type == "cuda" and os.environ.get(_GRAPHS) == "1",
     )
     network.check_layers(setup.names)
     return setup

@@ -26,7 +26,7 @@ _AMPLE_SIDE = 4096
 # Of what graphs keep on a CPU: what does not fit the buffer would scatter over the heap.
 _SPARE_ROOM = 1.08
 # Values of a map at most, without the lines that it borrows: cuDNN counts them in 32 bits.
-_MOST_VALUES = 15 * 2**27
+MOST_VALUES = 15 * 2**27
 
 
 def costs_of(network: Network, names: Sequence[str], dtype: torch.dtype) -> Costs:
@@ -52,7 +52,7 @@ def costs_of(network: Network, names: Sequence[str], dtype: torch.dtype) -> Cost
         besides=(_besides(graphs[0], dtype, 0, slack), _besides(graphs[1], dtype, 1, slack)),
         seam=_seam_bytes(network, names, dtype) * slack,
         per_tile=_TILE_WORK / _depth(network, names),
-        most_pixels=math.inf if on_cpu else _MOST_VALUES / _widest(graphs[0]),
+        most_pixels=math.inf if on_cpu else MOST_VALUES / _widest(graphs[0]),
         ample_side=None if on_cpu else _AMPLE_SIDE,
     )
 

@@ -130,6 +130,7 @@ class Inference:
             memory=self.config.memory_bytes,
             tile=self.config.tile,
             known=known,
+            on_cpu=self.device.type == "cpu",
         )
 
 

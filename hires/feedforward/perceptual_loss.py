@@ -24,6 +24,7 @@ from hires.engine.setup import Setup
 from hires.errors import ConfigError
 from hires.features.checkpoints import load_features
 from hires.image.originals import Original, PictureLike, about_hidden, original
+from hires.kernels.matrix_roots import roots_unseen
 from hires.kernels.precision import Precision, resolve_precision
 from hires.losses.patches import Patches
 from hires.losses.positions import PIXELS, Positions, View
@@ -113,7 +114,7 @@ class PerceptualLoss:
         found = self.network(pictures, self.names)
         looked_at = {**found, PIXELS: pictures}
         terms = {
-            **{term.name: self._mean(term, looked_at) for term in self.terms},
+            **self._compared(looked_at),
             "content": _content_error(found, wanted, self.content_layers),
             "tv": _variation(pictures),
         }
@@ -121,6 +122,15 @@ class PerceptualLoss:
             terms["consistency"] = _inconsistency(pictures, photographs, self.config.factor)
         weighted = [getattr(self.config, f"{name}_weight") * terms[name].float() for name in terms]
         return torch.stack(weighted).sum(), {name: term.detach() for name, term in terms.items()}
+
+    def _compared(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The means of all terms that compare to the style. A GPU is waited for once."""
+        if self.terms and found[PIXELS].is_cuda:
+            with roots_unseen():
+                means = {term.name: self._mean(term, found) for term in self.terms}
+            if torch.isfinite(torch.stack([*means.values()]).sum()):
+                return means
+        return {term.name: self._mean(term, found) for term in self.terms}
 
     def _mean(self, term: Term, found: Mapping[str, Tensor]) -> Tensor:
         """A term's mean over the pictures of a batch, of which these are features and pixels."""

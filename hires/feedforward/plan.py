@@ -16,7 +16,9 @@ from itertools import pairwise
 
 from hires.config.values import format_bytes
 from hires.errors import ConfigError
+from hires.features.costs import MOST_VALUES
 from hires.feedforward.stages import InputSpan, Stage
+from hires.kernels.sums import GPU_BLOCK
 from hires.tiling.geometry import Region, Span, even_spans
 
 Size = tuple[int, int]
@@ -26,6 +28,8 @@ PICTURE = -1
 # Shares of the memory for what is kept, and for a tile while it is computed. The rest is for the
 # program itself and for what its libraries take besides.
 _KEPT_SHARE, _TILE_SHARE = 0.72, 0.0625
+# What a GPU takes of a map besides while it sums a block of it, in bytes of each value.
+_SUMMED_BYTES = 12
 # Below this side, in positions of the stage's output, the halo is most of the work.
 MIN_TILE = 32
 
@@ -133,11 +137,12 @@ class Pass:
 
 @dataclass(frozen=True)
 class Plan:
-    """The passes of a picture, in numbers of ``itemsize`` bytes."""
+    """The passes of a picture, in numbers of ``itemsize`` bytes, on a CPU or a GPU."""
 
     geometry: Geometry
     passes: tuple[Pass, ...]
     itemsize: int
+    on_cpu: bool
 
     def tiles(self, one: Pass) -> Iterator[list[Region]]:
         """Rows of regions that partition what a pass computes."""
@@ -151,11 +156,9 @@ class Plan:
         """Bytes of what is kept and of a tile, at the fullest moment of the passes."""
         fullest, kept = 0, PICTURE
         for one in self.passes:
-            held = self.geometry.values(kept)
-            if one.keep:
-                held = self.geometry.values_while(kept, one.stop)
-                kept = one.stop
-            tile = _tile_bytes(self.geometry, one, one.tile, self.itemsize)
+            held = _held(self.geometry, kept, one)
+            kept = one.stop if one.keep else kept
+            tile = _tile_bytes(self.geometry, one, one.tile, self.itemsize, on_cpu=self.on_cpu)
             fullest = max(fullest, self.itemsize * held + tile)
         return fullest
 
@@ -173,9 +176,19 @@ class Plan:
 
 
 def plan_passes(
-    geometry: Geometry, *, itemsize: int, memory: int, tile: int | None, known: bool = False
+    geometry: Geometry,
+    *,
+    itemsize: int,
+    memory: int,
+    tile: int | None,
+    known: bool = False,
+    on_cpu: bool = True,
 ) -> Plan:
     """Choose the passes.
+
+    On a GPU, where a tile costs launches whatever its size, tiles get all the memory that is left
+    of what is kept, as long as no map of one has more values than cuDNN counts. What is kept may
+    have: it is only copied from and to.
 
     Args:
         geometry: the way of the picture.
@@ -183,15 +196,16 @@ def plan_passes(
         memory: budget in bytes, for what is kept and for tiles.
         tile: largest side of a tile, in pixels of the picture; None for as memory allows.
         known: whether all statistics are known, so that one pass does it.
+        on_cpu: whether a CPU computes.
 
     Raises:
         ConfigError: if the memory does not hold one tile; the message names an amount that does.
     """
     enough = memory
-    while (passes := _passes(geometry, itemsize, enough, tile, known)) is None:
+    while (passes := _passes(geometry, itemsize, enough, tile, known, on_cpu)) is None:
         enough = int(enough * 1.2) + 2**20
     if enough == memory:
-        return Plan(geometry, passes, itemsize)
+        return Plan(geometry, passes, itemsize, on_cpu)
     raise ConfigError(
         f"`memory={format_bytes(memory)}` is too small for a tile of this picture:"
         f" give at least {-(-enough // 2**20)}MiB" + (" or a smaller `tile`" if tile else "")
@@ -199,7 +213,7 @@ def plan_passes(
 
 
 def _passes(
-    geometry: Geometry, itemsize: int, memory: int, tile: int | None, known: bool
+    geometry: Geometry, itemsize: int, memory: int, tile: int | None, known: bool, on_cpu: bool
 ) -> tuple[Pass, ...] | None:
     """The passes, or None if the memory does not hold a tile of one of them."""
     normalised = [i for i, stage in enumerate(geometry.stages) if stage.norm and not known]
@@ -207,7 +221,9 @@ def _passes(
     passes, start = [], PICTURE
     for index in [*normalised, geometry.last]:
         one = Pass(start, index, index in kept, geometry.sizes[index])
-        size = _tile_size(geometry, one, itemsize, int(memory * _TILE_SHARE), tile)
+        left = memory - itemsize * _held(geometry, start, one)
+        share = int(memory * _TILE_SHARE) if on_cpu else left
+        size = _tile_size(geometry, one, itemsize, share, tile, on_cpu=on_cpu)
         if size is None:
             return None
         passes.append(replace(one, tile=size))
@@ -232,8 +248,13 @@ def kept_stages(geometry: Geometry, normalised: list[int], most: int) -> list[in
     return kept
 
 
+def _held(geometry: Geometry, kept: int, one: Pass) -> int:
+    """Numbers held during a pass, where what is kept of a stage was kept before it."""
+    return geometry.values_while(kept, one.stop) if one.keep else geometry.values(kept)
+
+
 def _tile_size(
-    geometry: Geometry, one: Pass, itemsize: int, memory: int, tile: int | None
+    geometry: Geometry, one: Pass, itemsize: int, memory: int, tile: int | None, *, on_cpu: bool
 ) -> Size | None:
     """The largest tile that fits, found by halving its longer side; None if none does."""
     height, width = rows, columns = one.tile
@@ -246,7 +267,9 @@ def _tile_size(
         # What replaces its own source waits until two rows of tiles later.
         waiting = 2 * rows / height * geometry.values(one.stop) * itemsize
         waiting = waiting if waits and rows < height else 0
-        if _tile_bytes(geometry, one, (rows, columns), itemsize) + waiting <= memory:
+        needed = _tile_bytes(geometry, one, (rows, columns), itemsize, on_cpu=on_cpu) + waiting
+        is_counted = on_cpu or _most_values(geometry, one, (rows, columns)) <= MOST_VALUES
+        if needed <= memory and is_counted:
             return rows, columns
         if max(rows, columns) <= least:
             return None
@@ -256,12 +279,9 @@ def _tile_size(
             columns = max(-(-columns // 2), least)
 
 
-def _tile_bytes(geometry: Geometry, one: Pass, tile: Size, itemsize: int) -> int:
+def _tile_bytes(geometry: Geometry, one: Pass, tile: Size, itemsize: int, *, on_cpu: bool) -> int:
     """Bytes at the fullest moment of a tile's way, for a tile in the middle of the picture."""
-    height, width = geometry.sizes[one.stop]
-    top, left = (height - tile[0]) // 2, (width - tile[1]) // 2
-    region = Region(Span(top, top + tile[0]), Span(left, left + tile[1]))
-    regions = geometry.regions(region, one.start, one.stop)
+    regions = _middle_regions(geometry, one, tile)
     fullest = 0
     for i, (before, after) in enumerate(pairwise(regions), one.start + 1):
         stage = geometry.stages[i]
@@ -270,4 +290,31 @@ def _tile_bytes(geometry: Geometry, one: Pass, tile: Size, itemsize: int) -> int
         copies = 1 + stage.enlarge**2 + (geometry.opener(i) is not None)
         needed = before.num_pixels * stage.before * copies + 3 * after.num_pixels * stage.after
         fullest = max(fullest, needed)
-    return fullest * max(itemsize, 4 if one.stop == geometry.last else itemsize)
+    last = one.stop == geometry.last
+    fullest *= max(itemsize, 4 if last else itemsize)
+    if on_cpu:
+        return fullest
+    if last:
+        # The last convolution reads a wider copy.
+        narrow = regions[-2].num_pixels * geometry.stages[-1].before if itemsize < 4 else 0
+        return fullest + itemsize * narrow
+    summed = regions[-1].num_pixels * geometry.stages[one.stop].after
+    return fullest + _SUMMED_BYTES * min(summed, GPU_BLOCK)
+
+
+def _most_values(geometry: Geometry, one: Pass, tile: Size) -> int:
+    """Of the largest map on a tile's way."""
+    regions = _middle_regions(geometry, one, tile)
+    stages = geometry.stages[one.start + 1 : one.stop + 1]
+    return max(
+        max(before.num_pixels * stage.enlarge**2 * stage.before, after.num_pixels * stage.after)
+        for stage, (before, after) in zip(stages, pairwise(regions), strict=True)
+    )
+
+
+def _middle_regions(geometry: Geometry, one: Pass, tile: Size) -> tuple[Region, ...]:
+    """What a tile in the middle of the picture needs of every stage of a pass."""
+    height, width = geometry.sizes[one.stop]
+    top, left = (height - tile[0]) // 2, (width - tile[1]) // 2
+    region = Region(Span(top, top + tile[0]), Span(left, left + tile[1]))
+    return geometry.regions(region, one.start, one.stop)

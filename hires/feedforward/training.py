@@ -165,8 +165,11 @@ class Trainer:
             )
         self.optimizer.step()
         self.done += 1
-        values = {name: float(value) for name, value in terms.items()}
-        return StepReport(self.done, self.config.steps, rate, float(loss.detach()), values)
+        # Fetched together: a GPU is waited for.
+        each = (number.to(precision.sum_dtype) for number in (loss.detach(), *terms.values()))
+        total, *values = torch.stack([*each]).cpu().tolist()
+        named = dict(zip(terms, values, strict=True))
+        return StepReport(self.done, self.config.steps, rate, total, named)
 
     def _input(self, photographs: Tensor) -> Tensor:
         if self.config.task == "style":

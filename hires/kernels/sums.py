@@ -16,6 +16,8 @@ from torch.autograd.function import once_differentiable
 # added up in a wider type keep the error of the whole at that of one part. This many also stay in a
 # processor's cache while they are cast, summed and multiplied.
 _BLOCK = 2**20
+# A GPU wants more of it in one go.
+GPU_BLOCK = 64 * _BLOCK
 # Elements of the rows that are summed side by side.
 _ABREAST = 2**13
 # Rows whose products a GPU adds up in float32: a chain of a million may drift.
@@ -88,7 +90,7 @@ class _SquaredError(Function):
         if mask is not None:
             difference.mul_(mask.to(wide).sqrt())
         flat = difference.flatten()
-        return torch.dot(flat, flat).to(dtype)
+        return _chained_squares(flat, dtype) if flat.is_cuda else torch.dot(flat, flat).to(dtype)
 
     @staticmethod
     @once_differentiable
@@ -108,8 +110,8 @@ def as_rows(features: Tensor) -> Tensor:
 
 
 def blocks(rows: Tensor) -> tuple[Tensor, ...]:
-    """Cut (N, ...) rows into what is summed in one go: a GPU wants more of it."""
-    size = _BLOCK if rows.device.type == "cpu" else 64 * _BLOCK
+    """Cut (N, ...) rows into what is summed in one go."""
+    size = _BLOCK if rows.device.type == "cpu" else GPU_BLOCK
     return torch.split(rows, max(size // rows.shape[1], 1))
 
 
@@ -179,6 +181,11 @@ def _chains(rows: Tensor, sums: Callable[[Tensor], Tensor], dtype: torch.dtype) 
     parts = (rows[:whole].reshape(-1, _CHAIN, rows.shape[1]), rows[whole:].unsqueeze(0))
     found = [sums(part).sum(0, dtype=dtype) for part in parts if part.numel()]
     return reduce(torch.add, found)
+
+
+def _chained_squares(flat: Tensor, dtype: torch.dtype) -> Tensor:
+    """``Σ x²`` (0-d, ``dtype``) of (N,) values in at least float32, which are changed."""
+    return _chains(flat.square_().unsqueeze(1), _column_chains, dtype)[0]
 
 
 def _column_chains(chains: Tensor) -> Tensor:

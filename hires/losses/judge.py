@@ -16,7 +16,12 @@ Judged = tuple[Tensor, dict[str, Tensor], dict[tuple[int, str], Verdict]]
 
 
 def judge(
-    terms: Sequence[Term], sums: Mapping[Key, Tensor], values: Mapping[int, Tensor], zero: Tensor
+    terms: Sequence[Term],
+    sums: Mapping[Key, Tensor],
+    values: Mapping[int, Tensor],
+    zero: Tensor,
+    *,
+    looks: bool = True,
 ) -> Judged:
     """Losses of the finished sums, and the slope of the loss along each of them.
 
@@ -25,6 +30,8 @@ def judge(
         sums: of all terms that are still to be judged.
         values: losses of the others, by the number of the term.
         zero: 0-d, in the type and on the device of the loss.
+        looks: whether a loss on a GPU that is not finite, for lack of a root, is judged again by
+            eigenvalues. Who does not want to wait for it looks later.
 
     Returns:
         The weighted sum of the terms, each of them by name, and the verdicts by term and layer.
@@ -33,7 +40,7 @@ def judge(
         # Who looks waits: once for the loss, not for every root that it is made of.
         with roots_unseen():
             found = _judge(terms, sums, values, zero)
-        if torch.isfinite(found[0]):
+        if not looks or torch.isfinite(found[0]):
             return found
     return _judge(terms, sums, values, zero)
 

@@ -45,7 +45,7 @@ class Patches(Term):
 
     Attributes:
         weight: of the term.
-        centre: mean colour of the styles, 3 numbers in [0, 1].
+        centre: mean colour of the styles, (3,) in [0, 1].
         whitening: inverse root of the styles' second moments, (27, 27), at each size.
     """
 
@@ -54,13 +54,13 @@ class Patches(Term):
     layers: Collection[str] = (PIXELS,)
     # Two pixels of a quarter's size, and what is missing to whole ones.
     margin: ClassVar[int] = (REACH + 1) << (NUM_LEVELS - 1)
-    centre: tuple[float, ...] = (0.5, 0.5, 0.5)
+    centre: Tensor = field(default_factory=lambda: torch.full((3,), 0.5))
     whitening: Mapping[int, Tensor] = field(default_factory=dict)
 
     def at(self, references: References) -> Self:
         """Measure the styles of a rung and blend them, position for position, by their shares."""
         off = _blended(references.of_styles(_MeanColour()), references.shares, "total", "count")
-        centred = replace(self, centre=tuple(off.tolist()))
+        centred = replace(self, centre=off)
         styles, found = references.of_styles(centred), {}
         for level in range(NUM_LEVELS):
             lags = _blended(styles, references.shares, f"lags{level}", f"count{level}")
@@ -97,8 +97,7 @@ class Patches(Term):
         return torch.stack(parts).sum()
 
     def _part(self, view: View, window: Tensor) -> _Part:
-        centre = torch.tensor(self.centre, dtype=window.dtype)
-        return _Part(view, self.margin, centre.to(window.device, non_blocking=True))
+        return _Part(view, self.margin, self.centre.to(window))
 
 
 @dataclass(frozen=True, eq=False)

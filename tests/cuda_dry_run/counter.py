@@ -58,6 +58,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         num_bytes: read and written, by operation.
         line_bytes: the same by line, as ``lines``.
         waits: synchronisations, by the line of hires that asks for them.
+        num_copies: copies between host and card, awaited or not.
         lines: launches, by the line of hires that they come from.
         seen: every operation with the types of its CUDA tensors, since the beginning.
     """
@@ -76,6 +77,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.line_bytes: Tally[str] = Tally()
         self.waits: Tally[str] = Tally()
         self.lines: Tally[str] = Tally()
+        self.num_copies = 0
         self.allocator.restart_peak()
 
     @property
@@ -118,6 +120,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             line = _line()
             if _waits(name, args, kwargs, tensors):
                 self.waits[line] += 1
+            self.num_copies += _crosses(name, tensors)
             if not (func.is_view or name in _NO_KERNEL):
                 self.seen.add((func, frozenset(tensor.dtype for tensor in on_card)))
                 self._launched(name, args, line, _traffic(func, name, args, kwargs, made))
@@ -197,9 +200,14 @@ def _waits(
     """Whether the host waits for the card: it looks at a value, or for a copy between the two."""
     if name in ("_to_copy", "copy_"):
         is_async = kwargs.get("non_blocking") or True in args[2:]
-        return len({tensor.device for tensor in tensors}) > 1 and not is_async
+        return _crosses(name, tensors) and not is_async
     by_mask = name.startswith("index") and any(tensor.dtype == torch.bool for tensor in tensors)
     return name in _WAITS or by_mask
+
+
+def _crosses(name: str, tensors: Sequence[Tensor]) -> bool:
+    """Whether an operation copies between host and card."""
+    return name in ("_to_copy", "copy_") and len({tensor.device for tensor in tensors}) > 1
 
 
 def _key(tensor: Tensor) -> int:
