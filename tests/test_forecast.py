@@ -136,7 +136,7 @@ def test_the_largest_size_fits_and_no_more(features: str, tile: int | None) -> N
     assert grown <= memory
     # Lines that wait at the seams of so small tiles fill the budget before.
     assert tile or grown > memory - 2**30
-    assert studio.plan_tiles((height, width)).bytes_needed <= config.memory_bytes
+    assert studio.plan_tiles((height, width)).bytes_needed <= last.memory
 
 
 def test_the_largest_size_has_tiles_that_the_budget_holds(features: str) -> None:
