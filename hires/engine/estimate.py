@@ -91,14 +91,12 @@ def forecast(
         # A style that is enlarged to be measured may take more than the pictures that were read.
         styles = sum(height * width for height, width in rung.style_sizes)
         enlarged = CANVAS_BYTES * max(styles - num_input_pixels, 0)
-        # The content is resized on the host, wherever the canvas is.
-        resized = 0 if on_host else CANVAS_BYTES * rung.num_pixels
-        hosted = state_bytes(config, rung.index) * rung.num_pixels if there.is_hosted else 0
+        beside = taken if on_host else _beside_card(config, there, rung)
         found.append(
             Forecast(
                 rung=rung,
                 tiles=tiles,
-                host_bytes=program + enlarged + (taken if on_host else resized + hosted),
+                host_bytes=program + enlarged + beside,
                 device_bytes=None if on_host else _context_bytes(setup) + weights + taken,
                 memory=there.memory,
                 bus_bytes=_bus_bytes(there, tiles) if there.is_hosted else None,
@@ -106,6 +104,13 @@ def forecast(
             )
         )
     return tuple(found)
+
+
+def _beside_card(config: Config, setup: Setup, rung: Rung) -> int:
+    """What a canvas takes of the host's memory while a GPU computes."""
+    # The content is resized on the host, wherever the canvas is.
+    state = state_bytes(config, rung.index) if setup.is_hosted else 0
+    return (CANVAS_BYTES + state) * rung.num_pixels
 
 
 def finish_bytes(setup: Setup, taken: int, *, num_input_pixels: int) -> int:
