@@ -190,7 +190,9 @@ def test_a_canvas_in_the_hosts_memory() -> None:
         )
     assert rung.expected.bus_bytes is not None
     assert rung.bus_bytes == pytest.approx(rung.expected.bus_bytes, rel=0.1)
-    assert counter.num_waits <= 4, counter.waits
+    # Constants of the roots are made once.
+    waits = [line for line in counter.waits.elements() if not line.startswith("kernels/")]
+    assert len(waits) <= 2, counter.waits
     assert rung.objective._gradient is not None
     assert rung.objective._gradient.total.device.type == "cpu"
     assert rung.allocated + CONTEXT_BYTES <= (rung.expected.device_bytes or 0)
