@@ -161,7 +161,8 @@ def test_defaults_that_depend_on_the_optimizer() -> None:
         0.03,
     ]
     assert Config(learning_rate=0.5).learning_rate_for(2) == 0.5
-    assert adam.memory_bytes == 2**31
+    assert adam.memory_bytes is None
+    assert Config(memory="2GiB").memory_bytes == 2**31
 
 
 def test_config_needs_no_torch() -> None:

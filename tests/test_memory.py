@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 
@@ -14,7 +15,8 @@ from hires.utils import memory
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_manages_heap", False)
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
+    for name in ("THP_MEM_ALLOC_ENABLE", "PYTORCH_ALLOC_CONF"):
+        monkeypatch.setenv(name, "1")
 
 
 class Library:
@@ -82,6 +84,24 @@ def test_a_library_without_mallopt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     assert not memory.manage_heap()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "wanted"),
+    [
+        ({}, {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}),
+        ({"PYTORCH_ALLOC_CONF": "a"}, {"PYTORCH_ALLOC_CONF": "a"}),
+        ({"PYTORCH_CUDA_ALLOC_CONF": "b"}, {"PYTORCH_CUDA_ALLOC_CONF": "b"}),
+    ],
+)
+def test_segments_of_a_gpus_memory_can_grow_unless_the_user_has_chosen(
+    monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], wanted: dict[str, str]
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Library())
+    monkeypatch.setattr(os, "environ", dict(chosen))
+    memory.manage_heap()
+    assert {name: os.environ[name] for name in os.environ if "ALLOC_CONF" in name} == wanted
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])

@@ -20,7 +20,7 @@ from hires.config.presets import PRESETS
 from hires.config.run import Config
 from hires.config.settings import job_of, settings_of
 from hires.engine import ladder
-from hires.engine.estimate import state_bytes
+from hires.engine.budget import state_bytes
 from hires.engine.ladder import plan
 from hires.engine.objective import Objective
 from hires.engine.progress import Progress

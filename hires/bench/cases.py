@@ -17,6 +17,8 @@ from hires.errors import ConfigError
 Kind = Literal["step", "ladder"]
 VGG19_SHAPE = "vgg19-shape"
 _DEFAULTS = Config()
+# For feature maps, the same on every machine.
+MEMORY = "2GiB"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ class Case:
     style_loss: str = _DEFAULTS.style_loss
     precision: str = _DEFAULTS.precision
     device: str = _DEFAULTS.device
-    memory: str = _DEFAULTS.memory
+    memory: str = MEMORY
     tile: int | None = None
     num_kept: int | None = None
     kind: Kind = "step"
@@ -70,7 +72,7 @@ class Case:
         parts = [Path(self.features).stem, f"{width}x{height}", self.precision]
         parts += [f"tile {self.tile}"] if self.tile else []
         parts += [f"{self.num_kept} kept"] if self.num_kept is not None else []
-        parts += [self.memory] if self.memory != _DEFAULTS.memory else []
+        parts += [self.memory] if self.memory != MEMORY else []
         parts += [self.style_loss] if self.style_loss != _DEFAULTS.style_loss else []
         decay = f"lr x{self.learning_rate_decay} every {self.decay_every}"
         parts += [decay] if self.decay_every else []
@@ -129,7 +131,7 @@ def cases_of(
     precisions: Sequence[str] = ("auto",),
     tiles: Sequence[str] = ("auto",),
     device: str = "auto",
-    memory: str = _DEFAULTS.memory,
+    memory: str = MEMORY,
     repeats: int = 5,
     ladder: bool = False,
 ) -> list[Case]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hires.config.run import Config
-from hires.engine.estimate import CANVAS_BYTES, state_bytes
+from hires.engine.budget import CANVAS_BYTES, state_bytes
 from hires.features.costs import remade_layer
 from hires.features.network import Network
 from hires.tiling.geometry import Region, Span, Tile, canvas_window, round_up

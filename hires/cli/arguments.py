@@ -106,7 +106,7 @@ class Bench:
     tiles: tuple[str, ...] = (AUTO,)
     """Largest sides of a tile in pixels; auto: as the memory allows."""
 
-    memory: str = Config().memory
+    memory: str = "2GiB"
     """Memory for feature maps."""
 
     device: str = Config().device

@@ -160,8 +160,8 @@ class Config:
     seed: int = option(0)
     """Seed of everything random."""
 
-    memory: str = option("2GiB")
-    """Memory for feature maps; the tile size follows from it. The canvas itself comes on top."""
+    memory: str = option("auto")
+    """Memory for feature maps, on top of the canvas. auto: what a GPU has left; else up to 2GiB."""
 
     tile: int | None = option(None, 32)
     """Largest side of a tile in pixels. auto: what is fast and fits the memory."""
@@ -183,7 +183,7 @@ class Config:
             raise ConfigError("`style_weights` are all 0: give at least one style some weight")
         check_together(self, _DEFAULTS)
         parse_blend(self.init)
-        parse_bytes(self.memory)
+        _ = self.memory_bytes
 
     def _fill_in(self) -> None:
         """Give what was left out the value of the preset, or else its default."""
@@ -198,9 +198,9 @@ class Config:
                 object.__setattr__(self, name, value)
 
     @property
-    def memory_bytes(self) -> int:
-        """The memory budget in bytes."""
-        return parse_bytes(self.memory)
+    def memory_bytes(self) -> int | None:
+        """The memory budget in bytes; None for what suits the machine."""
+        return None if self.memory == "auto" else parse_bytes(self.memory)
 
     @property
     def schedule(self) -> tuple[int, float, int]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from hires.config.run import Config
-from hires.engine.ladder import Rung, Size
+from hires.engine.budget import CANVAS_BYTES, LIBRARY_BYTES, state_bytes
+from hires.engine.ladder import MAX_SIZE, Rung, Size
 from hires.engine.rates import Rates
 from hires.engine.setup import Setup
 from hires.errors import ConfigError
+from hires.features.costs import remade_layer
+from hires.losses.positions import PIXELS
 from hires.tiling.planning import TilePlan
+from hires.utils.memory import available_bytes
 
-# Three channels of float32.
-CANVAS_BYTES = 12
 # An interpreter with torch, its optimizers and its compiled kernels loaded, measured on Linux.
 _PROGRAM_BYTES = 900 * 2**20
-# A CUDA context, the kernels of PyTorch's libraries and their workspaces.
-_CONTEXT_BYTES = 512 * 2**20
+# A CUDA context and the kernels of PyTorch's libraries.
+CONTEXT_BYTES = 512 * 2**20
 # Of a CUDA graph, beside the tile and a copy of the canvas: its nodes, and workspaces of its own.
 _GRAPH_BYTES = 64 * 2**20
 # What checkpoints, previews and the trace add to the time of the steps.
@@ -34,6 +36,9 @@ class Forecast:
         tiles: how its canvas is walked.
         host_bytes: memory of the process expected at most.
         device_bytes: memory of the GPU expected at most, None without one.
+        memory: budget for feature maps, in bytes.
+        bus_bytes: what every step sends to the GPU and back because the canvas lies in the host's
+            memory; None where it does not.
         seconds: time for all of its steps and for measuring its targets, None if nobody measured.
     """
 
@@ -41,6 +46,8 @@ class Forecast:
     tiles: TilePlan
     host_bytes: int
     device_bytes: int | None
+    memory: int
+    bus_bytes: int | None
     seconds: float | None
 
     @property
@@ -74,30 +81,39 @@ def forecast(
     weights = sum(buffer.nbytes for buffer in setup.network.buffers())
     found = []
     for rung in rungs:
-        tiles = setup.plan_tiles(rung.canvas_size)
+        there = setup.at(rung.num_pixels, rung.index)
+        tiles = there.plan_tiles(rung.canvas_size)
         spread = 1.0
         if rates is not None:
             # A heap fills up over more steps than a probe has time for: never less than planned.
             spread = max(rates.spread[0 if len(tiles.tiles) == 1 else 1], 1.0)
         taken = round(
-            tiles.bytes_needed * spread + bytes_per_pixel(config, setup, rung) * rung.num_pixels
+            tiles.bytes_needed * spread + bytes_per_pixel(config, there, rung) * rung.num_pixels
         )
-        taken += _graph_bytes(setup, rung, tiles)
+        taken += _graph_bytes(there, rung, tiles)
         # A style that is enlarged to be measured may take more than the pictures that were read.
         styles = sum(height * width for height, width in rung.style_sizes)
         enlarged = CANVAS_BYTES * max(styles - num_input_pixels, 0)
-        # The content is resized on the host, wherever the canvas is.
-        resized = 0 if on_host else CANVAS_BYTES * rung.num_pixels
+        beside = taken if on_host else _beside_card(config, there, rung)
         found.append(
             Forecast(
                 rung=rung,
                 tiles=tiles,
-                host_bytes=program + enlarged + (taken if on_host else resized),
+                host_bytes=program + enlarged + beside,
                 device_bytes=None if on_host else _context_bytes(setup) + weights + taken,
+                memory=there.memory,
+                bus_bytes=_bus_bytes(there, tiles) if there.is_hosted else None,
                 seconds=None if rates is None else _seconds(rung, tiles, rates),
             )
         )
     return tuple(found)
+
+
+def _beside_card(config: Config, setup: Setup, rung: Rung) -> int:
+    """What a canvas takes of the host's memory while a GPU computes."""
+    # The content is resized on the host, wherever the canvas is.
+    state = state_bytes(config, rung.index) if setup.is_hosted else 0
+    return (CANVAS_BYTES + state) * rung.num_pixels
 
 
 def finish_bytes(setup: Setup, taken: int, *, num_input_pixels: int) -> int:
@@ -108,23 +124,39 @@ def finish_bytes(setup: Setup, taken: int, *, num_input_pixels: int) -> int:
 
 
 def _context_bytes(setup: Setup) -> int:
-    """What a GPU's driver and libraries take of its memory before any work."""
-    return _CONTEXT_BYTES if setup.device.type == "cuda" else 0
+    """What a GPU's driver and libraries take of its memory whatever the canvas."""
+    return CONTEXT_BYTES + LIBRARY_BYTES if setup.device.type == "cuda" else 0
 
 
 def _graph_bytes(setup: Setup, rung: Rung, tiles: TilePlan) -> int:
     """What recording takes besides: the tile's memory is given back before, and is the graph's."""
-    is_recorded = setup.cuda_graphs and len(tiles.tiles) == 1
+    is_recorded = setup.cuda_graphs and not setup.is_hosted and len(tiles.tiles) == 1
     return CANVAS_BYTES * rung.num_pixels + _GRAPH_BYTES if is_recorded else 0
 
 
 def bytes_per_pixel(config: Config, setup: Setup, rung: Rung) -> float:
     """What grows with the canvas on the device that computes.
 
-    The canvas's own state and the content's features; on a CPU its resized picture, too.
+    The canvas's own state, unless it lies elsewhere, and the content's features; on a CPU its
+    resized picture, too.
     """
     resized = CANVAS_BYTES if setup.device.type == "cpu" else 0
-    return state_bytes(config, rung.index) + setup.reference_bytes + resized
+    state = 0 if setup.is_hosted else state_bytes(config, rung.index)
+    return state + setup.reference_bytes + resized
+
+
+def _bus_bytes(setup: Setup, plan: TilePlan) -> int:
+    """What a step sends to a GPU and back of a canvas that lies in the host's memory."""
+    pixels = [tile.region.num_pixels for tile in plan.tiles]
+    remade = plan.remakes and remade_layer(setup.names) in setup.names
+    # Every tile is read, and its gradient comes back; some are read again.
+    ways = (2 + remade) * sum(pixels) + sum(pixels[: len(pixels) - plan.num_kept])
+    for term in setup.terms:
+        if PIXELS in term.layers and not term.is_linear:
+            ways += 3 * sum(pixels)  # Measured, then read once more for a gradient.
+        elif PIXELS in term.layers and term.weight:
+            ways += 2 * sum(pixels)
+    return CANVAS_BYTES * ways
 
 
 def _seconds(rung: Rung, tiles: TilePlan, rates: Rates) -> float:
@@ -159,15 +191,6 @@ def _tiled_step(num_pixels: int, tiles: TilePlan, rates: Rates) -> float:
     return rates.fixed + walked + rates.outside * num_pixels
 
 
-def state_bytes(config: Config, rung: int) -> int:
-    """Bytes per pixel of canvas, gradient and what the optimizer keeps."""
-    # Other units than [0, 1] take a copy of the canvas.
-    scaled = int(config.pixels != "unit")
-    if config.optimizer == "adam":
-        return CANVAS_BYTES * ((5 if config.averaging else 4) + scaled)
-    return CANVAS_BYTES * (2 * config.history_at(rung) + 6 + scaled)
-
-
 def largest_size(last: Forecast, config: Config, setup: Setup, memory: int) -> Size:
     """The largest ``(height, width)`` of the same shape whose last rung fits ``memory`` bytes.
 
@@ -177,10 +200,12 @@ def largest_size(last: Forecast, config: Config, setup: Setup, memory: int) -> S
         setup: network and arithmetic.
         memory: of the device that computes, for everything together.
     """
+    if setup.device.type == "cuda" and setup.budget is not None:
+        return _largest_on_card(last, config, setup, memory)
     grows = bytes_per_pixel(config, setup, last.rung)
     constant = last.peak_bytes - grows * last.rung.num_pixels
     # A canvas of one tile may become many, and then takes what the budget gives.
-    constant += max(config.memory_bytes - last.tiles.bytes_needed, 0)
+    constant += max(last.memory - last.tiles.bytes_needed, 0)
     (height, width), margin = last.rung.size, last.rung.margin
     # (height · most + 2 margin) (width · most + 2 margin) pixels.
     half, whole = margin * (height + width), height * width
@@ -197,14 +222,37 @@ def largest_size(last: Forecast, config: Config, setup: Setup, memory: int) -> S
     if not most or has_tiles(most):
         return scaled(most)
     # Lines that wait at seams grow with the canvas, until the budget holds no tiles.
-    least = 0.0
-    while most - least > 0.01 * most:
+    return scaled(_most(has_tiles, most))
+
+
+def _largest_on_card(last: Forecast, config: Config, setup: Setup, memory: int) -> Size:
+    """The same on a GPU, whose canvas may leave it, and whose tiles get what the rest leaves."""
+    height, width = last.rung.size
+    of_host = available_bytes()
+
+    def fits(scale: float) -> bool:
+        rung = replace(last.rung, size=(int(height * scale), int(width * scale)))
+        try:
+            (found,) = forecast(config, setup, [rung], num_input_pixels=0)
+        except ConfigError:
+            return False
+        has_room = of_host is None or found.host_bytes <= of_host
+        return has_room and found.peak_bytes <= memory + _context_bytes(setup)
+
+    scale = _most(fits, MAX_SIZE / max(height, width))
+    return int(height * scale), int(width * scale)
+
+
+def _most(fits: Callable[[float], bool], most: float) -> float:
+    """The largest number below one that does not fit, within a percent."""
+    least, first = 0.0, most
+    while most - least > 0.01 * most and most > 1e-6 * first:
         middle = (least + most) / 2
-        if has_tiles(middle):
+        if fits(middle):
             least = middle
         else:
             most = middle
-    return scaled(least)
+    return least
 
 
 def _has_tiles(setup: Setup, size: Size) -> bool:

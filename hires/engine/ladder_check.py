@@ -46,11 +46,13 @@ def check_ladder(
     for i, style in enumerate(styles):
         _check_style(config, rungs, i, f"style {i + 1}{called[i + 1]}", style, least)
     failures: list[TileMemoryError] = []
-    for size in sorted({size for rung in rungs for size in (rung.canvas_size, *rung.style_sizes)}):
-        try:
-            setup.plan_tiles(size)
-        except TileMemoryError as error:
-            failures.append(error)
+    for rung in rungs:
+        there = setup.at(rung.num_pixels, rung.index)
+        for size in {rung.canvas_size, *rung.style_sizes}:
+            try:
+                there.plan_tiles(size)
+            except TileMemoryError as error:
+                failures.append(error)
     if failures:
         raise max(failures, key=lambda failure: failure.needed)
 

@@ -67,9 +67,10 @@ class Measuring:
         """What a term measures on a picture that has the size at which it is looked at."""
         positions = self._setup.positions(picture.size, picture.mask)
         if PIXELS in term.layers:
-            pixels = picture.pixels.to(self._setup.device)
+            device = self._setup.device
             with self._arithmetic():
-                return Measured({PIXELS: pixel_statistics(pixels, term, positions)}, positions)
+                found = pixel_statistics(picture.pixels, term, positions, device)
+                return Measured({PIXELS: found}, positions)
         network, pixels = self._setup.network, picture.pixels
         measure = partial(statistics_of, network, pixels, term, positions)
         return Measured(self(picture.size, measure), positions)
@@ -93,12 +94,14 @@ def statistics_of(
     return found
 
 
-def pixel_statistics(image: Tensor, term: Term, positions: Positions) -> Statistics:
+def pixel_statistics(
+    image: Tensor, term: Term, positions: Positions, device: torch.device
+) -> Statistics:
     """What a term of pixels measures on a picture (1, 3, H, W), added up over its bands."""
     found: list[Statistics] = []
     for index, view in positions.of_pixels(term.margin):
         with torch.no_grad():
-            found.append(term.measure(view, image[..., *index].clamp(0, 1)))
+            found.append(term.measure(view, image[..., *index].to(device).clamp(0, 1)))
     return reduce(_added, found)
 
 

@@ -28,7 +28,7 @@ from hires.losses.judge import Key, judge
 from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Term, Verdict, layers_of
 from hires.tiling.geometry import Tile
-from hires.tiling.pixels import read_pixels
+from hires.tiling.pixels import CanvasGradient, fetched, read_pixels
 from hires.tiling.planning import TilePlan, smaller_plan, within_memory
 from hires.tiling.seams import Seams, TileSeams
 
@@ -77,7 +77,7 @@ class Objective:
         self._localises = [
             type(term).local is not Term.local and PIXELS not in term.layers for term in self.terms
         ]
-        self._gradient: Tensor | None = None
+        self._gradient: CanvasGradient | None = None
         self._buffer: ActivationBuffer | None = None
         self._seams = Seams()
         self._replay = Replay(partial(self._evaluate, looks=False), graphs or Graphs(is_on=False))
@@ -119,18 +119,17 @@ class Objective:
         See `judge` for who ``looks``.
         """
         with self.timed("variation"):
-            gradient, sums, values = self._look_at_pixels(canvas)
+            sums, values = self._look_at_pixels(canvas)
         try:
             with self.timed("measure"):
                 measured, kept = self._measure(canvas)
             sums.update(measured)
-            with self.timed("judge"), fp32_island(canvas.device):
-                loss, terms, verdicts = judge(
-                    self.terms, sums, values, self._zero(canvas), looks=looks
-                )
+            with self.timed("judge"), fp32_island(self._device):
+                loss, terms, verdicts = judge(self.terms, sums, values, self._zero(), looks=looks)
                 self._scale = self._scale_of(terms, headroom)
             with self.timed("paint"):
                 self._paint(canvas, verdicts, kept)
+                gradient = self._gradient_of(canvas).settle()
         finally:
             # A complete pass leaves nothing at the seams; one that broke off does.
             self._seams.clear()
@@ -150,39 +149,46 @@ class Objective:
         # they are safe from underflow in half precision. Those of sums would overflow instead.
         return float(num_pixels) if all(term.is_mean for term in terms) else 1.0
 
-    def _look_at_pixels(
-        self, canvas: Tensor
-    ) -> tuple[Tensor, dict[Key, Tensor], dict[int, Tensor]]:
+    @property
+    def _device(self) -> torch.device:
+        """Where tiles are computed; the canvas may lie elsewhere."""
+        return self.network.origin.device
+
+    def _gradient_of(self, canvas: Tensor) -> CanvasGradient:
+        if self._gradient is None or self._gradient.total.shape != canvas.shape:
+            self._gradient = CanvasGradient(canvas)
+        return self._gradient
+
+    def _look_at_pixels(self, canvas: Tensor) -> tuple[dict[Key, Tensor], dict[int, Tensor]]:
         """Start the gradient with that of linear terms; also the sums of others, and their losses.
 
         Returns:
-            The gradient; sums of terms that are still to be judged; losses of those that are not,
-            by the number of the term.
+            Sums of terms that are still to be judged; losses of those that are not, by the number
+            of the term.
         """
-        if self._gradient is None or self._gradient.shape != canvas.shape:
-            self._gradient = torch.empty_like(canvas)
-        gradient = self._gradient.zero_()
+        gradient = self._gradient_of(canvas)
+        gradient.clear()
         sums: dict[Key, Tensor] = {}
-        values = {i: self._zero(canvas) for i, term in self._of_pixels() if term.is_linear}
+        values = {i: self._zero() for i, term in self._of_pixels() if term.is_linear}
         for i, term in self._of_pixels():
             if term.is_linear and not term.weight:
                 continue  # Its slope is nothing, and its loss of no interest.
             for index, view in self.positions.of_pixels(term.margin):
                 if not term.is_linear:
                     with torch.no_grad():
-                        found = term.measure(view, canvas[..., *index])
+                        found = term.measure(view, fetched(canvas, index, self._device))
                     _add(sums, {(i, PIXELS, name): part for name, part in found.items()})
                     continue
                 with torch.enable_grad():
-                    window = canvas[..., *index].detach().requires_grad_()
+                    window = fetched(canvas, index, self._device).detach().requires_grad_()
                     value = term.judge({PIXELS: term.measure(view, window)})
                     (slope,) = torch.autograd.grad(term.weight * value, [window])
-                gradient[..., *index] += slope
+                gradient.add(index, slope)
                 values[i] = values[i] + value.detach()
-        return gradient, sums, values
+        return sums, values
 
-    def _zero(self, canvas: Tensor) -> Tensor:
-        return torch.zeros((), dtype=self.precision.sum_dtype, device=canvas.device)
+    def _zero(self) -> Tensor:
+        return torch.zeros((), dtype=self.precision.sum_dtype, device=self._device)
 
     def _of_pixels(self) -> Iterator[tuple[int, Term]]:
         return ((i, term) for i, term in enumerate(self.terms) if PIXELS in term.layers)
@@ -200,8 +206,7 @@ class Objective:
         Their backward adds the gradient of the tile's pixels to that of the canvas. With verdicts,
         terms that localise theirs return that number in place of their sums.
         """
-        assert self._gradient is not None
-        network, device = self.network, self.network.origin.device
+        network, gradient = self.network, self._gradient_of(canvas)
         # The widest map of all is the cheapest: where a loss looks at it, it is made again. Where
         # none does, its ReLU saves bits, which a layer made again cannot stand in for.
         first = remade_layer(self._names)
@@ -213,7 +218,7 @@ class Objective:
 
         sums: dict[Key, Tensor] = {}
         for layer, features in network.produce(
-            read_pixels(canvas, tile.read, device, self._gradient, lambda: self._scale),
+            read_pixels(canvas, tile.read, self._device, gradient, lambda: self._scale),
             self._names,
             seams=seams,
             around=keeping,
@@ -233,7 +238,7 @@ class Objective:
 
     def _remake(self, layer: str, canvas: Tensor, tile: Tile, seams: TileSeams | None) -> Tensor:
         """The first layer of a tile, computed once more."""
-        pixels = canvas[..., *tile.read.index].to(self.network.origin.device)
+        pixels = fetched(canvas, tile.read.index, self._device)
         made: Tensor = self.network(pixels, [layer], seams=seams)[layer]
         return made
 
@@ -307,13 +312,13 @@ class Objective:
 
     def _paint_pixels(self, canvas: Tensor, term: Term, verdict: Verdict) -> None:
         """Add the gradient of a term that looks at pixels, now that its sums are judged."""
-        assert self._gradient is not None
+        gradient = self._gradient_of(canvas)
         for index, view in self.positions.of_pixels(term.margin):
             with torch.enable_grad():
-                window = canvas[..., *index].detach().requires_grad_()
+                window = fetched(canvas, index, self._device).detach().requires_grad_()
                 local = term.local(view, window, verdict)
                 (slope,) = torch.autograd.grad(local, [window])
-            self._gradient[..., *index] += slope
+            gradient.add(index, slope)
 
 
 # A smaller loss is taken for this one when gradients are scaled for fp16.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hires.config.run import Config
@@ -89,7 +89,8 @@ def plan_run(
     setup = open_setup(config, terms=terms, network=network)
     names = [picture.name for picture in (content, *styles)]
     check_ladder(setup, config, rungs, content.size, style_sizes, names=names)
-    notes = about_ladder(config, rungs, content.size, style_sizes, dpi=dpi, is_part=is_part)
+    notes = [*_about_home(setup, rungs)]
+    notes += about_ladder(config, rungs, content.size, style_sizes, dpi=dpi, is_part=is_part)
     return PlannedRun(
         setup=setup,
         config=config,
@@ -98,3 +99,16 @@ def plan_run(
         rungs=rungs,
         warnings=(*fitted.warnings, *notes, *about_hidden([content, *styles])),
     )
+
+
+def _about_home(setup: Setup, rungs: Sequence[Rung]) -> Iterator[str]:
+    """From which size on the canvas lies in the host's memory, if at all."""
+    for rung in rungs:
+        if setup.at(rung.num_pixels, rung.index).is_hosted:
+            height, width = rung.size
+            yield (
+                f"the GPU has too little memory for a canvas of {width}x{height}: from there on it"
+                " lies in the host's memory, and steps take longer (hires plan tells what they"
+                " send)"
+            )
+            return

@@ -146,7 +146,7 @@ class SampledCanvas:
         *,
         margin_below: int | None,
     ) -> None:
-        self._setup, self._whole, self._below = setup, whole, below
+        self._whole, self._below = whole, below
         self.windows = _windows(whole, spot)
         self._margin_below = margin_below
         self._windows_below = _windows(below, spot) if margin_below is None else None
@@ -155,6 +155,7 @@ class SampledCanvas:
             max(place.rows.stop for place in places),
             max(place.columns.stop for place in places),
         )
+        self._setup = setup.at(self.size[0] * self.size[1], 0)
 
     def plan(self) -> TilePlan:
         """A tile for each window; as many graphs kept as fit."""

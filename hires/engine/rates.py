@@ -78,13 +78,14 @@ def measure_rates(config: Config, setup: Setup, rungs: Sequence[Rung]) -> Rates:
         setup: network and arithmetic.
         rungs: the ladder.
     """
-    untiled = [rung for rung in rungs if setup.is_one_tile(rung.canvas_size)]
+    untiled = [rung for rung in rungs if _beside(setup, rung).is_one_tile(rung.canvas_size)]
     tiled = [rung for rung in rungs if rung not in untiled]
     whole, whole_spread = _whole_steps(config, setup, untiled)
+    largest = tiled[-1] if tiled else rungs[-1]
+    setup = _beside(setup, largest)
     outside = _optimizer_seconds(config, setup) / _OPTIMIZER_SIDE**2
     least = max(setup.costs.least_side, 64)
     fixed = _walk_seconds(setup, _one_tile((least, least)))[1]
-    largest = tiled[-1] if tiled else rungs[-1]
     return_freed_memory()
     tiles = _typical_tiles(setup.plan_tiles(largest.canvas_size), setup)
     forward, both, tile_spread = _walk_seconds(setup, tiles)
@@ -116,8 +117,14 @@ def _whole_steps(
             run = _run(config, setup, rung)
             found.append((rung.num_pixels, _settled(run.step, setup.device)))
         del run  # Or the next rung's memory would be counted with it.
-        spread = gauge.spread(setup.plan_tiles(rung.canvas_size).bytes_needed)
+        plan = _beside(setup, rung).plan_tiles(rung.canvas_size)
+        spread = gauge.spread(plan.bytes_needed)
     return tuple(found), spread
+
+
+def _beside(setup: Setup, rung: Rung) -> Setup:
+    """With the memory that there is beside the canvas of a rung."""
+    return setup.at(rung.num_pixels, rung.index)
 
 
 def _run(config: Config, setup: Setup, rung: Rung) -> Run:
@@ -199,9 +206,9 @@ def _walk_seconds(setup: Setup, plan: TilePlan) -> tuple[float, float, float]:
 
 
 def _optimizer_seconds(config: Config, setup: Setup) -> float:
-    canvas = torch.rand(1, 3, _OPTIMIZER_SIDE, _OPTIMIZER_SIDE, device=setup.device)
+    canvas = torch.rand(1, 3, _OPTIMIZER_SIDE, _OPTIMIZER_SIDE, device=setup.home)
     gradient = torch.full_like(canvas, 1e-9)
-    loss = torch.zeros((), device=setup.device)
+    loss = torch.zeros((), device=setup.home)
     optimizer = optimizer_of(config, canvas, config.learning_rate_for(1))
     return _settled(lambda: optimizer.step(lambda _: (loss, gradient)), setup.device)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -56,6 +56,7 @@ class _Standing:
     config: Config
     content: Original
     styles: tuple[Original, ...]
+    memory: tuple[int | None, int | None] | None = None
     position: _Position | None = None
 
     @property
@@ -80,6 +81,7 @@ class _Standing:
             terms={name: float(value) for name, value in now.terms.items()},
             tiles=(now.plan.side, now.plan.num_kept),
             measured=now.measured,
+            memory=self.memory,
             state=now.optimizer.state(),
         )
 
@@ -121,12 +123,18 @@ class Run:
         canvas_of: Callable[[Rung], Canvas] | None = None,
         timed: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
     ) -> None:
+        if setup.budget is not None and resume is not None and resume.memory is not None:
+            fixed, card = resume.memory
+            setup = replace(setup, budget=replace(setup.budget, fixed=fixed, card=card))
         self.setup, self.config, self.rungs = setup, config, tuple(rungs)
-        self._standing = _Standing(config, content, tuple(styles))
+        memory = None if setup.budget is None else (setup.budget.fixed, setup.budget.card)
+        self._standing = _Standing(config, content, tuple(styles), memory)
         self.shares = config.style_shares(len(styles))
         self.warnings = warnings
         self._canvas_of = canvas_of or (
-            lambda rung: WholeCanvas(setup, rung.size, margin=rung.margin)
+            lambda rung: WholeCanvas(
+                setup.at(rung.num_pixels, rung.index), rung.size, margin=rung.margin
+            )
         )
         self._timed = timed
         self._work = {rung.index: rung.work for rung in self.rungs}
@@ -189,15 +197,18 @@ class Run:
         # no holes and may keep what later steps free.
         keep_freed_memory(False)
         return_freed_memory()
+        torch.cuda.empty_cache()
         canvas, before = self._canvas_of(rung), self._standing.position
         is_there = before is not None and before.rung == rung
-        measuring = Measuring(self.setup, before.measured if before and is_there else ())
-        objective = self._compared(rung, canvas, measuring)
+        height, width = canvas.size
+        setup = self.setup.at(height * width, rung.index)
+        measuring = Measuring(setup, before.measured if before and is_there else ())
+        objective = self._compared(setup, rung, canvas, measuring)
         if before is not None and is_there:
             objective.plan = before.plan
             before.measured = tuple(measuring.sides)
         else:
-            optimizer = self._optimizer(rung, canvas)
+            optimizer = self._optimizer(setup.home, rung, canvas)
             loss, terms = (before.loss, before.terms) if before else (torch.zeros(()), {})
             # In one piece: whoever interrupts the run finds the old rung or the new one.
             self._standing.position = _Position(
@@ -205,9 +216,11 @@ class Run:
             )
         self._objective = objective
 
-    def _compared(self, rung: Rung, canvas: Canvas, measuring: Measuring) -> Objective:
+    def _compared(
+        self, setup: Setup, rung: Rung, canvas: Canvas, measuring: Measuring
+    ) -> Objective:
         references = References(
-            setup=self.setup,
+            setup=setup,
             canvas=canvas,
             content=self._standing.content,
             styles=self._standing.styles,
@@ -215,23 +228,23 @@ class Run:
             shares=self.shares,
             measuring=measuring,
         )
-        return self.setup.objective(
+        return setup.objective(
             references,
             canvas.plan(),
             smaller=canvas.smaller,
             timed=self._timed,
-            graphs=self._graphs,
+            graphs=None if setup.is_hosted else self._graphs,
         )
 
-    def _optimizer(self, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
+    def _optimizer(self, home: torch.device, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
         if self._standing.position is not None:
             detail = self._detail(canvas)
-            optimizer = self._enlarged(rung, canvas)
+            optimizer = self._enlarged(home, rung, canvas)
             if detail is not None:
-                optimizer.add(detail.to(self.setup.device))
+                optimizer.add(detail.to(home))
             return optimizer
         start = first_canvas(self.config, rung.size, self._standing.content.pixels)
-        start = extended(start, rung.margin).to(self.setup.device)
+        start = extended(start, rung.margin).to(home)
         return optimizer_of(self.config, start, rung.learning_rate)
 
     def _detail(self, canvas: Canvas) -> Tensor | None:
@@ -245,13 +258,16 @@ class Run:
         below = self._standing.now.rung.size
         return canvas.detail(self._standing.content, below).mul_(self.config.content_detail)
 
-    def _enlarged(self, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
+    def _enlarged(self, home: torch.device, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
         """The optimizer of the rung below, brought up; on the host if the device has no room."""
 
-        def by_host(image: Tensor) -> Tensor:
-            return canvas.from_below(image.cpu()).to(image.device)
+        def at_home(image: Tensor) -> Tensor:
+            return canvas.from_below(image.to(home))
 
-        for resize in (canvas.from_below, by_host):
+        def by_host(image: Tensor) -> Tensor:
+            return canvas.from_below(image.cpu()).to(home)
+
+        for resize in (at_home, by_host):
             try:
                 return self.optimizer.enlarged(resize, rung.learning_rate)
             except (RuntimeError, MemoryError) as error:
@@ -279,8 +295,8 @@ class Run:
         rung = next((rung for rung in ladder_before if rung.index == snapshot.rung), None)
         if rung is None:
             raise SnapshotError("the snapshot is that of a longer ladder")
-        setup = self.setup
-        optimizer = restored(mapped(snapshot.state, lambda tensor: tensor.to(setup.device)))
+        setup = self.setup.at(rung.num_pixels, rung.index)
+        optimizer = restored(mapped(snapshot.state, lambda tensor: tensor.to(setup.home)))
         if _size(optimizer.canvas) != rung.canvas_size or snapshot.iteration > rung.num_iterations:
             raise SnapshotError("the snapshot is that of another ladder")
         side, num_kept = snapshot.tiles
@@ -297,8 +313,9 @@ def _move(now: _Position, objective: Objective) -> None:
 
     def evaluate(canvas: Tensor) -> tuple[Tensor, Tensor]:
         with shield.lifted():
-            evaluations.append(objective(canvas))
-        return evaluations[-1].loss, evaluations[-1].gradient
+            found = objective(canvas)
+        evaluations.append(found)
+        return found.loss.to(canvas.device), found.gradient
 
     # Of the first step of a rung: what does not move then never will.
     before = None if now.optimizer.num_steps else sampled(now.optimizer.canvas)

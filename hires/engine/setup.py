@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from hires.config.pixels import PIXEL_SCALES
 from hires.config.run import Config
 from hires.config.values import parse_layer
+from hires.engine.budget import Budget, budget_of
 from hires.engine.objective import Objective
 from hires.engine.replay import Graphs
 from hires.errors import ConfigError
@@ -50,6 +51,9 @@ class Setup:
         memory: budget for feature maps in bytes.
         tile: largest side of a tile in pixels; None for what is fast and fits.
         cuda_graphs: whether steps of one tile are recorded as CUDA graphs and replayed.
+        budget: what ``memory`` follows from, canvas by canvas; None for the same for all.
+        is_hosted: whether the canvas, its gradient and the optimizer lie in the host's memory,
+            because the GPU, where tiles are computed, has no room for them.
     """
 
     network: Network
@@ -58,6 +62,23 @@ class Setup:
     memory: int
     tile: int | None = None
     cuda_graphs: bool = False
+    budget: Budget | None = None
+    is_hosted: bool = False
+
+    def at(self, num_pixels: int, rung: int) -> Setup:
+        """The same with the memory that there is beside a canvas of so many pixels, at a rung."""
+        if self.budget is None:
+            return self
+        weights = sum(buffer.nbytes for buffer in self.network.buffers())
+        memory, is_hosted = self.budget.at(
+            num_pixels, rung, weights=weights, references=self.reference_bytes
+        )
+        return replace(self, memory=memory, is_hosted=is_hosted)
+
+    @property
+    def home(self) -> torch.device:
+        """Where the canvas lies."""
+        return torch.device("cpu") if self.is_hosted else self.device
 
     @property
     def device(self) -> torch.device:
@@ -161,6 +182,7 @@ def open_setup(
     """
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
+    budget = budget_of(config, device)
     if network is None:
         network = load_features(config.features, pooling=config.pooling, pixels=config.pixels)
     else:
@@ -172,9 +194,10 @@ def open_setup(
         network=network,
         precision=precision,
         terms=asked,
-        memory=config.memory_bytes,
+        memory=budget.fixed or 0,
         tile=config.tile,
         cuda_graphs=device.type == "cuda" and os.environ.get(_GRAPHS) == "1",
+        budget=budget,
     )
     network.check_layers(setup.names)
     return setup

@@ -57,6 +57,8 @@ class Snapshot:
             bits.
         measured: largest sides of the tiles with which the styles and the content were measured
             for this rung, for the same reason.
+        memory: what the budgets of all rungs follow from (`Budget.fixed`, `Budget.card`); None for
+            those of the machine as it is.
         state: the optimizer's, with the canvas: tensors, numbers and strings in dicts and lists.
     """
 
@@ -67,6 +69,7 @@ class Snapshot:
     terms: Mapping[str, float]
     tiles: tuple[int, int]
     measured: tuple[int, ...] = ()
+    memory: tuple[int | None, int | None] | None = None
     state: Mapping[str, Any]
 
     @property
@@ -221,8 +224,9 @@ def _read(file: BinaryIO, owner: str) -> Snapshot:
         raise SnapshotError("damaged")
     values = json.loads(metadata["snapshot"])
     values["state"] = _restored(values["state"], tensors)
-    pairs = {name: tuple(values[name]) for name in ("tiles", "measured") if name in values}
-    return Snapshot(**{**values, **pairs})
+    pairs = ("tiles", "measured", "memory")
+    tuples = {name: tuple(values[name]) for name in pairs if values.get(name) is not None}
+    return Snapshot(**{**values, **tuples})
 
 
 def _tensor(file: BinaryIO, entry: Mapping[str, Any], found: hashlib._Hash) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from hires.config.feedforward import ApplyConfig
 from hires.config.run import Config
-from hires.engine.estimate import CANVAS_BYTES
+from hires.engine.budget import CANVAS_BYTES
 from hires.engine.ladder import final_side, scale_side
 from hires.errors import ConfigError
 from hires.feedforward.apply import Inference
@@ -55,9 +56,9 @@ class Finish:
             raise ConfigError(
                 "`finish` enlarges to `size`: leave `sizes`, or a preset that has its own, out"
             )
-        apply_config = ApplyConfig(
-            memory=config.memory, precision=config.precision, device=config.device
-        )
+        apply_config = ApplyConfig(precision=config.precision, device=config.device)
+        if config.memory_bytes is not None:
+            apply_config = replace(apply_config, memory=config.memory)
         self._inference = Inference(load_model(model, task="super-resolution"), apply_config)
         side = final_side(config, content)
         self.size = scale_side(content, side, config.measured_side) if exact is None else exact

@@ -123,7 +123,7 @@ class Adam(CanvasOptimizer):
             # No mean square is below the square of the mean. Resampling knows nothing of that, and
             # where it undershoots a step would be thousands of times too long: a speck.
             torch.maximum(square, mean.square(), out=square)
-            step = self.moments["step"].clone()
+            step = self.moments["step"].to(mean.device, copy=True)
             larger.moments = {"step": step, "exp_avg": mean, "exp_avg_sq": square}
         return larger
 

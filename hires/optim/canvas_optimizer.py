@@ -110,6 +110,7 @@ class CanvasOptimizer(ABC):
 def hold(canvas: Tensor, ceiling: float | Tensor) -> Tensor:
     """Hold a canvas in [0, ceiling], in place; the ceiling is a number or (1, 3, 1, 1)."""
     if isinstance(ceiling, Tensor):
+        ceiling = ceiling.to(canvas.device)
         return torch.minimum(canvas.clamp_(min=0), ceiling, out=canvas)
     return canvas.clamp_(0, ceiling)
 

@@ -66,7 +66,8 @@ class ScaledOptimizer(CanvasOptimizer):
 
     def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> ScaledOptimizer:
         """The optimizer of the next rung, in the same units."""
-        return ScaledOptimizer(self.inner.enlarged(resize, learning_rate), self.scale)
+        inner = self.inner.enlarged(resize, learning_rate)
+        return ScaledOptimizer(inner, self.scale.to(inner.canvas.device))
 
     def state(self) -> dict[str, Any]:
         """The inner optimizer's, with the scale; no copies."""

@@ -12,19 +12,32 @@ cuDNN and cuBLAS, kernels that one operation launches beside its first, except f
 `counter.KERNELS`, and what the CUDA context takes.
 """
 
-from cuda_dry_run.allocator import CachingAllocator
+from cuda_dry_run.allocator import CachingAllocator, ExpandableAllocator
 from cuda_dry_run.autograd import autograd_on_fakes, stand_in
 from cuda_dry_run.counter import Counter
-from cuda_dry_run.scenes import CUDA, Painting, applied, dry_run, network_of, painting, trainer
+from cuda_dry_run.scenes import (
+    CUDA,
+    Climbed,
+    Painting,
+    applied,
+    dry_run,
+    ladder_on_card,
+    network_of,
+    painting,
+    trainer,
+)
 
 __all__ = [
     "CUDA",
     "CachingAllocator",
+    "Climbed",
     "Counter",
+    "ExpandableAllocator",
     "Painting",
     "applied",
     "autograd_on_fakes",
     "dry_run",
+    "ladder_on_card",
     "network_of",
     "painting",
     "stand_in",

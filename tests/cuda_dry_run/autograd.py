@@ -58,6 +58,7 @@ def autograd_on_fakes() -> Iterator[None]:
         # Addresses tell tensors apart; fakes have none.
         mock.patch.object(FakeTensor, "data_ptr", _address),
         mock.patch.object(torch.UntypedStorage, "data_ptr", lambda storage: storage._cdata),
+        mock.patch.object(torch.cuda, "Event", mock.Mock),
     ):
         yield
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cuda_dry_run.allocator import Block, CachingAllocator
+from cuda_dry_run.allocator import Block, CachingAllocator, ExpandableAllocator
 from hires import version
 
 _PACKAGE = f"{Path(version.__file__).parent}{os.sep}"
@@ -51,34 +51,38 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Args:
         limit: bytes that the card has; None for no limit.
+        expandable: whether the allocator has expandable segments.
 
     Attributes:
         allocator: what PyTorch's would hold.
         kernels: launches, by operation.
         num_bytes: read and written, by operation.
         line_bytes: the same by line, as ``lines``.
+        bus_bytes: copied between the card and the host.
         waits: synchronisations, by the line of hires that asks for them.
         num_copies: copies between host and card, awaited or not.
         lines: launches, by the line of hires that they come from.
         seen: every operation with the types of its CUDA tensors, since the beginning.
     """
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, *, expandable: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.allocator = CachingAllocator(limit)
+        self.allocator = (ExpandableAllocator if expandable else CachingAllocator)(limit)
         self.seen: set[tuple[Any, frozenset[torch.dtype]]] = set()
         self._blocks: dict[int, weakref.ref[torch.UntypedStorage]] = {}
         self.restart()
 
-    def restart(self) -> None:
-        """Count anew; what is allocated stays."""
+    def restart(self, *, peaks: bool = True) -> None:
+        """Count anew, peaks of memory too if asked; what is allocated stays."""
         self.kernels: Tally[str] = Tally()
         self.num_bytes: Tally[str] = Tally()
         self.line_bytes: Tally[str] = Tally()
         self.waits: Tally[str] = Tally()
         self.lines: Tally[str] = Tally()
         self.num_copies = 0
-        self.allocator.restart_peak()
+        self.bus_bytes = 0
+        if peaks:
+            self.allocator.restart_peak()
 
     @property
     def num_kernels(self) -> int:
@@ -118,6 +122,8 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         on_card = [tensor for tensor in tensors if tensor.device.type == "cuda"]
         if on_card:
             line = _line()
+            if len({tensor.device for tensor in tensors}) > 1 and name in ("_to_copy", "copy_"):
+                self.bus_bytes += made[0].nbytes
             if _waits(name, args, kwargs, tensors):
                 self.waits[line] += 1
             self.num_copies += _crosses(name, tensors)

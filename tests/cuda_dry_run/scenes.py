@@ -18,7 +18,9 @@ from cuda_dry_run.counter import Counter
 from hires.config.feedforward import ApplyConfig, TrainConfig
 from hires.config.run import Config
 from hires.engine import ladder
-from hires.engine.estimate import forecast
+from hires.engine.budget import Budget
+from hires.engine.estimate import Forecast, forecast
+from hires.engine.objective import Objective
 from hires.engine.run import Run
 from hires.engine.setup import Setup, terms_of
 from hires.features.architecture import Architecture
@@ -33,12 +35,14 @@ from hires.tiling.planning import TilePlan
 
 CUDA = torch.device("cuda")
 _SMALL = (512, 512)
+_CONTENT, _STYLE = (3000, 4242), (2000, 1500)
 
 
 @contextmanager
-def dry_run(limit: int | None = None) -> Iterator[Counter]:
+def dry_run(limit: int | None = None, *, expandable: bool = False) -> Iterator[Counter]:
     """Inside, tensors are fake, and what they cost a card of ``limit`` bytes is counted."""
-    with FakeTensorMode(allow_non_fake_inputs=True), autograd_on_fakes(), Counter(limit) as counter:
+    counter = Counter(limit, expandable=expandable)
+    with FakeTensorMode(allow_non_fake_inputs=True), autograd_on_fakes(), counter:
         yield counter
 
 
@@ -93,7 +97,7 @@ def painting(
         network=network_of(architecture).prepare(CUDA, dtype, torch.channels_last),
         precision=Precision(dtype),
         terms=terms_of(config),
-        memory=config.memory_bytes,
+        memory=config.memory_bytes or 2**31,
         tile=config.tile,
     )
     content = Original(torch.zeros(1, 3, *size))
@@ -106,6 +110,76 @@ def painting(
     (expected,) = forecast(config, setup, [rung], num_input_pixels=0)
     assert expected.device_bytes is not None
     return Painting(run, setup, expected.device_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Climbed:
+    """One rung of a ladder, after its steps.
+
+    Attributes:
+        expected: what `hires plan` tells of it.
+        objective: of the rung.
+        allocated, reserved: bytes of PyTorch's allocator at most.
+        kernels: of the last step.
+        bus_bytes: what the last step sent to the card and back.
+    """
+
+    expected: Forecast
+    objective: Objective
+    allocated: int
+    reserved: int
+    kernels: int
+    bus_bytes: int
+
+
+def ladder_on_card(
+    architecture: Architecture,
+    size: tuple[int, int],
+    counter: Counter,
+    *,
+    num_rungs: int,
+    **options: Any,
+) -> Iterator[Climbed]:
+    """Paint the last rungs of a ladder on a card of as many bytes as the counter's.
+
+    Args:
+        architecture: of the feature network.
+        size: ``(height, width)`` of the painting.
+        counter: of the `dry_run` that this is called in.
+        num_rungs: how many of the rungs, the largest ones.
+        options: of the configuration.
+    """
+    given = {"size": max(size), "device": "cuda", "iterations": (2,), **options}
+    config = Config(**given)
+    budget = Budget(config, config.memory_bytes, counter.allocator.limit)
+    setup = Setup(
+        network=network_of(architecture).prepare(CUDA, torch.bfloat16, torch.channels_last),
+        precision=Precision(torch.bfloat16),
+        terms=terms_of(config),
+        memory=0,
+        budget=budget,
+    )
+    content, style = (Original(torch.zeros(1, 3, *side)) for side in (_CONTENT, _STYLE))
+    rungs = ladder.plan(config, content.size, [_STYLE], size=size)[-num_rungs:]
+    forecasts = forecast(config, setup, rungs, num_input_pixels=0)
+    run = Run(setup, config, rungs, content, [style])
+    with mock.patch.object(torch.cuda, "empty_cache", counter.allocator.empty_cache):
+        for rung, expected in zip(rungs, forecasts, strict=True):
+            counter.allocator.restart_peak()
+            run.begin(rung)
+            # What the optimizer keeps is there from the second step on. The first looks at nothing.
+            run.optimizer.step(lambda canvas: (torch.zeros(()), torch.zeros_like(canvas)))
+            counter.restart(peaks=False)
+            run.step()
+            assert run._objective is not None
+            yield Climbed(
+                expected,
+                run._objective,
+                counter.allocator.peak_allocated,
+                counter.allocator.peak_reserved,
+                counter.num_kernels,
+                counter.bus_bytes,
+            )
 
 
 def applied(size: tuple[int, int], design: Design | None = None, **options: Any) -> Tensor:

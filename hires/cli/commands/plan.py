@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -20,12 +19,12 @@ from hires.cli.commands.stylize import tell_warnings
 from hires.cli.exits import as_typed
 from hires.config.values import counted, format_bytes
 from hires.engine import ladder
+from hires.engine.budget import free_bytes
 from hires.engine.estimate import Forecast, finish_bytes, forecast, largest_size
 from hires.engine.rates import Rates, measure_rates
 from hires.image.resample import resize
 from hires.runs.page import duration
 from hires.runs.planning import PlannedJob, plan_job
-from hires.utils.memory import available_bytes
 
 # A wait that is worth a word about smaller pictures, in seconds.
 _LONG = 3600.0
@@ -42,7 +41,7 @@ def run(job: Plan) -> int:
         return 0
     # What is free is asked before the probe takes some of it.
     setup = planned.run.setup
-    free = _free_bytes(setup.device)
+    free = free_bytes(setup.device)
     rates = None if job.no_probe else measure_rates(planned.run.config, setup, planned.rungs)
     estimate = _Estimate(planned, rates)
     if job.json:
@@ -128,6 +127,7 @@ class _Estimate:
             text += f"; then {self.finish}"
             text += "" if self.rates is None else f" in {duration(self.finishing)} of that time"
         lines = [text, f"about {format_bytes(peak)} of memory at most{_of(free)}"]
+        lines += self._about_memory()
         largest = self.largest(free)
         if largest is not None and free is not None:
             height, width = largest
@@ -140,6 +140,19 @@ class _Estimate:
             option, value, seconds = proposal
             lines.append(f"a long wait: {option} {value} would take about {duration(seconds)}")
         return lines
+
+    def _about_memory(self) -> list[str]:
+        """What the budget is, where nobody has set it, and what a canvas on the host costs."""
+        last, found = self.rungs[-1], []
+        if self.config.memory_bytes is None:
+            found.append(f"memory for feature maps: {format_bytes(last.memory)} at the last rung")
+        if last.bus_bytes is not None:
+            found.append(
+                f"the canvas lies in the host's memory, {format_bytes(last.host_bytes)} of it in"
+                f" all: every step of the last rung sends {format_bytes(last.bus_bytes)} to the"
+                " GPU and back"
+            )
+        return found
 
     def largest(self, free: int | None) -> tuple[int, int] | None:
         """The largest ``(height, width)`` for the memory that is free; not with an enlargement."""
@@ -180,13 +193,6 @@ class _Estimate:
         ]
 
 
-def _free_bytes(device: torch.device) -> int | None:
-    """Memory that the device which computes has left."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return available_bytes() if device.type == "cpu" else None
-
-
 def saving_seconds(planned: PlannedJob) -> float:
     """How long the finished file takes to write, going by a small one of the same kind."""
     if planned.job.output is None:
@@ -223,6 +229,8 @@ def _record(line: Forecast) -> dict[str, Any]:
         "kept": line.tiles.num_kept,
         "host_bytes": line.host_bytes,
         "device_bytes": line.device_bytes,
+        "memory_bytes": line.memory,
+        "bus_bytes": line.bus_bytes,
         "seconds": line.seconds,
     }
 
