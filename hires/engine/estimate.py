@@ -87,10 +87,8 @@ def forecast(
         if rates is not None:
             # A heap fills up over more steps than a probe has time for: never less than planned.
             spread = max(rates.spread[0 if len(tiles.tiles) == 1 else 1], 1.0)
-        taken = round(
-            tiles.bytes_needed * spread + bytes_per_pixel(config, there, rung) * rung.num_pixels
-        )
-        taken += _graph_bytes(there, rung, tiles)
+        state = bytes_per_pixel(config, there, rung) * rung.num_pixels
+        taken = round(tiles.bytes_needed * spread + state) + _graph_bytes(there, rung, tiles)
         # A style that is enlarged to be measured may take more than the pictures that were read.
         styles = sum(height * width for height, width in rung.style_sizes)
         enlarged = CANVAS_BYTES * max(styles - num_input_pixels, 0)
