@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -22,6 +22,7 @@ from hires.engine.setup import Setup
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped
 from hires.errors import ConfigError, StylizeError
 from hires.image.originals import Original
+from hires.kernels.wrapping import folded, wrapped
 from hires.optim.canvas_optimizer import CanvasOptimizer, NonFiniteError
 from hires.optim.create import optimizer_of, restored
 from hires.optim.stall import StalledError, blamed, require_motion, sampled
@@ -125,7 +126,7 @@ class Run:
         self.shares = config.style_shares(len(styles))
         self.warnings = warnings
         self._canvas_of = canvas_of or (
-            lambda rung: WholeCanvas(setup, rung.size, margin=rung.margin)
+            lambda rung: WholeCanvas(setup, rung.size, margin=rung.margin, wrap=rung.wrap)
         )
         self._timed = timed
         self._work = {rung.index: rung.work for rung in self.rungs}
@@ -278,8 +279,8 @@ class Run:
         if _size(optimizer.canvas) != rung.canvas_size or snapshot.iteration > rung.num_iterations:
             raise SnapshotError("the snapshot is that of another ladder")
         side, num_kept = snapshot.tiles
-        plan = setup.plan_tiles(rung.canvas_size)
-        plan = replan(setup.costs, rung.canvas_size, plan, side=side, num_kept=num_kept)
+        plan = setup.plan_tiles(rung.seen_size)
+        plan = replan(setup.costs, rung.seen_size, plan, side=side, num_kept=num_kept)
         number = partial(torch.tensor, dtype=torch.float64)
         terms = {name: number(value) for name, value in snapshot.terms.items()}
         measured = tuple(snapshot.measured)
@@ -291,7 +292,8 @@ def _move(now: _Position, objective: Objective) -> None:
 
     def evaluate(canvas: Tensor) -> tuple[Tensor, Tensor]:
         with shield.lifted():
-            evaluations.append(objective(canvas))
+            found = objective(wrapped(canvas, now.rung.wrap))
+            evaluations.append(replace(found, gradient=folded(found.gradient, now.rung.wrap)))
         return evaluations[-1].loss, evaluations[-1].gradient
 
     # Of the first step of a rung: what does not move then never will.

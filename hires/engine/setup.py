@@ -26,13 +26,15 @@ from hires.losses.positions import BAND_PIXELS, PIXELS, Positions
 from hires.losses.style import STYLE_LOSSES, Style, shares_of
 from hires.losses.terms import References, Term, layers_of
 from hires.losses.variation import TotalVariation
-from hires.tiling.geometry import Region
+from hires.tiling.geometry import Region, round_up
 from hires.tiling.planning import Costs, TilePlan, plan_tiles, smaller_plan
 
 # Bytes per pixel of what terms of pixels compute, there and back, and pixels with which a GPU has
 # enough to do.
 _TERM_BYTES = 80
 _MOST_BAND_PIXELS = 2**25
+# Sides of canvases that wrap are multiples of it, whatever is looked at: patches, at quarter size.
+_WRAP_UNIT = 16
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,6 +71,16 @@ class Setup:
         return costs_of(self.network, self.names, self.precision.dtype)
 
     @property
+    def wrap(self) -> tuple[int, int]:
+        """What a canvas that wraps needs in pixels: what is seen beyond it, a unit of its sides.
+
+        No layer sees further beyond, and no term; every layer has whole positions of both.
+        """
+        halo, stride = self.network.reach(self.names) if self.names else (0, 1)
+        unit = max(stride, _WRAP_UNIT)
+        return round_up(max([halo, *(term.margin for term in self.terms)]), unit), unit
+
+    @property
     def reference_bytes(self) -> float:
         """Bytes per pixel of the canvas that terms keep of what it is compared to."""
         layers, size = self.network.layers, self.precision.dtype.itemsize
@@ -91,6 +103,7 @@ class Setup:
         size: tuple[int, int],
         mask: Tensor | None = None,
         pictures: Sequence[Region] = (),
+        wrap: int = 0,
     ) -> Positions:
         """Those of a picture of ``(height, width)``; see `Positions`."""
         layers = {name: self.network.layers[name] for name in self.names}
@@ -103,6 +116,7 @@ class Setup:
             mask=mask,
             pictures=pictures,
             band_pixels=self._band_pixels,
+            wrap=wrap,
         )
 
     @property
