@@ -226,9 +226,8 @@ def wrapping(rungs: Sequence[Rung], wrap: int, unit: int) -> tuple[Rung, ...]:
     def whole(side: int) -> int:
         return max(round(side / unit), 1) * unit
 
-    sizes = [(whole(rung.size[0]), whole(rung.size[1])) for rung in rungs]
     return tuple(
-        replace(rung, size=size, wrap=wrap) for rung, size in zip(rungs, sizes, strict=True)
+        replace(rung, size=(whole(rung.size[0]), whole(rung.size[1])), wrap=wrap) for rung in rungs
     )
 
 

@@ -174,7 +174,7 @@ def plan_job(job: Job, *, hashes: Mapping[str, str] | None = None) -> PlannedJob
 
 
 def _shape(job: Job) -> Size:
-    """``(height, width)`` of the picture that a paper is chosen for: a square lies as it is named."""
+    """``(height, width)`` of what a paper is chosen for; for a square it lies as it is named."""
     return (1, 1) if job.content is None else picture_size(job.content)
 
 
