@@ -59,7 +59,7 @@ def about_rounding(last: Rung, asked: Size, unit: int, *, is_exact: bool) -> lis
         ConfigError: if so.
     """
     height, width = last.size
-    if last.size == asked:
+    if last.size == asked or not last.wrap:
         return []
     told = f"{asked[1]}x{asked[0]} px cannot wrap, sides have to be multiples of {unit} px"
     if is_exact:

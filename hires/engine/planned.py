@@ -73,8 +73,7 @@ def plan_run(
     """Lay out the ladder, open the network, and see that every picture can be painted.
 
     Args:
-        fitted: how to paint, as it is on this machine; without a content, what
-            `hires.config.texture.texture_config` has made of it.
+        fitted: how to paint on this machine; a texture as `hires.config.texture` has it.
         content: the content picture; None for a texture.
         styles: the styles.
         size: exact ``(height, width)`` of the painting, in place of the configuration's size.
@@ -94,10 +93,9 @@ def plan_run(
     content = content or blank(size or ladder.texture_size(config, aspect))
     rungs = ladder.plan(config, content.size, style_sizes, size=size)
     setup = open_setup(config, terms=terms, network=network)
-    rounded = []
     if tileable:
         rungs = ladder.wrapping(rungs, *setup.wrap)
-        rounded = about_rounding(rungs[-1], content.size, setup.wrap[1], is_exact=size is not None)
+    rounded = about_rounding(rungs[-1], content.size, setup.wrap[1], is_exact=size is not None)
     names = [picture.name for picture in (content, *styles)]
     check_ladder(setup, config, rungs, content.size, style_sizes, names=names, what=what)
     notes = about_ladder(config, rungs, content.size, style_sizes, dpi=dpi, is_part=is_part)

@@ -203,9 +203,11 @@ def terms_of(config: Config) -> tuple[Term, ...]:
         shares_of(dict(map(parse_layer, layers)), config.layer_reduction)
         for layers in (config.style_layers, config.content_layers)
     )
+    of_content = Content(layers=content, kind=config.content_loss, weight=config.content_weight)
     return (
         Style(loss=STYLE_LOSSES[config.style_loss], layers=style, weight=config.style_weight),
-        Content(layers=content, kind=config.content_loss, weight=config.content_weight),
+        # A texture has none.
+        *([of_content] if content or config.content_weight else []),
         *([Patches(weight=config.patch_weight)] if config.patch_weight else []),
         TotalVariation(
             form=config.tv_loss,

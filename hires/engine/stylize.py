@@ -6,6 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -59,16 +60,8 @@ def stylize(
         ValueError: for settings or pictures that cannot be painted.
         StylizeError: if the optimisation breaks down.
     """
-    run = iter_stylize(
-        content,
-        styles,
-        config,
-        size=size,
-        tileable=tileable,
-        terms=terms,
-        network=network,
-        device=device,
-    )
+    start = partial(iter_stylize, content, styles, config, size=size, tileable=tileable)
+    run = start(terms=terms, network=network, device=device)
     progress = next(run)
     for note in progress.warnings:
         warnings.warn(note, stacklevel=2)
