@@ -13,15 +13,21 @@ from hires.features.architecture import Architecture
 Weights = Mapping[str, Tensor]
 
 
-def network(architecture: Architecture, weights: Weights, image: Tensor) -> dict[str, Tensor]:
-    """Every relu layer of a max-pooled network, by PyTorch's own modules."""
+def network(
+    architecture: Architecture, weights: Weights, image: Tensor, *, padding: str | None = None
+) -> dict[str, Tensor]:
+    """Every relu layer of a max-pooled network, by PyTorch's own modules.
+
+    ``padding`` is one of `torch.nn.functional.pad`, in place of the architecture's.
+    """
     matrix = torch.tensor(architecture.matrix, dtype=torch.float64)
     shift = torch.tensor(architecture.shift, dtype=torch.float64)
     x = torch.einsum("ij,bjyx->biyx", matrix, image) + shift.view(1, 3, 1, 1)
     found = {}
     for b, block in enumerate(architecture.blocks, start=1):
         for i in range(1, len(block) + 1):
-            mode = architecture.input_padding if (b, i) == (1, 1) else architecture.padding
+            own = architecture.input_padding if (b, i) == (1, 1) else architecture.padding
+            mode = padding or own
             x = F.pad(x, (1, 1, 1, 1), mode="constant" if mode == "zeros" else mode)
             weight, bias = weights[f"conv{b}_{i}.weight"], weights[f"conv{b}_{i}.bias"]
             x = F.relu(F.conv2d(x, weight.double(), bias.double()))

@@ -31,6 +31,7 @@ SMALLER = {
     "--print": "--dpi 25 --iterations 1",
     "hires plan": "--size 512 --no-probe",
     "hires stylize": "--size 128 --iterations 2",
+    "hires texture": "--size 64 --iterations 2",
     "hires train": "--steps 2 --crop 64",
 }
 FOLDERS = "docs|tests|scripts|benchmarks|samples|hires"

@@ -20,6 +20,13 @@ from hires.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Texture(PaintJob):
+    """Paint a texture from noise: the strokes and colours of one or more paintings, no scene."""
+
+    content: None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Job):
     """Tell what stylize would take, rung by rung: steps, tiles, memory and time. Paints nothing."""
 
@@ -31,6 +38,16 @@ class Plan(Job):
 
     json: bool = False
     """Print JSON instead of a table."""
+
+    texture: bool = False
+    """Of hires texture: there is no CONTENT, all pictures are styles."""
+
+    def __post_init__(self) -> None:
+        """Refuse what a run refuses."""
+        if self.texture and self.content is not None:
+            object.__setattr__(self, "styles", (self.content, *self.styles))
+            object.__setattr__(self, "content", None)
+        super(Plan, self).__post_init__()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +245,7 @@ class Export:
 
 COMMANDS: dict[str, type] = {
     "stylize": PaintJob,
+    "texture": Texture,
     "resume": Resume,
     "plan": Plan,
     "papers": Papers,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -49,19 +50,24 @@ def _run(argv: Sequence[str]) -> int:
     if name not in COMMANDS:
         problem = f"unknown argument '{name}'" if name else "missing command"
         raise UsageError(f"{problem}: choose one of {', '.join(COMMANDS)}")
+    recorded = partial(_recorded, name)
     try:
-        job: Any = parse(COMMANDS[name], argv[1:], prog=f"hires {name}", recorded=_recorded)
+        job: Any = parse(COMMANDS[name], argv[1:], prog=f"hires {name}", recorded=recorded)
     except SystemExit:  # --help
         return 0
     run: Callable[[Any], int] = import_module(f"hires.cli.commands.{name}").run
     return run(job)
 
 
-def _recorded(given: Given) -> Any:
+def _recorded(command: str, given: Given) -> Any:
     """The run that ``--from`` names; it takes the place of the defaults, but for its output."""
     source = given.get(("", "source"))
     if source is None:
         return None
     from hires.runs.rerun import recorded_job
 
-    return recorded_job(source)
+    job = recorded_job(source)
+    painted_by = "texture" if job.content is None else "stylize"
+    if command != painted_by:
+        raise UsageError(f"{source} was painted by hires {painted_by}: give --from to that")
+    return job

@@ -59,6 +59,13 @@ _OF_CONFIG: dict[tuple[type, str], Typed] = {
 }
 
 
+# What a command inherits and has no use for, by the names of both.
+_LEFT_OUT: dict[str, tuple[str, ...]] = {
+    "PaintJob": ("aspect", "tileable"),
+    "Texture": ("content", "content_weight", "content_detail", "content_layers", "content_loss"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """A field as it is typed.
@@ -165,7 +172,7 @@ def options_of(command: type) -> list[Option]:
         _option(group, kind, field)
         for group, kind in parts.items()
         for field in fields(kind)
-        if field.name not in parts
+        if field.name not in (*parts, *_LEFT_OUT.get(command.__name__, ()))
     ]
 
 

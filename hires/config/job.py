@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from hires.config.checks import bounded, check_fields
+from hires.config.checks import bounded, check_fields, given, leave_out
 from hires.config.output import Delivery
 from hires.config.paper import Print
 from hires.config.run import Config
+from hires.config.texture import parse_aspect, texture_config
 from hires.errors import ConfigError
 
 
@@ -18,11 +19,17 @@ from hires.errors import ConfigError
 class Job:
     """What is painted, from what, and for what."""
 
-    content: str
-    """The photograph: its scene is kept."""
+    content: str | None
+    """The photograph: its scene is kept. None for a texture."""
 
     styles: tuple[str, ...]
     """One or more paintings: their strokes and colours are taken."""
+
+    aspect: str = "1:1"
+    """Shape of a texture as WIDTH:HEIGHT; --size is its long side."""
+
+    tileable: bool = False
+    """Let the borders of a texture meet, so that it can be repeated side by side."""
 
     output: str | None = None
     """Where a picture would be saved."""
@@ -48,8 +55,15 @@ class Job:
     def __post_init__(self) -> None:
         """Refuse a run without a style, and options that contradict each other."""
         if not self.styles:
-            raise ConfigError("missing STYLE: give at least one style picture after CONTENT")
+            after = " after CONTENT" if self.content is not None else ""
+            raise ConfigError(f"missing STYLE: give at least one style picture{after}")
         check_fields(self)
+        if self.content is None:
+            self._check_texture()
+            of_texture = texture_config(self.config, tileable=self.tileable)
+            object.__setattr__(self, "config", of_texture)
+        else:
+            leave_out(given(self, ("aspect", "tileable")), "is for textures, without a content")
         self.delivery.depth(self.bit_depth)
         for option in ("size", "sizes", "cpu_size"):
             if self.print.paper is not None and not self.config.is_default(option):
@@ -57,6 +71,20 @@ class Job:
                     f"`paper={self.print.paper}` and `dpi` say how large the painting is:"
                     f" leave `{option}` out"
                 )
+
+    def _check_texture(self) -> None:
+        """Refuse what a texture has no use for."""
+        parse_aspect(self.aspect)
+        if self.print.paper is not None:
+            leave_out(given(self, ("aspect",)), f"is that of `paper={self.print.paper}`")
+            leave_out(given(self.print, ("fit", "gravity")), "does nothing: a texture has no scene")
+        if self.tileable and self.print.paper is not None:
+            raise ConfigError(
+                "`tileable` needs sides that a paper does not have: give `size` (and `dpi`) in"
+                " place of `paper`"
+            )
+        if self.tileable and self.finish is not None:
+            raise ConfigError("`finish` knows no wrapping: leave it or `tileable` out")
 
     def files(self) -> tuple[tuple[str, str], ...]:
         """Role and path of every file that the run reads."""
@@ -67,7 +95,7 @@ class Job:
             ("profile", self.delivery.icc),
         )
         return (
-            ("content", self.content),
+            *(() if self.content is None else (("content", self.content),)),
             *(("style", style) for style in self.styles),
             *((role, path) for role, path in optional if Path(path).is_file()),
         )

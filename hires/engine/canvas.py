@@ -18,6 +18,7 @@ from hires.errors import ImageError
 from hires.image.decode.read import load_image
 from hires.image.originals import Original
 from hires.image.resample import fill, resize
+from hires.kernels.wrapping import resized
 from hires.tiling.geometry import Region
 from hires.tiling.planning import TilePlan
 
@@ -27,7 +28,11 @@ class Canvas(Protocol):
 
     @property
     def size(self) -> Size:
-        """``(height, width)`` in pixels."""
+        """``(height, width)`` of what is looked at in pixels."""
+
+    @property
+    def wrap(self) -> int:
+        """Pixels all around it that it sees of itself beyond its borders; 0 if it does not wrap."""
 
     @property
     def pictures(self) -> Sequence[Region]:
@@ -67,14 +72,22 @@ class WholeCanvas:
         plan: its tiles; None for what fits the memory.
         margin: pixels of the canvas beyond each border of the picture, whose mirror image it shows
             there. A network pads what it sees, and paints what it pads, in colours of its own.
+        wrap: pixels of the opposite border that are looked at beyond each border, and not painted.
     """
 
     def __init__(
-        self, setup: Setup, size: Size, plan: TilePlan | None = None, *, margin: int = 0
+        self,
+        setup: Setup,
+        size: Size,
+        plan: TilePlan | None = None,
+        *,
+        margin: int = 0,
+        wrap: int = 0,
     ) -> None:
         self._setup, self._plan = setup, plan
-        self._shown, self._margin = size, margin
-        self.size = size[0] + 2 * margin, size[1] + 2 * margin
+        self._shown, self._margin, self.wrap = size, margin, wrap
+        around = 2 * (margin + wrap)
+        self.size = size[0] + around, size[1] + around
         self.pictures: Sequence[Region] = ()
 
     def plan(self) -> TilePlan:
@@ -98,6 +111,8 @@ class WholeCanvas:
 
     def from_below(self, image: Tensor) -> Tensor:
         """See `Canvas`."""
+        if self.wrap:
+            return resized(image, self._shown)
         return self._of_picture(without_margin(image, self._margin))
 
     def detail(self, picture: Original, below: Size) -> Tensor:

@@ -82,7 +82,7 @@ def forecast(
     found = []
     for rung in rungs:
         there = setup.at(rung.num_pixels, rung.index)
-        tiles = there.plan_tiles(rung.canvas_size)
+        tiles = there.plan_tiles(rung.seen_size)
         spread = 1.0
         if rates is not None:
             # A heap fills up over more steps than a probe has time for: never less than planned.
@@ -204,7 +204,7 @@ def largest_size(last: Forecast, config: Config, setup: Setup, memory: int) -> S
     constant = last.peak_bytes - grows * last.rung.num_pixels
     # A canvas of one tile may become many, and then takes what the budget gives.
     constant += max(last.memory - last.tiles.bytes_needed, 0)
-    (height, width), margin = last.rung.size, last.rung.margin
+    (height, width), margin = last.rung.size, last.rung.margin + last.rung.wrap
     # (height · most + 2 margin) (width · most + 2 margin) pixels.
     half, whole = margin * (height + width), height * width
     free = max(memory - constant, 0) / grows - 4 * margin**2

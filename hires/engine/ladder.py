@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hires.config.run import Config
+from hires.config.texture import parse_aspect
 from hires.config.values import LEAST_SIZE, counted, size_share
 from hires.errors import ConfigError
 
@@ -34,6 +35,7 @@ class Rung:
         decay: factor on the step size ...
         decay_every: ... every so many steps; 0 for never.
         margin: pixels of the canvas beyond each border of the picture.
+        wrap: where the canvas wraps, pixels of the opposite border that are seen beyond each.
     """
 
     index: int
@@ -44,6 +46,7 @@ class Rung:
     decay: float = 1.0
     decay_every: int = 0
     margin: int = 0
+    wrap: int = 0
 
     @property
     def canvas_size(self) -> Size:
@@ -51,9 +54,14 @@ class Rung:
         return self.size[0] + 2 * self.margin, self.size[1] + 2 * self.margin
 
     @property
+    def seen_size(self) -> Size:
+        """``(height, width)`` in pixels of what the network sees: more, if the canvas wraps."""
+        return self.canvas_size[0] + 2 * self.wrap, self.canvas_size[1] + 2 * self.wrap
+
+    @property
     def num_pixels(self) -> int:
-        """Those of the canvas."""
-        height, width = self.canvas_size
+        """Those that the network sees."""
+        height, width = self.seen_size
         return height * width
 
     @property
@@ -198,6 +206,29 @@ def _check_size(config: Config, size: Size, *, is_exact: bool) -> None:
             f"a painting of {width}x{height} px is beyond any machine: give a smaller {option},"
             f" for at most {MAX_SIZE} px on the long side"
         )
+
+
+def texture_size(config: Config, aspect: str) -> Size:
+    """``(height, width)`` of a texture's last rung, for the shape that it is to have."""
+    shape, last = parse_aspect(aspect), config.sizes[-1:] or (config.size,)
+    return scale_side(shape, int(last[0]), config.measured_side)
+
+
+def wrapping(rungs: Sequence[Rung], wrap: int, unit: int) -> tuple[Rung, ...]:
+    """The ladder of a canvas that wraps.
+
+    Args:
+        rungs: that of one which does not.
+        wrap: what is seen beyond each border, in pixels.
+        unit: what its sides are multiples of: the nearest ones.
+    """
+
+    def whole(side: int) -> int:
+        return max(round(side / unit), 1) * unit
+
+    return tuple(
+        replace(rung, size=(whole(rung.size[0]), whole(rung.size[1])), wrap=wrap) for rung in rungs
+    )
 
 
 def least_first(config: Config, shape: Size) -> int:

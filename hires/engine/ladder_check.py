@@ -20,6 +20,7 @@ def check_ladder(
     styles: Sequence[Size],
     *,
     names: Sequence[str] = (),
+    what: str = "the content",
 ) -> None:
     """Refuse, before any work, a ladder with a picture that cannot be cut into tiles.
 
@@ -30,6 +31,7 @@ def check_ladder(
         content: ``(height, width)`` of the content picture as it was given.
         styles: the same of each style.
         names: what to call the content and each style, such as their files.
+        what: gives the canvas its shape.
 
     Raises:
         ConfigError: for a picture too small for the network, or a memory budget too small for some
@@ -39,16 +41,16 @@ def check_ladder(
     called = [f" ({name})" if name else "" for name in names or [""] * (1 + len(styles))]
     if min(content) < least:
         raise ConfigError(
-            f"the content{called[0]} is {content[1]}x{content[0]}, smaller than the network can"
+            f"{what}{called[0]} is {content[1]}x{content[0]}, smaller than the network can"
             f" see: give one of at least {least} px on its short side"
         )
-    _check_canvas(config, rungs, f"the content{called[0]}", content, least)
+    _check_canvas(config, rungs, f"{what}{called[0]}", content, least)
     for i, style in enumerate(styles):
         _check_style(config, rungs, i, f"style {i + 1}{called[i + 1]}", style, least)
     failures: list[TileMemoryError] = []
     for rung in rungs:
         there = setup.at(rung.num_pixels, rung.index)
-        for size in {rung.canvas_size, *rung.style_sizes}:
+        for size in {rung.seen_size, *rung.style_sizes}:
             try:
                 there.plan_tiles(size)
             except TileMemoryError as error:

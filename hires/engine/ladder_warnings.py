@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hires.config.run import Config
 from hires.config.values import counted
 from hires.engine.ladder import Rung, Size, least_first, measured, style_size
+from hires.errors import ConfigError
 
 # A picture is told to be small where it is to be larger than this many times its own size.
 _FEW_PIXELS = 2
@@ -43,6 +44,27 @@ def about_ladder(
     for i, style in enumerate(styles, start=1):
         found += _about_style(f"style {i} is {style[1]}x{style[0]}", style, config, rungs[-1], dpi)
     return tuple(found)
+
+
+def about_rounding(last: Rung, asked: Size, unit: int, *, is_exact: bool) -> list[str]:
+    """What to tell of a canvas that wraps and has another size than was asked for.
+
+    Args:
+        last: the last rung.
+        asked: ``(height, width)``.
+        unit: what its sides are multiples of.
+        is_exact: whether nothing but that size will do.
+
+    Raises:
+        ConfigError: if so.
+    """
+    height, width = last.size
+    if last.size == asked or not last.wrap:
+        return []
+    told = f"{asked[1]}x{asked[0]} px cannot wrap, sides have to be multiples of {unit} px"
+    if is_exact:
+        raise ConfigError(f"{told}: give {width}x{height}")
+    return [f"{told}: {width}x{height} is painted"]
 
 
 def idle(config: Config, rungs: Sequence[Rung]) -> list[str]:

@@ -9,13 +9,13 @@ from hires.config.run import Config
 from hires.engine import ladder
 from hires.engine.ladder import Rung, Size
 from hires.engine.ladder_check import check_ladder
-from hires.engine.ladder_warnings import about_ladder
+from hires.engine.ladder_warnings import about_ladder, about_rounding
 from hires.engine.resolve import Fitted
 from hires.engine.run import Run
 from hires.engine.setup import Setup, open_setup
 from hires.engine.snapshot import Snapshot
 from hires.features.network import Network
-from hires.image.originals import Original, about_hidden
+from hires.image.originals import Original, about_hidden, blank
 from hires.losses.terms import Term
 
 
@@ -59,24 +59,28 @@ class PlannedRun:
 
 def plan_run(
     fitted: Fitted,
-    content: Original,
+    content: Original | None,
     styles: Sequence[Original],
     *,
     size: Size | None = None,
     dpi: float | None = None,
     is_part: bool = False,
+    aspect: str = "1:1",
+    tileable: bool = False,
     terms: Iterable[Term] = (),
     network: Network | None = None,
 ) -> PlannedRun:
     """Lay out the ladder, open the network, and see that every picture can be painted.
 
     Args:
-        fitted: how to paint, as it is on this machine.
-        content: the content picture.
+        fitted: how to paint on this machine; a texture as `hires.config.texture` has it.
+        content: the content picture; None for a texture.
         styles: the styles.
         size: exact ``(height, width)`` of the painting, in place of the configuration's size.
         dpi: pixels per inch of the print, if it is one.
         is_part: whether the content is what lies on a paper of a larger picture.
+        aspect: shape of a texture, as WIDTH:HEIGHT, unless ``size`` says it.
+        tileable: whether the canvas of a texture wraps.
         terms: of the loss, beside those of the configuration.
         network: in place of the configuration's.
 
@@ -85,10 +89,15 @@ def plan_run(
     """
     config, style_sizes = fitted.config, [style.size for style in styles]
     config.style_shares(len(styles))
+    what = "the texture" if content is None else "the content"
+    content = content or blank(size or ladder.texture_size(config, aspect))
     rungs = ladder.plan(config, content.size, style_sizes, size=size)
     setup = open_setup(config, terms=terms, network=network)
+    if tileable:
+        rungs = ladder.wrapping(rungs, *setup.wrap)
+    rounded = about_rounding(rungs[-1], content.size, setup.wrap[1], is_exact=size is not None)
     names = [picture.name for picture in (content, *styles)]
-    check_ladder(setup, config, rungs, content.size, style_sizes, names=names)
+    check_ladder(setup, config, rungs, content.size, style_sizes, names=names, what=what)
     notes = [*_about_home(setup, rungs)]
     notes += about_ladder(config, rungs, content.size, style_sizes, dpi=dpi, is_part=is_part)
     return PlannedRun(
@@ -97,7 +106,7 @@ def plan_run(
         content=content,
         styles=tuple(styles),
         rungs=rungs,
-        warnings=(*fitted.warnings, *notes, *about_hidden([content, *styles])),
+        warnings=(*fitted.warnings, *rounded, *notes, *about_hidden([content, *styles])),
     )
 
 

@@ -81,7 +81,8 @@ class CloseUp:
 
     def __init__(self, painting: Progress, planned: PlannedRun) -> None:
         setup, rungs = planned.setup, planned.rungs
-        below, above = painting.rung, rungs[painting.rung.index + 1 :]
+        below = painting.rung
+        above = [replace(rung, wrap=0) for rung in rungs[below.index + 1 :]]
         spot = busiest(painting.picture(), rungs[-1].size, planned.content.mask)
         self._canvases: dict[int, SampledCanvas] = {}
         for rung, before in zip(above, [below, *above], strict=False):
@@ -150,6 +151,7 @@ class SampledCanvas:
         self.windows = _windows(whole, spot)
         self._margin_below = margin_below
         self._windows_below = _windows(below, spot) if margin_below is None else None
+        self.wrap = 0  # Windows of a canvas that wraps show no border of it, or hardly.
         places = self.pictures = [window.place for window in self.windows]
         self.size = (
             max(place.rows.stop for place in places),

@@ -78,7 +78,7 @@ def measure_rates(config: Config, setup: Setup, rungs: Sequence[Rung]) -> Rates:
         setup: network and arithmetic.
         rungs: the ladder.
     """
-    untiled = [rung for rung in rungs if _beside(setup, rung).is_one_tile(rung.canvas_size)]
+    untiled = [rung for rung in rungs if _beside(setup, rung).is_one_tile(rung.seen_size)]
     tiled = [rung for rung in rungs if rung not in untiled]
     whole, whole_spread = _whole_steps(config, setup, untiled)
     largest = tiled[-1] if tiled else rungs[-1]
@@ -87,7 +87,7 @@ def measure_rates(config: Config, setup: Setup, rungs: Sequence[Rung]) -> Rates:
     least = max(setup.costs.least_side, 64)
     fixed = _walk_seconds(setup, _one_tile((least, least)))[1]
     return_freed_memory()
-    tiles = _typical_tiles(setup.plan_tiles(largest.canvas_size), setup)
+    tiles = _typical_tiles(setup.plan_tiles(largest.seen_size), setup)
     forward, both, tile_spread = _walk_seconds(setup, tiles)
     return_freed_memory()
     per_tile = setup.costs.per_tile
@@ -117,7 +117,7 @@ def _whole_steps(
             run = _run(config, setup, rung)
             found.append((rung.num_pixels, _settled(run.step, setup.device)))
         del run  # Or the next rung's memory would be counted with it.
-        plan = _beside(setup, rung).plan_tiles(rung.canvas_size)
+        plan = _beside(setup, rung).plan_tiles(rung.seen_size)
         spread = gauge.spread(plan.bytes_needed)
     return tuple(found), spread
 

@@ -43,7 +43,10 @@ class References:
     def positions(self) -> Positions:
         """Of the canvas."""
         return self.setup.positions(
-            self.canvas.size, self.canvas.mask(self.content), self.canvas.pictures
+            self.canvas.size,
+            self.canvas.mask(self.content),
+            self.canvas.pictures,
+            self.canvas.wrap,
         )
 
     def of_styles(self, term: Term) -> list[Measured]:

@@ -23,6 +23,7 @@ from hires.engine.setup import Setup
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped
 from hires.errors import ConfigError, StylizeError
 from hires.image.originals import Original
+from hires.kernels.wrapping import folded, wrapped
 from hires.optim.canvas_optimizer import CanvasOptimizer, NonFiniteError
 from hires.optim.create import optimizer_of, restored
 from hires.optim.stall import StalledError, blamed, require_motion, sampled
@@ -133,7 +134,10 @@ class Run:
         self.warnings = warnings
         self._canvas_of = canvas_of or (
             lambda rung: WholeCanvas(
-                setup.at(rung.num_pixels, rung.index), rung.size, margin=rung.margin
+                setup.at(rung.num_pixels, rung.index),
+                rung.size,
+                margin=rung.margin,
+                wrap=rung.wrap,
             )
         )
         self._timed = timed
@@ -300,8 +304,8 @@ class Run:
         if _size(optimizer.canvas) != rung.canvas_size or snapshot.iteration > rung.num_iterations:
             raise SnapshotError("the snapshot is that of another ladder")
         side, num_kept = snapshot.tiles
-        plan = setup.plan_tiles(rung.canvas_size)
-        plan = replan(setup.costs, rung.canvas_size, plan, side=side, num_kept=num_kept)
+        plan = setup.plan_tiles(rung.seen_size)
+        plan = replan(setup.costs, rung.seen_size, plan, side=side, num_kept=num_kept)
         number = partial(torch.tensor, dtype=torch.float64)
         terms = {name: number(value) for name, value in snapshot.terms.items()}
         measured = tuple(snapshot.measured)
@@ -313,9 +317,9 @@ def _move(now: _Position, objective: Objective) -> None:
 
     def evaluate(canvas: Tensor) -> tuple[Tensor, Tensor]:
         with shield.lifted():
-            found = objective(canvas)
-        evaluations.append(found)
-        return found.loss.to(canvas.device), found.gradient
+            found = objective(wrapped(canvas, now.rung.wrap))
+        evaluations.append(replace(found, gradient=folded(found.gradient, now.rung.wrap)))
+        return found.loss.to(canvas.device), evaluations[-1].gradient
 
     # Of the first step of a rung: what does not move then never will.
     before = None if now.optimizer.num_steps else sampled(now.optimizer.canvas)

@@ -29,7 +29,7 @@ from hires.losses.positions import BAND_PIXELS, PIXELS, Positions
 from hires.losses.style import STYLE_LOSSES, Style, shares_of
 from hires.losses.terms import References, Term, layers_of
 from hires.losses.variation import TotalVariation
-from hires.tiling.geometry import Region
+from hires.tiling.geometry import Region, round_up
 from hires.tiling.planning import Costs, TilePlan, plan_tiles, smaller_plan
 
 # Bytes per pixel of what terms of pixels compute, there and back, and pixels with which a GPU has
@@ -38,6 +38,8 @@ _TERM_BYTES = 80
 _MOST_BAND_PIXELS = 2**25
 # Asks for CUDA graphs with 1. It is no option: pictures do not depend on it.
 _GRAPHS = "HIRES_CUDA_GRAPHS"
+# Sides of canvases that wrap are multiples of it, whatever is looked at: patches, at quarter size.
+_WRAP_UNIT = 16
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -96,6 +98,16 @@ class Setup:
         return costs_of(self.network, self.names, self.precision.dtype)
 
     @property
+    def wrap(self) -> tuple[int, int]:
+        """What a canvas that wraps needs in pixels: what is seen beyond it, a unit of its sides.
+
+        No layer sees further beyond, and no term; every layer has whole positions of both.
+        """
+        halo, stride = self.network.reach(self.names) if self.names else (0, 1)
+        unit = max(stride, _WRAP_UNIT)
+        return round_up(max([halo, *(term.margin for term in self.terms)]), unit), unit
+
+    @property
     def reference_bytes(self) -> float:
         """Bytes per pixel of the canvas that terms keep of what it is compared to."""
         layers, size = self.network.layers, self.precision.dtype.itemsize
@@ -118,6 +130,7 @@ class Setup:
         size: tuple[int, int],
         mask: Tensor | None = None,
         pictures: Sequence[Region] = (),
+        wrap: int = 0,
     ) -> Positions:
         """Those of a picture of ``(height, width)``; see `Positions`."""
         layers = {name: self.network.layers[name] for name in self.names}
@@ -130,6 +143,7 @@ class Setup:
             mask=mask,
             pictures=pictures,
             band_pixels=self._band_pixels,
+            wrap=wrap,
         )
 
     @property
@@ -221,9 +235,11 @@ def terms_of(config: Config) -> tuple[Term, ...]:
         shares_of(dict(map(parse_layer, layers)), config.layer_reduction)
         for layers in (config.style_layers, config.content_layers)
     )
+    of_content = Content(layers=content, kind=config.content_loss, weight=config.content_weight)
     return (
         Style(loss=STYLE_LOSSES[config.style_loss], layers=style, weight=config.style_weight),
-        Content(layers=content, kind=config.content_loss, weight=config.content_weight),
+        # A texture has none.
+        *([of_content] if content or config.content_weight else []),
         *([Patches(weight=config.patch_weight)] if config.patch_weight else []),
         TotalVariation(
             form=config.tv_loss,

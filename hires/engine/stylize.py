@@ -6,26 +6,30 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from hires.config.run import Config
+from hires.config.texture import texture_config
 from hires.engine.planned import plan_run
 from hires.engine.progress import Progress
 from hires.engine.resolve import fit
 from hires.engine.snapshot import Snapshot
+from hires.errors import ConfigError
 from hires.features.network import Network
 from hires.image.originals import PictureLike, original, originals
 from hires.losses.terms import Term
 
 
 def stylize(
-    content: PictureLike,
+    content: PictureLike | None,
     styles: PictureLike | Sequence[PictureLike],
     config: Config,
     *,
     size: tuple[int, int] | None = None,
+    tileable: bool = False,
     terms: Iterable[Term] = (),
     network: Network | None = None,
     device: torch.device | str | None = None,
@@ -37,11 +41,13 @@ def stylize(
 
     Args:
         content: a path, what `hires.read_picture` returned, or (1, 3, H, W) float, sRGB in [0, 1].
-            What is transparent in a file counts neither for content nor for style.
+            What is transparent in a file counts neither for content nor for style. None for a
+            texture, which is painted from noise; square unless there is an exact size.
         styles: the same, one or several.
         config: how to paint.
         size: exact ``(height, width)`` of the painting in pixels, such as `Layout.painted`, in
             place of ``config.size``; the content must have its shape.
+        tileable: let the borders of a texture meet, so that it can be repeated side by side.
         terms: of the loss, beside those of the configuration (`hires.losses`).
         network: features to look at, in place of ``config.features``.
         device: where to compute, in place of ``config.device``.
@@ -54,9 +60,8 @@ def stylize(
         ValueError: for settings or pictures that cannot be painted.
         StylizeError: if the optimisation breaks down.
     """
-    run = iter_stylize(
-        content, styles, config, size=size, terms=terms, network=network, device=device
-    )
+    start = partial(iter_stylize, content, styles, config, size=size, tileable=tileable)
+    run = start(terms=terms, network=network, device=device)
     progress = next(run)
     for note in progress.warnings:
         warnings.warn(note, stacklevel=2)
@@ -68,11 +73,12 @@ def stylize(
 
 
 def iter_stylize(
-    content: PictureLike,
+    content: PictureLike | None,
     styles: PictureLike | Sequence[PictureLike],
     config: Config,
     *,
     size: tuple[int, int] | None = None,
+    tileable: bool = False,
     resume: Snapshot | None = None,
     terms: Iterable[Term] = (),
     network: Network | None = None,
@@ -85,6 +91,7 @@ def iter_stylize(
         styles: see `stylize`.
         config: how to paint.
         size: see `stylize`.
+        tileable: see `stylize`.
         resume: where an earlier run with the same pictures and settings stood. The run takes its
             tensors over; first it yields the step that the other had done.
         terms: see `stylize`.
@@ -96,11 +103,16 @@ def iter_stylize(
     """
     if device is not None:
         config = replace(config, device=str(device))
+    if content is None:
+        config = texture_config(config, tileable=tileable)
+    elif tileable:
+        raise ConfigError("`tileable` is for textures: give no content, or leave it out")
     planned = plan_run(
         fit(config),
-        original(content),
+        None if content is None else original(content),
         originals(styles),
         size=size,
+        tileable=tileable,
         terms=terms,
         network=network,
     )

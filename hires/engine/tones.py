@@ -70,7 +70,9 @@ def compared(
     """
     if not config.style_weight or not config.style_layers:
         return None
-    advice = "give more `iterations` or a smaller `content_weight`"
+    advice = "give more `iterations`"
+    if config.content_weight:
+        advice += " or a smaller `content_weight`"
     if config.style_loss.startswith("gram"):
         advice = "`style_loss=wasserstein`, or more `iterations`, brings them nearer"
     copies = [_visible(one, resize(one.pixels, _small(one.size), clamp=True)) for one in styles]

@@ -46,6 +46,11 @@ class Original:
         return 0.0 if self.mask is None else 1 - float(self.mask.double().mean())
 
 
+def blank(size: tuple[int, int]) -> Original:
+    """A grey picture of ``(height, width)``, of one pixel in memory."""
+    return Original(torch.full((1, 1, 1, 1), 0.5).expand(1, 3, *size))
+
+
 PictureLike = StrPath | Tensor | Picture | Original
 
 

@@ -53,22 +53,29 @@ class PixelRows:
         return cls(padded, (height, width))
 
 
-def lag_sums(pixels: PixelRows, rows: slice, dtype: torch.dtype) -> Tensor:
+def lag_sums(pixels: PixelRows, rows: slice, dtype: torch.dtype, *, border: int = 0) -> Tensor:
     """``R[y, x] = Σₚ v(p) v(p + (y, x - 2))ᵀ`` over pixels p of some rows, zero beyond the picture.
 
     Args:
         pixels: those rows, and up to two more before and after them where the picture goes on.
         rows: which they are.
         dtype: type of the sums.
+        border: columns on either side that are no p, only neighbours of some.
 
     Returns:
         (3, 5, 3, 3): lags of 0 to 2 rows, of -2 to 2 columns, and both colours.
     """
     num_rows = rows.stop - rows.start
     whole = num_rows // _ROWS * _ROWS
-    total = _products(pixels, rows.start, whole // _ROWS, _ROWS, dtype)
+    ones = pixels.padded
+    if border:
+        ones = ones.clone()
+        ones[:, : REACH + border] = 0
+        ones[:, REACH + pixels.size[1] - border :] = 0
+    total = _products(ones, pixels.padded, rows.start, whole // _ROWS, _ROWS, dtype)
     if num_rows > whole:
-        total += _products(pixels, rows.start + whole, 1, num_rows - whole, dtype)
+        rest = num_rows - whole
+        total += _products(ones, pixels.padded, rows.start + whole, 1, rest, dtype)
     total = total.view(REACH + 1, _GROUP, _COLOURS, 3 * _GROUP, _COLOURS)
     # The pixel at place i of its group meets the one at place j of three groups at i + lag.
     parts = [total[:, i, :, i : i + 2 * REACH + 1].transpose(1, 2) for i in range(_GROUP)]
@@ -76,19 +83,19 @@ def lag_sums(pixels: PixelRows, rows: slice, dtype: torch.dtype) -> Tensor:
 
 
 def _products(
-    pixels: PixelRows, first: int, num_blocks: int, num_rows: int, dtype: torch.dtype
+    ones: Tensor, others: Tensor, first: int, num_blocks: int, num_rows: int, dtype: torch.dtype
 ) -> Tensor:
     """Products of groups with three groups each, one block of rows after the other, (3, 6, 18)."""
-    flat, stride = pixels.padded, pixels.padded.stride(0)
+    stride = others.stride(0)
     length, row = num_rows * stride, 3 * _WIDTH
     shape, steps = (num_blocks, length // row), (length, row, 1)
-    found = flat.new_zeros(REACH + 1, num_blocks, _WIDTH, row)
+    found = others.new_zeros(REACH + 1, num_blocks, _WIDTH, row)
     for lag in range(REACH + 1):
         for phase in range(3):
             start = (REACH + first) * stride + phase * _WIDTH
-            ones = flat.as_strided((*shape, _WIDTH), steps, start + _WIDTH)
-            others = flat.as_strided((*shape, row), steps, start + lag * stride)
-            torch.baddbmm(found[lag], ones.transpose(1, 2), others, out=found[lag])
+            left = ones.as_strided((*shape, _WIDTH), steps, start + _WIDTH)
+            right = others.as_strided((*shape, row), steps, start + lag * stride)
+            torch.baddbmm(found[lag], left.transpose(1, 2), right, out=found[lag])
     return found.sum(1, dtype=dtype)
 
 

@@ -118,6 +118,11 @@ class _Part:
     centre: Tensor
 
     @property
+    def border(self) -> int:
+        """Columns on either side that are only looked at: a margin where the canvas wraps."""
+        return self.margin if self.view.wraps else 0
+
+    @property
     def start(self) -> int:
         """The first row of the margin that all sizes have."""
         coarsest = 1 << (NUM_LEVELS - 1)
@@ -130,8 +135,8 @@ class _Part:
 
     @property
     def _top(self) -> int:
-        rows: slice = self.view.index[0]
-        return max(int(rows.start) - self.margin, 0)
+        first = int(self.view.index[0].start) - self.margin
+        return first if self.view.wraps else max(first, 0)
 
     def rows(self, level: int) -> slice:
         """Those that belong to the part, counted from `start`."""
@@ -200,8 +205,10 @@ class _Lags(Function):
         ctx.part, dtype = part, part.view.sum_dtype
         if not is_summed:
             return tuple(torch.zeros(NUM_LEVELS, *LAGS, dtype=dtype, device=window.device))
-        levels = enumerate(part.levels(window))
-        return tuple(lag_sums(pixels, part.rows(level), dtype) for level, pixels in levels)
+        return tuple(
+            lag_sums(pixels, part.rows(level), dtype, border=part.border >> level)
+            for level, pixels in enumerate(part.levels(window))
+        )
 
     @staticmethod
     @once_differentiable
@@ -216,7 +223,9 @@ class _Lags(Function):
                 window.new_zeros(1, 3, *pixels.size) if level else result[..., part.skipped :, :]
             )
             if rows.stop > rows.start:
-                slopes[0, :, rows] = lag_slopes(pixels, rows, gradients[level]).permute(2, 0, 1)
+                columns = slice(part.border >> level, pixels.size[1] - (part.border >> level))
+                own = lag_slopes(pixels, rows, gradients[level])[:, columns]
+                slopes[0, :, rows, columns] = own.permute(2, 0, 1)
             if masks is not None:
                 slopes *= masks[level].sqrt()
             if found is not None:

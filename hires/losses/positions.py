@@ -7,7 +7,7 @@ A weight for every position leaves moments and content losses what they are, sum
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,7 @@ class View:
         mask: (1, 1, h, w) in [0, 1], how much each position of the part counts, and of the margin
             that it has; None for all alike.
         sum_dtype: type to add up in.
+        wraps: whether the whole repeats for ever: the margin is that of all four sides then.
     """
 
     layer: str
@@ -45,11 +46,14 @@ class View:
     size: tuple[int, int]
     mask: Tensor | None
     sum_dtype: torch.dtype
+    wraps: bool = False
 
     @property
     def edges(self) -> tuple[int, int, int, int]:
         """Top, bottom, left, right: 1 where the whole ends with the part, else 0."""
         (rows, columns), (height, width) = self.index, self.size
+        if self.wraps:
+            return 0, 0, 0, 0
         return (
             int(rows.start == 0),
             int(rows.stop == height),
@@ -69,6 +73,8 @@ class Positions:
         mask: (1, 1, height, width) in [0, 1], how much each pixel counts; None for all alike.
         pictures: what lies side by side on it, if it is more than one picture.
         band_pixels: how many pixels terms look at in one go, about.
+        wrap: width in pixels of what is only seen, all around a canvas that wraps: the opposite
+            borders. A multiple of all strides and at least as wide as all margins.
 
     Raises:
         ConfigError: if nothing of the picture counts at one of the layers.
@@ -84,10 +90,16 @@ class Positions:
         mask: Tensor | None = None,
         pictures: Sequence[Region] = (),
         band_pixels: int = BAND_PIXELS,
+        wrap: int = 0,
     ) -> None:
         self.size = size
         self._band_pixels = band_pixels
-        self._pictures = pictures or [Region(Span(0, size[0]), Span(0, size[1]))]
+        inner = Region(Span(wrap, size[0] - wrap), Span(wrap, size[1] - wrap))
+        self._pictures = pictures or [inner]
+        self._wraps = wrap > 0
+        if wrap:
+            mask = torch.zeros(1, 1, *size)
+            mask[..., *inner.index] = 1
         self.sum_dtype = sum_dtype
         self._layers = layers
         self._masks: dict[int, Tensor] = {}
@@ -127,6 +139,8 @@ class Positions:
     def of_pixels(self, margin: int) -> Iterator[tuple[Index, View]]:
         """Bands of rows of the picture itself, with a margin around each where it goes on.
 
+        What wraps goes on everywhere, also left and right.
+
         Returns:
             The index of each band and its margin, and the view of the band.
         """
@@ -136,13 +150,17 @@ class Positions:
             for start in range(0, height, num_rows):
                 stop = min(start + num_rows, height)
                 top, left = picture.rows.start, picture.columns.start
+                index = slice(start, stop), slice(0, width)
+                view = View(PIXELS, index, picture.size, None, self.sum_dtype, self._wraps)
+                if self._wraps:
+                    yield _around(picture, index, margin), view
+                    continue
                 around = (
                     slice(top + max(start - margin, 0), top + min(stop + margin, height)),
                     slice(left, left + width),
                 )
-                index = slice(start, stop), slice(0, width)
                 mask = self._masks[1][..., *around] if self._masks else None
-                yield around, View(PIXELS, index, picture.size, mask, self.sum_dtype)
+                yield around, replace(view, mask=mask)
 
     def _view(self, layer: str, stride: int, index: tuple[slice, slice]) -> View:
         mask = self._masks[stride][..., *index] if self._masks else None
@@ -154,3 +172,12 @@ class Positions:
     def _count(self, stride: int) -> float:
         height, width = self._at(stride)
         return self._sums[stride] if self._masks else height * width
+
+
+def _around(picture: Region, index: Index, margin: int) -> Index:
+    """A part of a picture and a margin on all sides, where the canvas goes on beyond it."""
+    rows, columns = (
+        slice(span.start + part.start - margin, span.start + part.stop + margin)
+        for span, part in zip((picture.rows, picture.columns), index, strict=True)
+    )
+    return rows, columns

@@ -22,7 +22,8 @@ from hires.losses.positions import PIXELS, View
 from hires.losses.terms import References, Statistics, Term
 
 Edges = tuple[int, int, int, int]
-Measure = Callable[[Tensor, Edges, tuple[int, int]], tuple[Tensor, Tensor]]
+Size = tuple[int, int]
+Measure = Callable[[Tensor, Edges, Size | None], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Variation:
     """A form of the total variation.
 
     Attributes:
-        measure: maps window, edges, and (height, width) of the canvas to sum and gradient.
+        measure: maps window, edges, and (height, width) of the canvas, None for one that wraps, to
+            sum and gradient.
         per_pixel: whether the sum is to be divided by the number of pixels of the canvas.
     """
 
@@ -66,21 +68,23 @@ def total_variation(window: Tensor, edges: tuple[int, int, int, int]) -> tuple[T
     return 0.5 * (inner * gradient).sum(), gradient
 
 
-def squared(window: Tensor, edges: Edges, size: tuple[int, int]) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+def squared(window: Tensor, edges: Edges, size: Size | None) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     """The house's own nine-point form, `total_variation`."""
     return total_variation(window, edges)
 
 
-def absolute(window: Tensor, edges: Edges, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def absolute(window: Tensor, edges: Edges, size: Size | None) -> tuple[Tensor, Tensor]:
     """``½ (mean|∂y| + mean|∂x|)`` times the number of pixels (Dive into Deep Learning).
 
-    The means are over channels and over the pairs that exist: ``3 (H - 1) W`` and ``3 H (W - 1)``.
+    The means are over channels and over the pairs that exist: ``3 (H - 1) W`` and ``3 H (W - 1)``,
+    or ``3 H W`` each where the canvas wraps.
     """
     top, _, left, _ = edges
-    height, width = size
     rows, columns = _inner(window, edges)
     down, across = window.diff(dim=2), window.diff(dim=3)
-    per_row, per_column = height / (6 * max(height - 1, 1)), width / (6 * max(width - 1, 1))
+    per_row = per_column = 1 / 6
+    if size is not None:
+        per_row, per_column = (side / (6 * max(side - 1, 1)) for side in size)
     value = per_row * down[..., 1 - top :, columns].abs().sum()
     value = value + per_column * across[..., rows, 1 - left :].abs().sum()
     slope = torch.zeros_like(window)
@@ -92,7 +96,7 @@ def absolute(window: Tensor, edges: Edges, size: tuple[int, int]) -> tuple[Tenso
     return value, slope[..., rows, columns]
 
 
-def power(window: Tensor, edges: Edges, size: tuple[int, int]) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+def power(window: Tensor, edges: Edges, size: Size | None) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     """``Σ ((∂y)² + (∂x)²)^1.25`` over pixels that have both neighbours, below and to the right.
 
     This is what Chollet's text means, and his other editions compute. The document's code takes the
@@ -156,7 +160,8 @@ class TotalVariation(Term):
         if self.pixel_scale != (1.0, 1.0, 1.0):
             scale = torch.tensor(self.pixel_scale, dtype=features.dtype, device=features.device)
             features = features * scale.view(1, 3, 1, 1)
-        value: Tensor = _Measured.apply(features, variation.measure, view.edges, view.size)
+        size = None if view.wraps else view.size
+        value: Tensor = _Measured.apply(features, variation.measure, view.edges, size)
         divisor = self.num_pixels if variation.per_pixel else 1
         return {"sum": value.to(view.sum_dtype) / divisor}
 
@@ -174,7 +179,7 @@ class _Measured(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, window: Tensor, measure: Measure, edges: Edges, size: tuple[int, int]
+        ctx: Any, window: Tensor, measure: Measure, edges: Edges, size: Size | None
     ) -> Tensor:
         value, slope = measure(window, edges, size)
         ctx.save_for_backward(slope)

@@ -12,6 +12,7 @@ from hires.config.job import NOT_OF_THE_PICTURE, Job, PaintJob
 from hires.config.paper import Layout
 from hires.config.settings import settings_of
 from hires.config.values import counted, parse_blend
+from hires.engine import ladder
 from hires.engine.ladder import Rung, Size
 from hires.engine.planned import PlannedRun, plan_run
 from hires.engine.preview import preview_rung
@@ -135,30 +136,52 @@ def plan_job(job: Job, *, hashes: Mapping[str, str] | None = None) -> PlannedJob
     on_paper = job.print.paper is not None
     # A paper says how large the painting is, with a GPU or without.
     fitted = fit(replace(job.config, cpu_size=None) if on_paper else job.config)
-    whole = picture_size(job.content) if on_paper else None
+    whole = _shape(job) if on_paper else None
     layout = None if whole is None else job.print.layout(whole)
-    picture = read_picture(job.content, window=None if layout is None else layout.window)
-    content, styles = original(picture), originals(job.styles)
+    picture = None
+    if job.content is not None:
+        picture = read_picture(job.content, window=None if layout is None else layout.window)
+    content, styles = None if picture is None else original(picture), originals(job.styles)
+    shape = ladder.texture_size(fitted.config, job.aspect) if content is None else content.size
     exact, dpi = (None, None) if layout is None else (layout.painted, layout.dpi)
     finish = None
     if job.finish is not None:
-        finish = Finish(job.finish, fitted.config, content.size, exact=exact)
+        finish = Finish(job.finish, fitted.config, shape, exact=exact)
         exact, dpi = finish.painted, None if dpi is None else dpi / finish.factor
-    is_part = whole not in (None, content.size)
-    run = plan_run(fitted, content, styles, size=exact, dpi=dpi, is_part=is_part)
+    run = plan_run(
+        fitted,
+        content,
+        styles,
+        size=exact,
+        dpi=dpi,
+        is_part=content is not None and whole not in (None, shape),
+        aspect=job.aspect,
+        tileable=job.tileable,
+    )
     planned = PlannedJob(
         job=job,
         run=run,
         layout=layout,
         finish=finish,
-        alpha=picture.alpha,
+        alpha=None if picture is None else picture.alpha,
         inputs=_inputs(job, hashes or {}),
-        author=NOBODY if job.delivery.no_metadata else read_authorship(job.content),
+        author=_author(job),
     )
     _check_files(planned)
     again = [] if before is None else rerun.differences(job, before, planned.inputs)
     told = (*again, *run.warnings, *_idle(planned))
     return replace(planned, run=replace(run, warnings=told))
+
+
+def _shape(job: Job) -> Size:
+    """``(height, width)`` of what a paper is chosen for; for a square it lies as it is named."""
+    return (1, 1) if job.content is None else picture_size(job.content)
+
+
+def _author(job: Job) -> Authorship:
+    if job.content is None or job.delivery.no_metadata:
+        return NOBODY
+    return read_authorship(job.content)
 
 
 def _inputs(job: Job, hashes: Mapping[str, str]) -> tuple[Input, ...]:
@@ -219,7 +242,7 @@ def _idle(planned: PlannedJob) -> list[str]:
             f" {counted(planned.num_steps, 'step')}"
         )
     if planned.layout is not None and job.print.gravity != "center":
-        centred = replace(job.print, gravity="center").layout(picture_size(job.content))
+        centred = replace(job.print, gravity="center").layout(_shape(job))
         if centred == planned.layout:
             found.append(f"`gravity={job.print.gravity}` does nothing: there is no room that way")
     return found

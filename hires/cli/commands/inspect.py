@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hires.cli.arguments import Apply, Inspect
+from hires.cli.arguments import Apply, Inspect, Texture
 from hires.cli.options import options_of, parts_of
 from hires.config.job import PaintJob
+from hires.config.run import Config
+from hires.config.texture import texture_config
 from hires.image.decode.headers import Header, read_header
 from hires.image.metadata.provenance import Provenance, ProvenanceError, from_xmp
 
@@ -85,11 +87,14 @@ def _story(made: Provenance) -> Iterator[tuple[str, str]]:
 
 def _options(settings: Mapping[str, Any]) -> Iterator[str]:
     """Options that differ from their defaults, as they would be typed."""
-    command = Apply if "model" in settings else PaintJob
-    defaults = {name: kind() for name, kind in parts_of(command).items() if name}
+    is_texture = "content" in settings and settings["content"] is None
+    command = Apply if "model" in settings else Texture if is_texture else PaintJob
+    defaults: dict[str, Any] = {name: kind() for name, kind in parts_of(command).items() if name}
+    if is_texture:
+        defaults["config"] = texture_config(Config(), tileable=settings["tileable"])
     for option in sorted(options_of(command), key=lambda option: not option.group):
         group, name = option.key
-        if not group and name not in ("bit_depth", "dpi"):
+        if not group and name not in ("aspect", "tileable", "bit_depth", "dpi"):
             continue
         default = getattr(defaults[group], name) if group else option.field.default
         value = (settings[group] if group else settings).get(name, default)

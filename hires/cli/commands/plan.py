@@ -17,6 +17,7 @@ from rich.table import Table
 from hires.cli.arguments import Plan
 from hires.cli.commands.stylize import tell_warnings
 from hires.cli.exits import as_typed
+from hires.config.run import Config
 from hires.config.values import counted, format_bytes
 from hires.engine import ladder
 from hires.engine.budget import free_bytes
@@ -57,7 +58,8 @@ class _Estimate:
     def __init__(self, planned: PlannedJob, rates: Rates | None) -> None:
         self.planned, self.rates, self.finish = planned, rates, planned.finish
         self.config, self.setup = planned.run.config, planned.run.setup
-        pictures = (planned.run.content, *planned.run.styles)
+        content = () if planned.job.content is None else (planned.run.content,)
+        pictures = (*content, *planned.run.styles)
         self.num_input_pixels = sum(height * width for height, width in (p.size for p in pictures))
         self.rungs = self.of(planned.rungs)
         self.saving = 0.0 if rates is None else saving_seconds(planned)
@@ -173,24 +175,29 @@ class _Estimate:
 
     def _smaller(self) -> list[tuple[str, int, tuple[ladder.Rung, ...]]]:
         config, layout = self.config, self.planned.layout
-        sizes = self.planned.run.content.size, self.planned.run.style_sizes
         if config.sizes or self.finish is not None:
             return []
         if layout is None:
-            side = ladder.final_side(config, sizes[0])
+            side = ladder.final_side(config, self.planned.run.content.size)
             halves = [side // 2**i for i in (1, 2, 3) if side // 2**i >= 1024]
             return [
-                ("--size", size, ladder.plan(replace(config, size=size, iterations=()), *sizes))
+                ("--size", size, self._ladder(replace(config, size=size, iterations=())))
                 for size in halves
             ]
         painted, dpi = layout.painted, layout.dpi
         less = [one for one in _LESS_DPI if one <= 0.85 * dpi]
         shapes = [(one, tuple(round(side * one / dpi) for side in painted)) for one in less]
         return [
-            ("--dpi", one, ladder.plan(replace(config, iterations=()), *sizes, size=(high, wide)))
+            ("--dpi", one, self._ladder(replace(config, iterations=()), (high, wide)))
             for one, (high, wide) in shapes
             if min(high, wide) >= 512
         ]
+
+    def _ladder(self, config: Config, size: ladder.Size | None = None) -> tuple[ladder.Rung, ...]:
+        """That of a smaller painting."""
+        run = self.planned.run
+        rungs = ladder.plan(config, run.content.size, run.style_sizes, size=size)
+        return ladder.wrapping(rungs, *self.setup.wrap) if self.planned.job.tileable else rungs
 
 
 def saving_seconds(planned: PlannedJob) -> float:
@@ -200,7 +207,8 @@ def saving_seconds(planned: PlannedJob) -> float:
     height, width = planned.size
     side = max(height, width) * min(_PROBE_PIXELS / (height * width), 1.0) ** 0.5
     small = ladder.scale_to((height, width), round(side))
-    picture = resize(planned.run.content.pixels, small, clamp=True)
+    shown = planned.run.styles[0] if planned.job.content is None else planned.run.content
+    picture = resize(shown.pixels, small, clamp=True)
     # What is odd about the probe is of no interest: it is no painting, and lies nowhere.
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         path = Path(folder) / f"probe{Path(planned.job.output).suffix}"
