@@ -98,15 +98,15 @@ def plan_run(
     rounded = about_rounding(rungs[-1], content.size, setup.wrap[1], is_exact=size is not None)
     names = [picture.name for picture in (content, *styles)]
     check_ladder(setup, config, rungs, content.size, style_sizes, names=names, what=what)
-    notes = [*_about_home(setup, rungs)]
-    notes += about_ladder(config, rungs, content.size, style_sizes, dpi=dpi, is_part=is_part)
+    notes = about_ladder(config, rungs, content.size, style_sizes, dpi=dpi, is_part=is_part)
+    notes = (*rounded, *_about_home(setup, rungs), *notes, *about_hidden([content, *styles]))
     return PlannedRun(
         setup=setup,
         config=config,
         content=content,
         styles=tuple(styles),
         rungs=rungs,
-        warnings=(*fitted.warnings, *rounded, *notes, *about_hidden([content, *styles])),
+        warnings=(*fitted.warnings, *notes),
     )
 
 
