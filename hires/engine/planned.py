@@ -93,8 +93,7 @@ def plan_run(
     content = content or blank(size or ladder.texture_size(config, aspect))
     rungs = ladder.plan(config, content.size, style_sizes, size=size)
     setup = open_setup(config, terms=terms, network=network)
-    if tileable:
-        rungs = ladder.wrapping(rungs, *setup.wrap)
+    rungs = ladder.wrapping(rungs, *setup.wrap) if tileable else rungs
     rounded = about_rounding(rungs[-1], content.size, setup.wrap[1], is_exact=size is not None)
     names = [picture.name for picture in (content, *styles)]
     check_ladder(setup, config, rungs, content.size, style_sizes, names=names, what=what)
