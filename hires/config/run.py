@@ -154,6 +154,14 @@ class Config:
     style_fit: Literal["aspect", "stretch"] = option("aspect")
     """Whether a style keeps its shape or is stretched to the canvas's."""
 
+    color: Literal["style", "content", "luminance", "match", "palette"] = option("style")
+    """Whose colours: the style's; the photograph's, put back in the end (content), kept while light
+    and dark are painted (luminance), or given to the style first (match); or the style's, laid out
+    as the photograph's are (palette)."""
+
+    color_match: Literal["symmetric", "pca", "cholesky"] = option("symmetric")
+    """Root of the covariance by which match and palette change colours."""
+
     init: str = option("content")
     """Start of the first rung: content, noise, blend:0.3 (0.3 of noise), or a picture's path."""
 

@@ -36,6 +36,7 @@ def check_together(config: Config, defaults: Mapping[str, Any]) -> None:
     _check_optimizer(config, defaults)
     _check_layers(config)
     _check_terms(config)
+    _check_colours(config)
 
 
 def _check_sizes(config: Config, defaults: Mapping[str, Any]) -> None:
@@ -95,3 +96,12 @@ def _check_terms(config: Config) -> None:
                 f"the weight of {layers[0]} does nothing, for it is the only one of"
                 f" `{term}_layers`: give `{weight}`"
             )
+
+
+def _check_colours(config: Config) -> None:
+    if config.color not in ("match", "palette") and not config.is_default("color_match"):
+        leave_out(["color_match"], "is for `color=match` and `color=palette`")
+    if config.color == "match" and not (config.style_weight or config.patch_weight):
+        raise ConfigError(
+            "`color=match` does nothing where `style_weight` and `patch_weight` are 0: leave it out"
+        )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hires.config.run import Config
 from hires.engine import ladder
+from hires.engine.colours import Chroma, recoloured
 from hires.engine.ladder import Rung, Size
 from hires.engine.ladder_check import check_ladder
 from hires.engine.ladder_warnings import about_ladder, about_rounding
@@ -26,8 +27,9 @@ class PlannedRun:
     Attributes:
         setup: network, arithmetic and terms of the loss.
         config: how to paint, as it is on this machine.
-        content: the content picture.
-        styles: the styles.
+        content: the content picture, in the colours that are looked at.
+        styles: the styles, likewise.
+        chroma: what the painting gets in the end, if anything.
         rungs: the ladder.
         warnings: what the user should know.
     """
@@ -36,6 +38,7 @@ class PlannedRun:
     config: Config
     content: Original
     styles: tuple[Original, ...]
+    chroma: Chroma | None
     rungs: tuple[Rung, ...]
     warnings: tuple[str, ...]
 
@@ -52,6 +55,7 @@ class PlannedRun:
             self.rungs,
             self.content,
             self.styles,
+            chroma=self.chroma,
             warnings=self.warnings,
             resume=resume,
         )
@@ -99,11 +103,13 @@ def plan_run(
     check_ladder(setup, config, rungs, content.size, style_sizes, names=names, what=what)
     notes = about_ladder(config, rungs, content.size, style_sizes, dpi=dpi, is_part=is_part)
     notes = (*rounded, *_about_home(setup, rungs), *notes, *about_hidden([content, *styles]))
+    content, styles, chroma = recoloured(config, content, styles)
     return PlannedRun(
         setup=setup,
         config=config,
         content=content,
-        styles=tuple(styles),
+        styles=styles,
+        chroma=chroma,
         rungs=rungs,
         warnings=(*fitted.warnings, *notes),
     )

@@ -83,6 +83,7 @@ class CloseUp:
         setup, rungs = planned.setup, planned.rungs
         below = painting.rung
         above = [replace(rung, wrap=0) for rung in rungs[below.index + 1 :]]
+        self._chroma = planned.chroma
         spot = busiest(painting.picture(), rungs[-1].size, planned.content.mask)
         self._canvases: dict[int, SampledCanvas] = {}
         for rung, before in zip(above, [below, *above], strict=False):
@@ -120,9 +121,14 @@ class CloseUp:
 
         At the scale of the rung that is being painted, from the first step on.
         """
-        window = self._canvases[self._run.progress.rung.index].windows[0]
+        rung = self._run.progress.rung
+        canvas = self._canvases[rung.index]
+        window = canvas.windows[0]
         rows, columns = (max(side - SHOWN, 0) // 2 for side in window.size)
         picture = self._run.optimizer.picture[..., *window.place.index]
+        if self._chroma is not None:
+            shown = canvas.sampled(self._chroma.content.pixels)[..., *window.place.index]
+            picture = self._chroma.onto_part(picture, shown, rung.size)
         return picture[..., rows : rows + SHOWN, columns : columns + SHOWN]
 
 
@@ -179,7 +185,7 @@ class SampledCanvas:
     ) -> dict[str, Tensor]:
         """Features of the windows, each a picture of its own."""
         network = self._setup.network
-        sample = self._sampled(picture.pixels).clamp_(0, 1)
+        sample = self.sampled(picture.pixels).clamp_(0, 1)
         found = {name: no_features(network, name, self.size) for name in layers}
         for window in self.windows:
             part = sample[..., *window.place.index]
@@ -190,9 +196,9 @@ class SampledCanvas:
 
     def mask(self, picture: Original) -> Tensor | None:
         """Those of its mask."""
-        return None if picture.mask is None else self._sampled(picture.mask).clamp_(0, 1)
+        return None if picture.mask is None else self.sampled(picture.mask).clamp_(0, 1)
 
-    def _sampled(self, image: Tensor, most: Size | None = None) -> Tensor:
+    def sampled(self, image: Tensor, most: Size | None = None) -> Tensor:
         """The windows of a picture, with the detail that it has at a size, if it has more."""
         most = most or self._whole
         if image.shape[2] > most[0]:
@@ -201,7 +207,7 @@ class SampledCanvas:
 
     def detail(self, picture: Original, below: Size) -> Tensor:
         """That of the windows."""
-        return self._sampled(picture.pixels) - self._sampled(picture.pixels, below)
+        return self.sampled(picture.pixels) - self.sampled(picture.pixels, below)
 
     def from_below(self, image: Tensor) -> Tensor:
         """The windows, from the whole picture or from larger parts of it, on the same device."""

@@ -29,7 +29,10 @@ class Painting(Protocol):
 
     @property
     def picture(self) -> Tensor:
-        """The picture so far, (1, 3, H, W) in [0, 1]; the next step may change it."""
+        """What is painted so far, (1, 3, H, W) in [0, 1]; the next step may change it."""
+
+    def finished(self, picture: Tensor) -> Tensor:
+        """A copy of it, or of a smaller one, in the colours that the painting gets in the end."""
 
     def snapshot(self, seconds: float) -> Snapshot:
         """Everything that the rest of the run depends on."""
@@ -83,13 +86,11 @@ class Progress:
 
         That of the run, not of this step: an old `Progress` does not keep an old canvas in memory.
         """
-        return self._run.picture.clone()
+        return self._run.finished(self._run.picture)
 
     def thumbnail(self, long_side: int) -> Tensor:
         """The picture so far, made smaller if its long side is longer than that; a copy."""
-        picture = self._run.picture
-        size = picture.shape[2], picture.shape[3]
-        return resize(picture, ladder.scale_to(size, min(long_side, max(size))), clamp=True)
+        return self._run.finished(self._small(long_side))
 
     def snapshot(self) -> Snapshot:
         """Everything that `iter_stylize` needs to go on from here, bit by bit as this run does.
@@ -105,4 +106,9 @@ class Progress:
         Meant for the last step: on the way they often are.
         """
         run = self._run
-        return compared(self.thumbnail(TONES_SIDE), run.content, run.styles, run.config)
+        return compared(self._small(TONES_SIDE), run.content, run.styles, run.config)
+
+    def _small(self, long_side: int) -> Tensor:
+        picture = self._run.picture
+        size = picture.shape[2], picture.shape[3]
+        return resize(picture, ladder.scale_to(size, min(long_side, max(size))), clamp=True)

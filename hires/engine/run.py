@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hires.config.run import Config
 from hires.engine.canvas import Canvas, WholeCanvas, extended, first_canvas, without_margin
+from hires.engine.colours import Chroma
 from hires.engine.ladder import Rung
 from hires.engine.measuring import Measuring
 from hires.engine.objective import Objective
@@ -57,6 +58,7 @@ class _Standing:
     config: Config
     content: Original
     styles: tuple[Original, ...]
+    chroma: Chroma | None
     memory: tuple[int | None, int | None] | None = None
     position: _Position | None = None
 
@@ -70,6 +72,10 @@ class _Standing:
     def picture(self) -> Tensor:
         """That of its position."""
         return self.now.picture
+
+    def finished(self, picture: Tensor) -> Tensor:
+        """A copy in the colours of the painting."""
+        return picture.clone() if self.chroma is None else self.chroma.onto(picture)
 
     def snapshot(self, seconds: float) -> Snapshot:
         """Everything that the rest of the run depends on; no copies."""
@@ -99,6 +105,7 @@ class Run:
         rungs: the ladder, or the upper part of one.
         content: the content picture, at its own size.
         styles: the styles.
+        chroma: what whoever asks for the picture sees on it, None for its own.
         warnings: what the user should know.
         resume: where an earlier run with the same pictures and settings stood. The run takes its
             tensors over and goes on from there.
@@ -118,6 +125,7 @@ class Run:
         content: Original,
         styles: Sequence[Original],
         *,
+        chroma: Chroma | None = None,
         warnings: tuple[str, ...] = (),
         resume: Snapshot | None = None,
         below: Rung | None = None,
@@ -129,7 +137,7 @@ class Run:
             setup = replace(setup, budget=replace(setup.budget, fixed=fixed, card=card))
         self.setup, self.config, self.rungs = setup, config, tuple(rungs)
         memory = None if setup.budget is None else (setup.budget.fixed, setup.budget.card)
-        self._standing = _Standing(config, content, tuple(styles), memory)
+        self._standing = _Standing(config, content, tuple(styles), chroma, memory)
         self.shares = config.style_shares(len(styles))
         self.warnings = warnings
         self._canvas_of = canvas_of or (
@@ -286,11 +294,12 @@ class Run:
         Raises:
             StylizeError: if the optimisation breaks down.
         """
-        now, objective = self._standing.now, self._objective
+        standing, objective = self._standing, self._objective
+        now = standing.now
         assert objective is not None, "the rung has not begun"
         now.optimizer.set_learning_rate(now.rung.learning_rate_at(now.optimizer.num_steps + 1))
         with self._waiting:
-            _move(now, objective)
+            _move(standing, objective)
         keep_freed_memory(True)
 
     def _restored(self, snapshot: Snapshot, below: Rung | None) -> _Position:
@@ -312,7 +321,8 @@ class Run:
         return _Position(rung, optimizer, plan, measured, number(snapshot.loss), terms)
 
 
-def _move(now: _Position, objective: Objective) -> None:
+def _move(standing: _Standing, objective: Objective) -> None:
+    now = standing.now
     evaluations: list[Evaluation] = []
 
     def evaluate(canvas: Tensor) -> tuple[Tensor, Tensor]:
@@ -335,7 +345,7 @@ def _move(now: _Position, objective: Objective) -> None:
             weights = {term.name: term.weight for term in objective.terms}
             where = f"rung {now.rung.index + 1} ({width}x{height}), iteration {iteration}"
             message = f"{error} at {where}: {blamed(weights, error)}"
-            raise StylizeError(message, now.picture.clone()) from None
+            raise StylizeError(message, standing.finished(now.picture)) from None
         now.plan = objective.plan
         now.loss, now.terms = evaluations[-1].loss, evaluations[-1].terms
 

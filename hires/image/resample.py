@@ -39,6 +39,37 @@ def resize(image: Tensor, size: tuple[int, int], *, clamp: bool = False) -> Tens
     return result.clamp_(0, 1) if clamp else result
 
 
+def resize_rows(image: Tensor, size: tuple[int, int], rows: slice) -> Tensor:
+    """Some rows of what `resize` makes of a picture, to rounding; nothing else is computed.
+
+    Args:
+        image: (1, C, H, W) float32 or float64.
+        size: (height, width) of the whole result in pixels.
+        rows: of the result.
+
+    Returns:
+        (1, C, rows, width), a new tensor.
+    """
+    window, weights = _row_weights(image.shape[2], size[0], rows)
+    band = resize(image[..., window, :], (window.stop - window.start, size[1]))
+    return weights.to(band) @ band
+
+
+def _row_weights(before: int, after: int, rows: slice) -> tuple[slice, Tensor]:
+    """Which rows of a picture its resized rows see, and their weights (rows, window)."""
+    scale = before / after
+    widened = max(scale, 1.0)
+    centres = (torch.arange(rows.start, rows.stop, dtype=torch.float64) + 0.5) * scale
+    first = max(int(centres[0] - 2 * widened), 0)
+    window = slice(first, min(int(centres[-1] + 2 * widened) + 1, before))
+    seen = torch.arange(window.start, window.stop, dtype=torch.float64) + 0.5
+    x = ((seen - centres[:, None]) / widened).abs()
+    # Catmull-Rom, the cubic convolution kernel with a = -1/2 (Keys 1981).
+    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    weights = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+    return window, weights / weights.sum(1, keepdim=True)
+
+
 def fill(image: Tensor, size: tuple[int, int]) -> Tensor:
     """Resample the largest centred part of a picture that has the shape of ``size``.
 

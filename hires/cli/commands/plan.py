@@ -213,7 +213,8 @@ def saving_seconds(planned: PlannedJob) -> float:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         path = Path(folder) / f"probe{Path(planned.job.output).suffix}"
         started = time.perf_counter()
-        planned.save(picture, path)
+        chroma = planned.run.chroma
+        planned.save(picture if chroma is None else chroma.onto(picture), path)
         seconds = time.perf_counter() - started
     return seconds * height * width / (small[0] * small[1])
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hires.config.output import Intent
 from hires.errors import ImageError
+from hires.image.colour.oklab import to_linear
 
 _D50 = (0.9642, 1.0, 0.8249)
 D65 = (0.3127, 0.3290)  # x, y
@@ -150,9 +151,8 @@ def _about_intent(name: str, data: bytes, intent: Intent) -> str | None:
 
 
 def _to_adobe_rgb(band: Tensor) -> Tensor:
-    linear = torch.where(band <= 0.04045, band / 12.92, ((band + 0.055) / 1.055) ** 2.4)
     matrix = np.linalg.inv(_to_xyz(_ADOBE_PRIMARIES)) @ _to_xyz(SRGB_PRIMARIES)
-    mixed = torch.einsum("ij,jhw->ihw", torch.from_numpy(matrix).to(band), linear)
+    mixed = torch.einsum("ij,jhw->ihw", torch.from_numpy(matrix).to(band), to_linear(band))
     return mixed.clamp_(0, 1).pow_(1 / _ADOBE_GAMMA)
 
 
