@@ -69,7 +69,7 @@ def test_what_srgb_lacks_keeps_lightness_and_hue() -> None:
 def test_mean_and_covariance_become_those_of_the_other(root: str) -> None:
     source, target = random_image(150, 90, seed=1) ** 2, 0.3 + random_image(80, 131, seed=2) / 4
     target[:, 0] *= 1.3
-    weights = [random_image(*one.shape[2:], seed=3)[:, :1] for one in (source, target)]
+    weights = [random_image(one.shape[2], one.shape[3], seed=3)[:, :1] for one in (source, target)]
     wanted = colours_of(target, weights[1])
     change = matching(colours_of(source, weights[0]), wanted, root)
     for dtype in (torch.float32, torch.float64):

@@ -117,7 +117,7 @@ class CloseUp:
             raise StylizeError(str(error), self.picture()) from None
 
     def picture(self) -> Tensor:
-        """The window as it is painted so far: (1, 3, 768, 768) or smaller; not a copy.
+        """The window as it is painted so far: (1, 3, 768, 768) or smaller; it may be no copy.
 
         At the scale of the rung that is being painted, from the first step on.
         """
