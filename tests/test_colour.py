@@ -78,7 +78,9 @@ def test_as_before_where_nothing_is_asked() -> None:
 @pytest.mark.parametrize("root", ["symmetric", "pca", "cholesky"])
 def test_match_gives_the_style_mean_and_covariance_of_the_content(root: str) -> None:
     """Of what can be seen of both; two styles are matched each by itself."""
-    alpha = [random_image(one.shape[2], one.shape[3], seed=3)[:, :1].float() for one in (CONTENT, STYLE)]
+    alpha = [
+        random_image(one.shape[2], one.shape[3], seed=3)[:, :1].float() for one in (CONTENT, STYLE)
+    ]
     content = Original(CONTENT, alpha[0])
     styles = [Original(STYLE, alpha[1]), Original(STYLE.flip(1))]
     _, found, end = recoloured(config(color="match", color_match=root), content, styles)

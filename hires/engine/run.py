@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from hires.config.run import Config
-from hires.engine.canvas import Canvas, WholeCanvas, extended, first_canvas, without_margin
+from hires.engine.canvas import Canvas, WholeCanvas, extended, first_canvas
 from hires.engine.colours import Chroma
 from hires.engine.ladder import Rung
 from hires.engine.measuring import Measuring
@@ -22,75 +22,17 @@ from hires.engine.references import References
 from hires.engine.replay import Evaluation, Graphs
 from hires.engine.setup import Setup
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped
+from hires.engine.standing import Position, Standing
 from hires.errors import ConfigError, StylizeError
 from hires.image.originals import Original
 from hires.kernels.wrapping import folded, wrapped
 from hires.optim.canvas_optimizer import CanvasOptimizer, NonFiniteError
 from hires.optim.create import optimizer_of, restored
 from hires.optim.stall import StalledError, blamed, require_motion, sampled
-from hires.tiling.planning import TilePlan, replan
+from hires.tiling.planning import replan
 from hires.utils.memory import is_out_of_memory, keep_freed_memory, return_freed_memory
 from hires.utils.openmp import Waiting
 from hires.utils.signals import held_back
-
-
-@dataclass(slots=True)
-class _Position:
-    """Where a run stands."""
-
-    rung: Rung
-    optimizer: CanvasOptimizer
-    plan: TilePlan
-    measured: tuple[int, ...]
-    loss: Tensor
-    terms: Mapping[str, Tensor]
-
-    @property
-    def picture(self) -> Tensor:
-        """The picture so far, without the margin of its canvas; the next step may change it."""
-        return without_margin(self.optimizer.picture, self.rung.margin)
-
-
-@dataclass(slots=True)
-class _Standing:
-    """What every `Progress` of a run shows: no network, no loss, whose memory ends with the run."""
-
-    config: Config
-    content: Original
-    styles: tuple[Original, ...]
-    chroma: Chroma | None
-    memory: tuple[int | None, int | None] | None = None
-    position: _Position | None = None
-
-    @property
-    def now(self) -> _Position:
-        """The position, once there is one."""
-        assert self.position is not None, "the run has not begun"
-        return self.position
-
-    @property
-    def picture(self) -> Tensor:
-        """That of its position."""
-        return self.now.picture
-
-    def finished(self, picture: Tensor) -> Tensor:
-        """A copy in the colours of the painting."""
-        return picture.clone() if self.chroma is None else self.chroma.onto(picture)
-
-    def snapshot(self, seconds: float) -> Snapshot:
-        """Everything that the rest of the run depends on; no copies."""
-        now = self.now
-        return Snapshot(
-            rung=now.rung.index,
-            iteration=now.optimizer.num_steps,
-            seconds=seconds,
-            loss=float(now.loss),
-            terms={name: float(value) for name, value in now.terms.items()},
-            tiles=(now.plan.side, now.plan.num_kept),
-            measured=now.measured,
-            memory=self.memory,
-            state=now.optimizer.state(),
-        )
 
 
 class Run:
@@ -137,7 +79,7 @@ class Run:
             setup = replace(setup, budget=replace(setup.budget, fixed=fixed, card=card))
         self.setup, self.config, self.rungs = setup, config, tuple(rungs)
         memory = None if setup.budget is None else (setup.budget.fixed, setup.budget.card)
-        self._standing = _Standing(config, content, tuple(styles), chroma, memory)
+        self._standing = Standing(config, content, tuple(styles), chroma, memory)
         self.shares = config.style_shares(len(styles))
         self.warnings = warnings
         self._canvas_of = canvas_of or (
@@ -223,7 +165,7 @@ class Run:
             optimizer = self._optimizer(setup.home, rung, canvas)
             loss, terms = (before.loss, before.terms) if before else (torch.zeros(()), {})
             # In one piece: whoever interrupts the run finds the old rung or the new one.
-            self._standing.position = _Position(
+            self._standing.position = Position(
                 rung, optimizer, objective.plan, tuple(measuring.sides), loss, terms
             )
         self._objective = objective
@@ -302,7 +244,7 @@ class Run:
             _move(standing, objective)
         keep_freed_memory(True)
 
-    def _restored(self, snapshot: Snapshot, below: Rung | None) -> _Position:
+    def _restored(self, snapshot: Snapshot, below: Rung | None) -> Position:
         """Where a snapshot was taken."""
         ladder_before = self.rungs if below is None else (below,)
         rung = next((rung for rung in ladder_before if rung.index == snapshot.rung), None)
@@ -318,10 +260,10 @@ class Run:
         number = partial(torch.tensor, dtype=torch.float64)
         terms = {name: number(value) for name, value in snapshot.terms.items()}
         measured = tuple(snapshot.measured)
-        return _Position(rung, optimizer, plan, measured, number(snapshot.loss), terms)
+        return Position(rung, optimizer, plan, measured, number(snapshot.loss), terms)
 
 
-def _move(standing: _Standing, objective: Objective) -> None:
+def _move(standing: Standing, objective: Objective) -> None:
     now = standing.now
     evaluations: list[Evaluation] = []
 

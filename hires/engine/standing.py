@@ -1,0 +1,76 @@
+"""Where a run stands, and what is seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hires.config.run import Config
+from hires.engine.canvas import without_margin
+from hires.engine.colours import Chroma
+from hires.engine.ladder import Rung
+from hires.engine.snapshot import Snapshot
+from hires.image.originals import Original
+from hires.optim.canvas_optimizer import CanvasOptimizer
+from hires.tiling.planning import TilePlan
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a run stands."""
+
+    rung: Rung
+    optimizer: CanvasOptimizer
+    plan: TilePlan
+    measured: tuple[int, ...]
+    loss: Tensor
+    terms: Mapping[str, Tensor]
+
+    @property
+    def picture(self) -> Tensor:
+        """The picture so far, without the margin of its canvas; the next step may change it."""
+        return without_margin(self.optimizer.picture, self.rung.margin)
+
+
+@dataclass(slots=True)
+class Standing:
+    """What every `Progress` of a run shows: no network, no loss, whose memory ends with the run."""
+
+    config: Config
+    content: Original
+    styles: tuple[Original, ...]
+    chroma: Chroma | None
+    memory: tuple[int | None, int | None] | None = None
+    position: Position | None = None
+
+    @property
+    def now(self) -> Position:
+        """The position, once there is one."""
+        assert self.position is not None, "the run has not begun"
+        return self.position
+
+    @property
+    def picture(self) -> Tensor:
+        """That of its position."""
+        return self.now.picture
+
+    def finished(self, picture: Tensor) -> Tensor:
+        """A copy in the colours of the painting."""
+        return picture.clone() if self.chroma is None else self.chroma.onto(picture)
+
+    def snapshot(self, seconds: float) -> Snapshot:
+        """Everything that the rest of the run depends on; no copies."""
+        now = self.now
+        return Snapshot(
+            rung=now.rung.index,
+            iteration=now.optimizer.num_steps,
+            seconds=seconds,
+            loss=float(now.loss),
+            terms={name: float(value) for name, value in now.terms.items()},
+            tiles=(now.plan.side, now.plan.num_kept),
+            measured=now.measured,
+            memory=self.memory,
+            state=now.optimizer.state(),
+        )
