@@ -19,8 +19,8 @@ from hires.kernels.guided_filter import guided_filter, halo
 
 # Of the guided filter. Strokes are as many pixels wide whatever the size, so windows grow with the
 # picture to a limit, which bounds what bands of rows overlap by, too.
-_RADIUS_SHARE, _LARGEST_RADIUS = 1 / 128, 24
-_EDGE = 0.05  # of lightness, its standard deviation within a window
+_RADIUS_SHARE, _LARGEST_RADIUS = 1 / 256, 24
+_EDGE = 0.02  # of lightness, its standard deviation within a window
 
 
 @dataclass(frozen=True, slots=True, eq=False)
