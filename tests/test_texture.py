@@ -269,6 +269,7 @@ def test_no_line_is_a_seam(folder: Path) -> None:
         ({"content": "c.png"}, "`tileable` is for textures"),
         ({"size": (60, 64)}, "60 px cannot wrap"),
         ({"config": {"margin": 8}}, "leave `margin` out"),
+        ({"config": {"color": "match"}}, "a texture has no content: leave `color` out"),
         ({"config": {"content_weight": 1.0}}, "leave `content_weight` out"),
         ({"config": {"content_layers": ("relu3_1",)}}, "leave `content_layers` out"),
         ({"config": {"init": "blend:0.5"}}, "needs a content"),

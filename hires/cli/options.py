@@ -62,7 +62,10 @@ _OF_CONFIG: dict[tuple[type, str], Typed] = {
 # What a command inherits and has no use for, by the names of both.
 _LEFT_OUT: dict[str, tuple[str, ...]] = {
     "PaintJob": ("aspect", "tileable"),
-    "Texture": ("content", "content_weight", "content_detail", "content_layers", "content_loss"),
+    "Texture": (
+        *("content", "content_weight", "content_detail", "content_layers", "content_loss"),
+        *("color", "color_match"),
+    ),
 }
 
 

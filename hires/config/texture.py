@@ -11,7 +11,12 @@ from hires.config.values import parse_blend
 from hires.errors import ConfigError
 
 # What asks for a content picture, and its value where there is none.
-_OF_CONTENT: dict[str, Any] = {"content_weight": 0.0, "content_detail": 0.0, "content_layers": ()}
+_OF_CONTENT: dict[str, Any] = {
+    "color": "style",
+    "content_weight": 0.0,
+    "content_detail": 0.0,
+    "content_layers": (),
+}
 # The same for what a canvas has no use for that wraps.
 _OF_BORDERS: dict[str, Any] = {"margin": 0}
 
