@@ -17,9 +17,9 @@ from hires.cli import main as cli
 from hires.config.run import Config
 from hires.engine import preview as closeup
 from hires.engine.colours import Chroma, recoloured
+from hires.engine.objective import Objective
 from hires.engine.planned import plan_run
 from hires.engine.preview import CloseUp
-from hires.engine.replay import Evaluation, Objective
 from hires.engine.resolve import fit
 from hires.engine.stylize import iter_stylize, stylize
 from hires.errors import ConfigError, StylizeError

@@ -167,9 +167,9 @@ def test_a_loss_that_is_not_finite_ends_the_graph(recorder: Recorder) -> None:
     def evaluate(canvas: Tensor) -> Evaluation:
         return Evaluation(torch.tensor(next(losses)), {}, canvas)
 
-    replayed = Replay(evaluate, Graphs(is_on=True))
+    replayed = Replay(Graphs(is_on=True))
     canvas = torch.zeros(1, 3, 4, 4)
-    found = [replayed(canvas) for _ in range(WARM_UP + 3)]
+    found = [replayed(canvas, evaluate) for _ in range(WARM_UP + 3)]
     assert [one is not None for one in found] == [*[False] * WARM_UP, True, False, False]
     assert (recorder.num_captures, recorder.num_replays) == (1, 2)
 

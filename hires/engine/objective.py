@@ -80,7 +80,7 @@ class Objective:
         self._gradient: CanvasGradient | None = None
         self._buffer: ActivationBuffer | None = None
         self._seams = Seams()
-        self._replay = Replay(partial(self._evaluate, looks=False), graphs or Graphs(is_on=False))
+        self._replay = Replay(graphs or Graphs(is_on=False))
 
     def __call__(self, canvas: Tensor) -> Evaluation:
         """Evaluate a canvas (1, 3, H, W) in [0, 1].
@@ -95,7 +95,7 @@ class Objective:
         with float32_products(self.precision, self.network.origin.device):
             # With several tiles a card is busy. In fp16 the host chooses a scale for every step.
             if len(self.plan.tiles) == 1 and self.precision.dtype != torch.float16:
-                replayed = self._replay(canvas)
+                replayed = self._replay(canvas, partial(self._evaluate, looks=False))
                 if replayed is not None:
                     return replayed
             return within_memory(attempt, self.plan, self._smaller)[0]

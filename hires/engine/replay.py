@@ -40,6 +40,9 @@ class Evaluation:
     gradient: Tensor
 
 
+Evaluate = Callable[[Tensor], Evaluation]
+
+
 @dataclass(slots=True)
 class Graphs:
     """Whether the rungs of a run record graphs; after a failure none does."""
@@ -68,19 +71,22 @@ class Replay:
     """A canvas's evaluations: none at first, then those of a graph, as long as all goes well.
 
     Args:
-        evaluate: evaluates a canvas without a look at any value. What it reads and what it writes
-            beside the evaluation must lie in the same memory at every call.
         graphs: of the run; switched off if a graph cannot be recorded.
     """
 
-    def __init__(self, evaluate: Callable[[Tensor], Evaluation], graphs: Graphs) -> None:
-        self._evaluate, self._graphs = evaluate, graphs
+    def __init__(self, graphs: Graphs) -> None:
+        self._graphs = graphs
         self._num_calls = 0
         self._is_over = False
         self._recorded: tuple[Tensor, Evaluation, Callable[[], None]] | None = None
 
-    def __call__(self, canvas: Tensor) -> Evaluation | None:
+    def __call__(self, canvas: Tensor, evaluate: Evaluate) -> Evaluation | None:
         """The evaluation of a canvas, of the same shape at every call.
+
+        Args:
+            canvas: what is evaluated.
+            evaluate: evaluates a canvas without a look at any value. What it reads and what it
+                writes beside the evaluation must lie in the same memory at every call.
 
         Returns:
             None where the caller must evaluate it: while libraries warm up, where graphs are off,
@@ -92,7 +98,7 @@ class Replay:
         if self._num_calls <= WARM_UP:
             return None
         if self._recorded is None:
-            self._recorded = self._record(canvas)
+            self._recorded = self._record(canvas, evaluate)
         if self._recorded is None:
             return None
         given, found, replay = self._recorded
@@ -109,10 +115,12 @@ class Replay:
         """Give the graph's memory back, and record no other."""
         self._recorded, self._is_over = None, True
 
-    def _record(self, canvas: Tensor) -> tuple[Tensor, Evaluation, Callable[[], None]] | None:
+    def _record(
+        self, canvas: Tensor, evaluate: Evaluate
+    ) -> tuple[Tensor, Evaluation, Callable[[], None]] | None:
         try:
             given = canvas.clone()
-            found, replay = captured(lambda: self._evaluate(given))
+            found, replay = captured(lambda: evaluate(given))
         except Exception as error:  # Whatever it is, a step goes on without a graph.
             self._graphs.is_on = False
             # Ending a capture that broke off may fail in its turn.
