@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from hires.config.run import Config
 from hires.engine import ladder
@@ -15,6 +16,7 @@ from hires.engine.run import Run
 from hires.engine.setup import Setup, open_setup
 from hires.engine.snapshot import Snapshot
 from hires.features.network import Network
+from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original, about_hidden, blank
 from hires.losses.terms import Term
 
@@ -28,6 +30,7 @@ class PlannedRun:
         config: how to paint, as it is on this machine.
         content: the content picture.
         styles: the styles.
+        guides: which part of the content is painted how.
         rungs: the ladder.
         warnings: what the user should know.
     """
@@ -36,6 +39,7 @@ class PlannedRun:
     config: Config
     content: Original
     styles: tuple[Original, ...]
+    guides: Guided
     rungs: tuple[Rung, ...]
     warnings: tuple[str, ...]
 
@@ -52,6 +56,7 @@ class PlannedRun:
             self.rungs,
             self.content,
             self.styles,
+            guides=self.guides,
             warnings=self.warnings,
             resume=resume,
         )
@@ -62,6 +67,7 @@ def plan_run(
     content: Original | None,
     styles: Sequence[Original],
     *,
+    guides: Guided = UNGUIDED,
     size: Size | None = None,
     dpi: float | None = None,
     is_part: bool = False,
@@ -76,6 +82,7 @@ def plan_run(
         fitted: how to paint on this machine; a texture as `hires.config.texture` has it.
         content: the content picture; None for a texture.
         styles: the styles.
+        guides: which part of the content is painted how.
         size: exact ``(height, width)`` of the painting, in place of the configuration's size.
         dpi: pixels per inch of the print, if it is one.
         is_part: whether the content is what lies on a paper of a larger picture.
@@ -92,21 +99,24 @@ def plan_run(
     what = "the texture" if content is None else "the content"
     content = content or blank(size or ladder.texture_size(config, aspect))
     rungs = ladder.plan(config, content.size, style_sizes, size=size)
-    setup = open_setup(config, terms=terms, network=network)
+    setup = _opened(config, guides, terms, network)
     rungs = ladder.wrapping(rungs, *setup.wrap) if tileable else rungs
     rounded = about_rounding(rungs[-1], content.size, setup.wrap[1], is_exact=size is not None)
     names = [picture.name for picture in (content, *styles)]
     check_ladder(setup, config, rungs, content.size, style_sizes, names=names, what=what)
     notes = about_ladder(config, rungs, content.size, style_sizes, dpi=dpi, is_part=is_part)
     notes = (*rounded, *_about_home(setup, rungs), *notes, *about_hidden([content, *styles]))
-    return PlannedRun(
-        setup=setup,
-        config=config,
-        content=content,
-        styles=tuple(styles),
-        rungs=rungs,
-        warnings=(*fitted.warnings, *notes),
-    )
+    pictures: dict[str, Any] = {"content": content, "styles": tuple(styles), "guides": guides}
+    warnings = (*fitted.warnings, *notes, *guides.notes)
+    return PlannedRun(setup=setup, config=config, rungs=rungs, warnings=warnings, **pictures)
+
+
+def _opened(
+    config: Config, guides: Guided, terms: Iterable[Term], network: Network | None
+) -> Setup:
+    """Network, arithmetic and terms of the loss, and room for the regions' guides."""
+    setup = open_setup(config, terms=terms, network=network)
+    return replace(setup, num_regions=len(guides.regions))
 
 
 def _about_home(setup: Setup, rungs: Sequence[Rung]) -> Iterator[str]:

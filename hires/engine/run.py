@@ -22,6 +22,7 @@ from hires.engine.replay import Evaluation, Graphs
 from hires.engine.setup import Setup
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped
 from hires.errors import ConfigError, StylizeError
+from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original
 from hires.kernels.wrapping import folded, wrapped
 from hires.optim.canvas_optimizer import CanvasOptimizer, NonFiniteError
@@ -44,11 +45,6 @@ class _Position:
     loss: Tensor
     terms: Mapping[str, Tensor]
 
-    @property
-    def picture(self) -> Tensor:
-        """The picture so far, without the margin of its canvas; the next step may change it."""
-        return without_margin(self.optimizer.picture, self.rung.margin)
-
 
 @dataclass(slots=True)
 class _Standing:
@@ -57,6 +53,7 @@ class _Standing:
     config: Config
     content: Original
     styles: tuple[Original, ...]
+    guides: Guided
     memory: tuple[int | None, int | None] | None = None
     position: _Position | None = None
 
@@ -68,8 +65,9 @@ class _Standing:
 
     @property
     def picture(self) -> Tensor:
-        """That of its position."""
-        return self.now.picture
+        """Without the margin of its canvas, and with the photograph where that is kept."""
+        shown = without_margin(self.now.optimizer.picture, self.now.rung.margin)
+        return self.guides.restored(shown, self.content)
 
     def snapshot(self, seconds: float) -> Snapshot:
         """Everything that the rest of the run depends on; no copies."""
@@ -99,6 +97,7 @@ class Run:
         rungs: the ladder, or the upper part of one.
         content: the content picture, at its own size.
         styles: the styles.
+        guides: which part of the content is painted how.
         warnings: what the user should know.
         resume: where an earlier run with the same pictures and settings stood. The run takes its
             tensors over and goes on from there.
@@ -118,6 +117,7 @@ class Run:
         content: Original,
         styles: Sequence[Original],
         *,
+        guides: Guided = UNGUIDED,
         warnings: tuple[str, ...] = (),
         resume: Snapshot | None = None,
         below: Rung | None = None,
@@ -129,7 +129,7 @@ class Run:
             setup = replace(setup, budget=replace(setup.budget, fixed=fixed, card=card))
         self.setup, self.config, self.rungs = setup, config, tuple(rungs)
         memory = None if setup.budget is None else (setup.budget.fixed, setup.budget.card)
-        self._standing = _Standing(config, content, tuple(styles), memory)
+        self._standing = _Standing(config, content, tuple(styles), guides, memory)
         self.shares = config.style_shares(len(styles))
         self.warnings = warnings
         self._canvas_of = canvas_of or (
@@ -231,6 +231,7 @@ class Run:
             style_sizes=rung.style_sizes,
             shares=self.shares,
             measuring=measuring,
+            guides=self._standing.guides,
         )
         return setup.objective(
             references,
@@ -290,7 +291,7 @@ class Run:
         assert objective is not None, "the rung has not begun"
         now.optimizer.set_learning_rate(now.rung.learning_rate_at(now.optimizer.num_steps + 1))
         with self._waiting:
-            _move(now, objective)
+            _move(self._standing, objective)
         keep_freed_memory(True)
 
     def _restored(self, snapshot: Snapshot, below: Rung | None) -> _Position:
@@ -308,12 +309,12 @@ class Run:
         plan = replan(setup.costs, rung.seen_size, plan, side=side, num_kept=num_kept)
         number = partial(torch.tensor, dtype=torch.float64)
         terms = {name: number(value) for name, value in snapshot.terms.items()}
-        measured = tuple(snapshot.measured)
-        return _Position(rung, optimizer, plan, measured, number(snapshot.loss), terms)
+        told = tuple(snapshot.measured), number(snapshot.loss), terms
+        return _Position(rung, optimizer, plan, *told)
 
 
-def _move(now: _Position, objective: Objective) -> None:
-    evaluations: list[Evaluation] = []
+def _move(standing: _Standing, objective: Objective) -> None:
+    evaluations, now = list[Evaluation](), standing.now
 
     def evaluate(canvas: Tensor) -> tuple[Tensor, Tensor]:
         with shield.lifted():
@@ -335,7 +336,7 @@ def _move(now: _Position, objective: Objective) -> None:
             weights = {term.name: term.weight for term in objective.terms}
             where = f"rung {now.rung.index + 1} ({width}x{height}), iteration {iteration}"
             message = f"{error} at {where}: {blamed(weights, error)}"
-            raise StylizeError(message, now.picture.clone()) from None
+            raise StylizeError(message, standing.picture.clone()) from None
         now.plan = objective.plan
         now.loss, now.terms = evaluations[-1].loss, evaluations[-1].terms
 

@@ -11,14 +11,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from hires.config.guides import Guides
 from hires.config.run import Config
 from hires.config.texture import texture_config
+from hires.config.together import check_guides
 from hires.engine.planned import plan_run
 from hires.engine.progress import Progress
 from hires.engine.resolve import fit
 from hires.engine.snapshot import Snapshot
 from hires.errors import ConfigError
 from hires.features.network import Network
+from hires.image.guides import UNGUIDED, Guided, guided
 from hires.image.originals import PictureLike, original, originals
 from hires.losses.terms import Term
 
@@ -28,6 +31,7 @@ def stylize(
     styles: PictureLike | Sequence[PictureLike],
     config: Config,
     *,
+    guides: Guides | Guided = UNGUIDED,
     size: tuple[int, int] | None = None,
     tileable: bool = False,
     terms: Iterable[Term] = (),
@@ -36,8 +40,7 @@ def stylize(
 ) -> Tensor:
     """Paint a content picture in the style of one or more others.
 
-    What the user should know is a warning (`warnings.warn`): before the run what will disappoint,
-    after it that the tones of the painting are far from the style's.
+    What the user should know is a warning, after the run that its tones are far from the style's.
 
     Args:
         content: a path, what `hires.read_picture` returned, or (1, 3, H, W) float, sRGB in [0, 1].
@@ -45,8 +48,8 @@ def stylize(
             texture, which is painted from noise; square unless there is an exact size.
         styles: the same, one or several.
         config: how to paint.
-        size: exact ``(height, width)`` of the painting in pixels, such as `Layout.painted`, in
-            place of ``config.size``; the content must have its shape.
+        guides: which part of the content is painted how: `Guides`, or what `read_guides` returned.
+        size: exact ``(height, width)`` in place of ``config.size``; the content has its shape.
         tileable: let the borders of a texture meet, so that it can be repeated side by side.
         terms: of the loss, beside those of the configuration (`hires.losses`).
         network: features to look at, in place of ``config.features``.
@@ -60,14 +63,13 @@ def stylize(
         ValueError: for settings or pictures that cannot be painted.
         StylizeError: if the optimisation breaks down.
     """
-    start = partial(iter_stylize, content, styles, config, size=size, tileable=tileable)
-    run = start(terms=terms, network=network, device=device)
+    start = partial(iter_stylize, content, styles, config, guides=guides, size=size)
+    run = start(tileable=tileable, terms=terms, network=network, device=device)
     progress = next(run)
     for note in progress.warnings:
         warnings.warn(note, stacklevel=2)
     deque(run, maxlen=0)  # To the end: `progress` shows the run wherever it stands.
-    told = progress.about_tones()
-    if told is not None:
+    if (told := progress.about_tones()) is not None:
         warnings.warn(told, stacklevel=2)
     return progress.picture()
 
@@ -77,6 +79,7 @@ def iter_stylize(
     styles: PictureLike | Sequence[PictureLike],
     config: Config,
     *,
+    guides: Guides | Guided = UNGUIDED,
     size: tuple[int, int] | None = None,
     tileable: bool = False,
     resume: Snapshot | None = None,
@@ -90,6 +93,7 @@ def iter_stylize(
         content: see `stylize`.
         styles: see `stylize`.
         config: how to paint.
+        guides: see `stylize`.
         size: see `stylize`.
         tileable: see `stylize`.
         resume: where an earlier run with the same pictures and settings stood. The run takes its
@@ -107,10 +111,16 @@ def iter_stylize(
         config = texture_config(config, tileable=tileable)
     elif tileable:
         raise ConfigError("`tileable` is for textures: give no content, or leave it out")
+    photograph, paintings = None if content is None else original(content), originals(styles)
+    if isinstance(guides, Guides):
+        check_guides(guides, config, content, paintings)
+        whole = (1, 1) if photograph is None else photograph.size
+        guides = guided(whole, paintings, guides, style_weights=config.style_weights)
     planned = plan_run(
         fit(config),
-        None if content is None else original(content),
-        originals(styles),
+        photograph,
+        paintings,
+        guides=guides,
         size=size,
         tileable=tileable,
         terms=terms,
