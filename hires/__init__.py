@@ -9,6 +9,7 @@ from hires.config.run import Config
 from hires.version import __version__
 
 if TYPE_CHECKING:
+    from hires.config.guides import Guides, Mask
     from hires.config.job import PaintJob as Job
     from hires.config.output import Delivery
     from hires.config.paper import Layout, Print
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hires.image.decode.attribution import read_authorship
     from hires.image.decode.read import Picture, load_image, picture_size, read_picture
     from hires.image.encode.save import save_image
+    from hires.image.guides import read_guides
     from hires.image.metadata.authorship import Authorship
     from hires.runs.paint import Painted, iter_paint, paint
 
@@ -25,8 +27,10 @@ __all__ = [
     "Authorship",
     "Config",
     "Delivery",
+    "Guides",
     "Job",
     "Layout",
+    "Mask",
     "Painted",
     "Picture",
     "Print",
@@ -39,6 +43,7 @@ __all__ = [
     "paint",
     "picture_size",
     "read_authorship",
+    "read_guides",
     "read_picture",
     "save_image",
     "stylize",
@@ -48,8 +53,10 @@ __all__ = [
 _HOMES = {
     "Authorship": "image.metadata.authorship",
     "Delivery": "config.output",
+    "Guides": "config.guides",
     "Job": "config.job",
     "Layout": "config.paper",
+    "Mask": "config.guides",
     "Painted": "runs.paint",
     "Picture": "image.decode.read",
     "Print": "config.paper",
@@ -61,6 +68,7 @@ _HOMES = {
     "paint": "runs.paint",
     "picture_size": "image.decode.read",
     "read_authorship": "image.decode.attribution",
+    "read_guides": "image.guides",
     "read_picture": "image.decode.read",
     "save_image": "image.encode.save",
     "stylize": "engine.stylize",

@@ -20,6 +20,7 @@ from hires.engine.colours import Chroma, recoloured
 from hires.engine.objective import Objective
 from hires.engine.planned import plan_run
 from hires.engine.preview import CloseUp
+from hires.engine.replay import Evaluation
 from hires.engine.resolve import fit
 from hires.engine.stylize import iter_stylize, stylize
 from hires.errors import ConfigError, StylizeError

@@ -320,10 +320,10 @@ def test_what_is_hidden_of_a_style_is_not_learnt(studio: Path, tmp_path: Path) -
         assert losses[-1].warnings == (told,)
     filled = PerceptualLoss(config_of(studio), load_image(tmp_path / "0.png"), torch.device("cpu"))
     assert filled.warnings == ()
-    for name, moments in style_of(losses[0]).targets.items():
-        assert torch.equal(moments.product, style_of(losses[1]).targets[name].product)
-        assert not torch.equal(moments.product, style_of(filled).targets[name].product)
-    whitenings = [patches_of(loss).whitening[0] for loss in (*losses, filled)]
+    for name, (moments,) in style_of(losses[0]).targets.items():
+        assert torch.equal(moments.product, style_of(losses[1]).targets[name][0].product)
+        assert not torch.equal(moments.product, style_of(filled).targets[name][0].product)
+    whitenings = [patches_of(loss).whitenings[0][0] for loss in (*losses, filled)]
     assert torch.equal(whitenings[0], whitenings[1])
     assert not torch.equal(whitenings[0], whitenings[2])
 
@@ -344,8 +344,8 @@ def test_measuring_the_style_survives_a_lack_of_memory(
     monkeypatch.setattr(Network, "forward", failing)
     found = PerceptualLoss(config_of(studio, style_size=300), style, device)
     assert sizes[0] == 300 > sizes[-1]
-    for name, moments in style_of(undisturbed).targets.items():
-        again = style_of(found).targets[name]
+    for name, (moments,) in style_of(undisturbed).targets.items():
+        (again,) = style_of(found).targets[name]
         torch.testing.assert_close(again.product, moments.product, rtol=1e-4, atol=0)
 
 

@@ -15,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from hires.config.feedforward import TrainConfig
+from hires.config.guides import Guides
 from hires.config.job import Job, PaintJob
 from hires.config.output import Delivery
 from hires.config.paper import Print
@@ -36,12 +37,14 @@ class Typed:
         name: what the flag is called instead of the field.
         short: another flag, of one letter.
         metavar: stands for the value in help.
+        adds_up: whether values after another such flag come on top.
     """
 
     positional: bool = False
     name: str | None = None
     short: str | None = None
     metavar: str | None = None
+    adds_up: bool = False
 
 
 # The same for the dataclasses of hires.config, which know no command line.
@@ -50,6 +53,9 @@ _OF_CONFIG: dict[tuple[type, str], Typed] = {
     (Job, "styles"): Typed(positional=True, metavar="STYLE [STYLE ...]"),
     (Job, "output"): Typed(short="-o", metavar="PATH"),
     (Job, "finish"): Typed(metavar="MODEL"),
+    (Guides, "mask"): Typed(metavar="CONTENT_MASK[:STYLE_MASK][:STYLE_NUMBER]", adds_up=True),
+    (Guides, "labels"): Typed(metavar="CONTENT_LABELS STYLE_LABELS"),
+    (Guides, "content_map"): Typed(metavar="MAP"),
     (PaintJob, "source"): Typed(name="from", metavar="FILE"),
     (PaintJob, "run_dir"): Typed(metavar="DIR"),
     (Print, "paper"): Typed(name="print", metavar="PAPER"),
@@ -65,6 +71,7 @@ _LEFT_OUT: dict[str, tuple[str, ...]] = {
     "Texture": (
         *("content", "content_weight", "content_detail", "content_layers", "content_loss"),
         *("color", "color_match"),
+        *("mask", "labels", "content_map"),
     ),
 }
 

@@ -86,7 +86,9 @@ def _given(options: Sequence[Option], argv: Sequence[str]) -> Given:
             # For what a recorded run has switched on.
             parser.add_argument(f"--no-{flag[2:]}", dest=to, action="store_false")
         elif not option.typed.positional:
-            parser.add_argument(*option.flags, dest=to, nargs="*" if option.is_many else None)
+            action = "extend" if option.typed.adds_up else "store"
+            nargs = "*" if option.is_many else None
+            parser.add_argument(*option.flags, dest=to, nargs=nargs, action=action)
     try:
         found, words = parser.parse_known_args([*map(_hyphenated, argv)])
     except ArgumentError as error:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from hires.config.checks import bounded, check_fields, given, leave_out
+from hires.config.guides import Guides
 from hires.config.output import Delivery
 from hires.config.paper import Print
 from hires.config.run import Config
 from hires.config.texture import parse_aspect, texture_config
+from hires.config.together import check_guides
 from hires.errors import ConfigError
 
 
@@ -46,6 +48,9 @@ class Job:
     config: Config = field(default_factory=Config)
     """How to paint."""
 
+    guides: Guides = field(default_factory=Guides)
+    """Which part to paint how."""
+
     print: Print = field(default_factory=Print)
     """What to paint for."""
 
@@ -64,6 +69,7 @@ class Job:
             object.__setattr__(self, "config", of_texture)
         else:
             leave_out(given(self, ("aspect", "tileable")), "is for textures, without a content")
+        check_guides(self.guides, self.config, self.content, self.styles)
         self.delivery.depth(self.bit_depth)
         for option in ("size", "sizes", "cpu_size"):
             if self.print.paper is not None and not self.config.is_default(option):
@@ -97,6 +103,7 @@ class Job:
         return (
             *(() if self.content is None else (("content", self.content),)),
             *(("style", style) for style in self.styles),
+            *self.guides.files(),
             *((role, path) for role, path in optional if Path(path).is_file()),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from hires.config.values import parse_layer
 from hires.errors import ConfigError
 
 if TYPE_CHECKING:
+    from hires.config.guides import Guides
     from hires.config.run import Config
 
 # Options that do nothing where their term of the loss has no weight.
@@ -37,6 +38,31 @@ def check_together(config: Config, defaults: Mapping[str, Any]) -> None:
     _check_layers(config)
     _check_terms(config)
     _check_colours(config)
+
+
+def check_guides(
+    guides: Guides, config: Config, content: object | None, styles: Sequence[object]
+) -> None:
+    """Hold guides to the pictures of a run, and to its weights.
+
+    Args:
+        guides: of the content.
+        config: how to paint.
+        content: the photograph; None for a texture.
+        styles: the style pictures.
+
+    Raises:
+        ConfigError: with what to leave out or change.
+    """
+    names = ("mask", "labels", "content_map")
+    if content is None:
+        leave_out((name for name in names if getattr(guides, name)), "is for photographs")
+    guides.check(len(styles), config.style_weights)
+    pairs = {"style": ("mask", "labels"), "content": ("content_map",)}
+    for term, named in pairs.items():
+        if not getattr(config, f"{term}_weight") or not getattr(config, f"{term}_layers"):
+            idle = (name for name in named if getattr(guides, name))
+            leave_out(idle, f"does nothing where `{term}_weight` is 0 or there are no layers of it")
 
 
 def _check_sizes(config: Config, defaults: Mapping[str, Any]) -> None:

@@ -53,8 +53,8 @@ class Canvas(Protocol):
     ) -> dict[str, Tensor]:
         """Features (1, C, H, W) of what it shows of a picture."""
 
-    def mask(self, picture: Original) -> Tensor | None:
-        """How much of that counts, (1, 1, H, W) in [0, 1]; None for all of it."""
+    def weights(self, mask: Tensor, most: float = 1.0) -> Tensor:
+        """What it shows of a picture's weights, (1, 1, H, W) from 0 to ``most``."""
 
     def from_below(self, image: Tensor) -> Tensor:
         """What it shows of a tensor (1, 3, h, w) that belongs to the canvas of the rung below."""
@@ -105,9 +105,9 @@ class WholeCanvas:
         network, pixels = self._setup.network, self._of_picture(picture.pixels)
         return measuring(self.size, partial(features_of, network, pixels, layers), self._plan)
 
-    def mask(self, picture: Original) -> Tensor | None:
+    def weights(self, mask: Tensor, most: float = 1.0) -> Tensor:
         """See `Canvas`."""
-        return None if picture.mask is None else self._of_picture(picture.mask, clamp=True)
+        return self._of_picture(mask).clamp_(0, most)
 
     def from_below(self, image: Tensor) -> Tensor:
         """See `Canvas`."""
@@ -121,8 +121,8 @@ class WholeCanvas:
         fine -= resize(resize(picture.pixels, below), self._shown)
         return extended(fine, self._margin)
 
-    def _of_picture(self, image: Tensor, *, clamp: bool = False) -> Tensor:
-        return extended(resize(image, self._shown, clamp=clamp), self._margin)
+    def _of_picture(self, image: Tensor) -> Tensor:
+        return extended(resize(image, self._shown), self._margin)
 
 
 def extended(image: Tensor, margin: int) -> Tensor:

@@ -63,9 +63,11 @@ class Measuring:
         self.sides.append(plan.side)
         return found
 
-    def statistics(self, term: Term, picture: Original) -> Measured:
+    def statistics(
+        self, term: Term, picture: Original, regions: Sequence[Tensor | None] = ()
+    ) -> Measured:
         """What a term measures on a picture that has the size at which it is looked at."""
-        positions = self._setup.positions(picture.size, picture.mask)
+        positions = self._setup.positions(picture.size, picture.mask, regions)
         if PIXELS in term.layers:
             device = self._setup.device
             with self._arithmetic():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from hires.config.run import Config
 from hires.engine import ladder
@@ -16,6 +17,7 @@ from hires.engine.run import Run
 from hires.engine.setup import Setup, open_setup
 from hires.engine.snapshot import Snapshot
 from hires.features.network import Network
+from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original, about_hidden, blank
 from hires.losses.terms import Term
 
@@ -30,6 +32,7 @@ class PlannedRun:
         content: the content picture, in the colours that are looked at.
         styles: the styles, likewise.
         chroma: what the painting gets in the end, if anything.
+        guides: which part of the content is painted how.
         rungs: the ladder.
         warnings: what the user should know.
     """
@@ -39,8 +42,14 @@ class PlannedRun:
     content: Original
     styles: tuple[Original, ...]
     chroma: Chroma | None
+    guides: Guided
     rungs: tuple[Rung, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def photograph(self) -> Original:
+        """The content picture in its own colours."""
+        return self.content if self.chroma is None else self.chroma.content
 
     @property
     def style_sizes(self) -> list[Size]:
@@ -56,6 +65,7 @@ class PlannedRun:
             self.content,
             self.styles,
             chroma=self.chroma,
+            guides=self.guides,
             warnings=self.warnings,
             resume=resume,
         )
@@ -66,6 +76,7 @@ def plan_run(
     content: Original | None,
     styles: Sequence[Original],
     *,
+    guides: Guided = UNGUIDED,
     size: Size | None = None,
     dpi: float | None = None,
     is_part: bool = False,
@@ -80,6 +91,7 @@ def plan_run(
         fitted: how to paint on this machine; a texture as `hires.config.texture` has it.
         content: the content picture; None for a texture.
         styles: the styles.
+        guides: which part of the content is painted how.
         size: exact ``(height, width)`` of the painting, in place of the configuration's size.
         dpi: pixels per inch of the print, if it is one.
         is_part: whether the content is what lies on a paper of a larger picture.
@@ -96,23 +108,25 @@ def plan_run(
     what = "the texture" if content is None else "the content"
     content = content or blank(size or ladder.texture_size(config, aspect))
     rungs = ladder.plan(config, content.size, style_sizes, size=size)
-    setup = open_setup(config, terms=terms, network=network)
+    setup = _opened(config, guides, terms, network)
     rungs = ladder.wrapping(rungs, *setup.wrap) if tileable else rungs
     rounded = about_rounding(rungs[-1], content.size, setup.wrap[1], is_exact=size is not None)
     names = [picture.name for picture in (content, *styles)]
     check_ladder(setup, config, rungs, content.size, style_sizes, names=names, what=what)
     notes = about_ladder(config, rungs, content.size, style_sizes, dpi=dpi, is_part=is_part)
     notes = (*rounded, *_about_home(setup, rungs), *notes, *about_hidden([content, *styles]))
+    warnings = (*fitted.warnings, *notes, *guides.notes)
     content, styles, chroma = recoloured(config, content, styles)
-    return PlannedRun(
-        setup=setup,
-        config=config,
-        content=content,
-        styles=styles,
-        chroma=chroma,
-        rungs=rungs,
-        warnings=(*fitted.warnings, *notes),
-    )
+    how: dict[str, Any] = {"content": content, "styles": styles, "chroma": chroma, "guides": guides}
+    return PlannedRun(setup=setup, config=config, rungs=rungs, warnings=warnings, **how)
+
+
+def _opened(
+    config: Config, guides: Guided, terms: Iterable[Term], network: Network | None
+) -> Setup:
+    """Network, arithmetic and terms of the loss, and room for the regions' guides."""
+    setup = open_setup(config, terms=terms, network=network)
+    return replace(setup, num_regions=len(guides.regions))
 
 
 def _about_home(setup: Setup, rungs: Sequence[Rung]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from hires.engine.progress import Progress
 from hires.engine.run import Run
 from hires.engine.setup import Setup
 from hires.errors import StylizeError
+from hires.image.guides import blended
 from hires.image.originals import Original
 from hires.image.resample import resize
 from hires.tiling.geometry import Region, Span, Tile, canvas_window
@@ -83,8 +84,9 @@ class CloseUp:
         setup, rungs = planned.setup, planned.rungs
         below = painting.rung
         above = [replace(rung, wrap=0) for rung in rungs[below.index + 1 :]]
-        self._chroma = planned.chroma
-        spot = busiest(painting.picture(), rungs[-1].size, planned.content.mask)
+        self._chroma, self._guides = planned.chroma, planned.guides
+        self._photograph = planned.photograph
+        spot = busiest(painting.picture(), rungs[-1].size, _painted(planned))
         self._canvases: dict[int, SampledCanvas] = {}
         for rung, before in zip(above, [below, *above], strict=False):
             self._canvases[rung.index] = SampledCanvas(
@@ -100,6 +102,7 @@ class CloseUp:
             above,
             planned.content,
             planned.styles,
+            guides=planned.guides,
             resume=painting.snapshot(),
             below=below,
             canvas_of=lambda rung: self._canvases[rung.index],
@@ -127,8 +130,12 @@ class CloseUp:
         rows, columns = (max(side - SHOWN, 0) // 2 for side in window.size)
         picture = self._run.optimizer.picture[..., *window.place.index]
         if self._chroma is not None:
-            shown = canvas.sampled(self._chroma.content.pixels)[..., *window.place.index]
+            shown = canvas.sampled(self._photograph.pixels)[..., *window.place.index]
             picture = self._chroma.onto_part(picture, shown, rung.size)
+        if self._guides.kept is not None:
+            shown = canvas.pixels(self._photograph)[..., *window.place.index]
+            kept = canvas.weights(self._guides.kept)[..., *window.place.index]
+            picture = blended(picture, shown, kept)
         return picture[..., rows : rows + SHOWN, columns : columns + SHOWN]
 
 
@@ -185,7 +192,7 @@ class SampledCanvas:
     ) -> dict[str, Tensor]:
         """Features of the windows, each a picture of its own."""
         network = self._setup.network
-        sample = self.sampled(picture.pixels).clamp_(0, 1)
+        sample = self.pixels(picture)
         found = {name: no_features(network, name, self.size) for name in layers}
         for window in self.windows:
             part = sample[..., *window.place.index]
@@ -194,9 +201,13 @@ class SampledCanvas:
                 found[name][..., *canvas_window(network.layers[name], Tile(window.place))] = values
         return found
 
-    def mask(self, picture: Original) -> Tensor | None:
-        """Those of its mask."""
-        return None if picture.mask is None else self.sampled(picture.mask).clamp_(0, 1)
+    def pixels(self, picture: Original) -> Tensor:
+        """The windows of a picture, (1, 3, H, W) in [0, 1]."""
+        return self.sampled(picture.pixels).clamp_(0, 1)
+
+    def weights(self, mask: Tensor, most: float = 1.0) -> Tensor:
+        """Those of the windows."""
+        return self.sampled(mask).clamp_(0, most)
 
     def sampled(self, image: Tensor, most: Size | None = None) -> Tensor:
         """The windows of a picture, with the detail that it has at a size, if it has more."""
@@ -218,6 +229,14 @@ class SampledCanvas:
             before, after = (self._windows_below, self._below), (self.windows, self._whole)
             found = _enlarged(image, before, after)
         return found.to(image.device)
+
+
+def _painted(planned: PlannedRun) -> Tensor | None:
+    """How much of each pixel of the content can be seen and is painted; None for all of it."""
+    mask, kept = planned.content.mask, planned.guides.kept
+    if kept is None:
+        return mask
+    return 1 - kept if mask is None else (1 - kept) * mask
 
 
 def busiest(picture: Tensor, final: Size, mask: Tensor | None = None) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from hires.engine import ladder
 from hires.engine.ladder import Rung
 from hires.engine.snapshot import Snapshot
 from hires.engine.tones import TONES_SIDE, compared
+from hires.image.guides import Guided
 from hires.image.originals import Original
 from hires.image.resample import resize
 
@@ -22,6 +23,7 @@ class Painting(Protocol):
 
     config: Config
     content: Original
+    guides: Guided
 
     @property
     def styles(self) -> Sequence[Original]:
@@ -106,7 +108,7 @@ class Progress:
         Meant for the last step: on the way they often are.
         """
         run = self._run
-        return compared(self._small(TONES_SIDE), run.content, run.styles, run.config)
+        return compared(self._small(TONES_SIDE), run.content, run.styles, run.config, run.guides)
 
     def _small(self, long_side: int) -> Tensor:
         picture = self._run.picture

@@ -23,6 +23,7 @@ from hires.engine.objective import Objective
 from hires.engine.references import References
 from hires.engine.run import Run
 from hires.engine.setup import Setup
+from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original
 from hires.kernels.precision import synchronize
 from hires.optim.create import optimizer_of
@@ -70,25 +71,31 @@ class Rates:
     spread: tuple[float, float]
 
 
-def measure_rates(config: Config, setup: Setup, rungs: Sequence[Rung]) -> Rates:
+def measure_rates(
+    config: Config, setup: Setup, rungs: Sequence[Rung], guides: Guided = UNGUIDED
+) -> Rates:
     """Measure on this machine what a ladder will need. Leaves the heap as a run finds it.
 
     Args:
         config: how to paint.
         setup: network and arithmetic.
         rungs: the ladder.
+        guides: which part of the content is painted how.
     """
+    # One style stands for all.
+    regions = tuple(replace(region, styles={0: None}) for region in guides.regions)
+    guides = replace(guides, regions=regions, kept=None)
     untiled = [rung for rung in rungs if _beside(setup, rung).is_one_tile(rung.seen_size)]
     tiled = [rung for rung in rungs if rung not in untiled]
-    whole, whole_spread = _whole_steps(config, setup, untiled)
+    whole, whole_spread = _whole_steps(config, setup, untiled, guides)
     largest = tiled[-1] if tiled else rungs[-1]
     setup = _beside(setup, largest)
     outside = _optimizer_seconds(config, setup) / _OPTIMIZER_SIDE**2
     least = max(setup.costs.least_side, 64)
-    fixed = _walk_seconds(setup, _one_tile((least, least)))[1]
+    fixed = _walk_seconds(setup, _one_tile((least, least)), guides)[1]
     return_freed_memory()
     tiles = _typical_tiles(setup.plan_tiles(largest.seen_size), setup)
-    forward, both, tile_spread = _walk_seconds(setup, tiles)
+    forward, both, tile_spread = _walk_seconds(setup, tiles, guides)
     return_freed_memory()
     per_tile = setup.costs.per_tile
     num_pixels = _num_pixels(tiles) + per_tile * len(tiles.tiles)
@@ -104,7 +111,7 @@ def measure_rates(config: Config, setup: Setup, rungs: Sequence[Rung]) -> Rates:
 
 
 def _whole_steps(
-    config: Config, setup: Setup, rungs: Sequence[Rung]
+    config: Config, setup: Setup, rungs: Sequence[Rung], guides: Guided
 ) -> tuple[tuple[tuple[int, float], ...], float]:
     """Pixels and seconds of steps of whole canvases, and how far their memory spreads."""
     found: list[tuple[int, float]] = []
@@ -114,7 +121,7 @@ def _whole_steps(
         if time.perf_counter() - started > _PATIENCE_WHOLE:
             break
         with _Gauge(setup) as gauge:
-            run = _run(config, setup, rung)
+            run = _run(config, setup, rung, guides)
             found.append((rung.num_pixels, _settled(run.step, setup.device)))
         del run  # Or the next rung's memory would be counted with it.
         plan = _beside(setup, rung).plan_tiles(rung.seen_size)
@@ -127,13 +134,14 @@ def _beside(setup: Setup, rung: Rung) -> Setup:
     return setup.at(rung.num_pixels, rung.index)
 
 
-def _run(config: Config, setup: Setup, rung: Rung) -> Run:
+def _run(config: Config, setup: Setup, rung: Rung, guides: Guided = UNGUIDED) -> Run:
     """A run that stands before the first step of a rung; of random pictures, as good as any."""
     content = Original(_random(rung.size))
     sampled = replace(rung, style_sizes=(_style_size(setup),))
     # Not where the content's loss has no slope; nor is it the noise of the pictures.
     config = replace(config, init="noise", seed=1, style_weights=())
-    run = Run(setup, config, [sampled], content, [Original(_random(_style_size(setup)))])
+    styles = [Original(_random(_style_size(setup)))]
+    run = Run(setup, config, [sampled], content, styles, guides=guides)
     run.begin(sampled)
     return run
 
@@ -176,7 +184,7 @@ def _num_pixels(plan: TilePlan) -> int:
     return sum(tile.region.num_pixels for tile in plan.tiles)
 
 
-def _objective(setup: Setup, plan: TilePlan) -> tuple[Objective, Tensor]:
+def _objective(setup: Setup, plan: TilePlan, guides: Guided = UNGUIDED) -> tuple[Objective, Tensor]:
     """An objective, and a canvas for it."""
     keep_freed_memory(False)
     last = plan.tiles[-1].region
@@ -190,13 +198,14 @@ def _objective(setup: Setup, plan: TilePlan) -> tuple[Objective, Tensor]:
         style_sizes=[_style_size(setup)],
         shares=[1.0],
         measuring=Measuring(setup),
+        guides=guides,
     )
     return setup.objective(references, plan), canvas
 
 
-def _walk_seconds(setup: Setup, plan: TilePlan) -> tuple[float, float, float]:
+def _walk_seconds(setup: Setup, plan: TilePlan, guides: Guided) -> tuple[float, float, float]:
     """Seconds of tiles without a graph, and forward and back; how far their memory spreads."""
-    objective, canvas = _objective(setup, plan)
+    objective, canvas = _objective(setup, plan, guides)
     with _Gauge(setup) as gauge:
         seconds = _settled(lambda: objective(canvas), setup.device)
     # A second forward and nothing else is what the two plans differ by.

@@ -12,6 +12,7 @@ from hires.engine.canvas import Canvas
 from hires.engine.ladder import Size
 from hires.engine.measuring import Measuring
 from hires.engine.setup import Setup
+from hires.image.guides import MOST_STRICT, UNGUIDED, Guided
 from hires.image.originals import Original
 from hires.losses.positions import Positions
 from hires.losses.terms import Measured, Term
@@ -29,6 +30,7 @@ class References:
         style_sizes: ``(height, width)`` at which each style is looked at.
         shares: how much each style counts.
         measuring: keeps them within the memory.
+        guides: which part of the content is painted how.
     """
 
     setup: Setup
@@ -38,22 +40,38 @@ class References:
     style_sizes: Sequence[Size]
     shares: Sequence[float]
     measuring: Measuring
+    guides: Guided = UNGUIDED
 
     @cached_property
     def positions(self) -> Positions:
         """Of the canvas."""
+        mask = self.content.mask
         return self.setup.positions(
             self.canvas.size,
-            self.canvas.mask(self.content),
+            None if mask is None else self.canvas.weights(mask),
+            [self.canvas.weights(region.mask) for region in self.guides.regions],
             self.canvas.pictures,
             self.canvas.wrap,
+        )
+
+    @property
+    def regions(self) -> list[list[float]]:
+        """How much each style counts in each region of the canvas."""
+        return self.guides.shares(self.shares)
+
+    @cached_property
+    def strictness(self) -> Tensor | None:
+        """Factor on the content's loss at each pixel of the canvas, on the device."""
+        found = self.guides.strictness
+        return (
+            None if found is None else self.canvas.weights(found, MOST_STRICT).to(self.setup.device)
         )
 
     def of_styles(self, term: Term) -> list[Measured]:
         """What a term measures on each style picture."""
         return [
-            self.measuring.statistics(term, style.resized(size))
-            for style, size in zip(self.styles, self.style_sizes, strict=True)
+            self.measuring.statistics(term, style.resized(size), self.guides.of_style(i, size))
+            for i, (style, size) in enumerate(zip(self.styles, self.style_sizes, strict=True))
         ]
 
     def of_content(self, layers: Sequence[str]) -> dict[str, Tensor]:

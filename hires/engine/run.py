@@ -24,6 +24,7 @@ from hires.engine.setup import Setup
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped
 from hires.engine.standing import Position, Standing
 from hires.errors import ConfigError, StylizeError
+from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original
 from hires.kernels.wrapping import folded, wrapped
 from hires.optim.canvas_optimizer import CanvasOptimizer, NonFiniteError
@@ -48,6 +49,7 @@ class Run:
         content: the content picture, at its own size.
         styles: the styles.
         chroma: what whoever asks for the picture sees on it, None for its own.
+        guides: which part of the content is painted how.
         warnings: what the user should know.
         resume: where an earlier run with the same pictures and settings stood. The run takes its
             tensors over and goes on from there.
@@ -68,6 +70,7 @@ class Run:
         styles: Sequence[Original],
         *,
         chroma: Chroma | None = None,
+        guides: Guided = UNGUIDED,
         warnings: tuple[str, ...] = (),
         resume: Snapshot | None = None,
         below: Rung | None = None,
@@ -79,7 +82,7 @@ class Run:
             setup = replace(setup, budget=replace(setup.budget, fixed=fixed, card=card))
         self.setup, self.config, self.rungs = setup, config, tuple(rungs)
         memory = None if setup.budget is None else (setup.budget.fixed, setup.budget.card)
-        self._standing = Standing(config, content, tuple(styles), chroma, memory)
+        self._standing = Standing(config, content, tuple(styles), chroma, guides, memory)
         self.shares = config.style_shares(len(styles))
         self.warnings = warnings
         self._canvas_of = canvas_of or (
@@ -181,6 +184,7 @@ class Run:
             style_sizes=rung.style_sizes,
             shares=self.shares,
             measuring=measuring,
+            guides=self._standing.guides,
         )
         return setup.objective(
             references,

@@ -40,6 +40,9 @@ _MOST_BAND_PIXELS = 2**25
 _GRAPHS = "HIRES_CUDA_GRAPHS"
 # Sides of canvases that wrap are multiples of it, whatever is looked at: patches, at quarter size.
 _WRAP_UNIT = 16
+# Bytes per pixel of a region's guides at all layers, a byte for each position, of its mask on its
+# way to the canvas, and of the numbers that a tile's graph makes of them.
+_GUIDE_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -56,6 +59,7 @@ class Setup:
         budget: what ``memory`` follows from, canvas by canvas; None for the same for all.
         is_hosted: whether the canvas, its gradient and the optimizer lie in the host's memory,
             because the GPU, where tiles are computed, has no room for them.
+        num_regions: of a canvas, each with guides; 0 if it has none.
     """
 
     network: Network
@@ -66,6 +70,7 @@ class Setup:
     cuda_graphs: bool = False
     budget: Budget | None = None
     is_hosted: bool = False
+    num_regions: int = 0
 
     def at(self, num_pixels: int, rung: int) -> Setup:
         """The same with the memory that there is beside a canvas of so many pixels, at a rung."""
@@ -111,7 +116,8 @@ class Setup:
     def reference_bytes(self) -> float:
         """Bytes per pixel of the canvas that terms keep of what it is compared to."""
         layers, size = self.network.layers, self.precision.dtype.itemsize
-        return sum(term.bytes_per_pixel(layers, size) for term in self.terms)
+        guides = _GUIDE_BYTES * self.num_regions
+        return guides + sum(term.bytes_per_pixel(layers, size) for term in self.terms)
 
     def plan_tiles(self, size: tuple[int, int]) -> TilePlan:
         """The tiles of a picture of ``(height, width)``."""
@@ -129,6 +135,7 @@ class Setup:
         self,
         size: tuple[int, int],
         mask: Tensor | None = None,
+        regions: Sequence[Tensor | None] = (),
         pictures: Sequence[Region] = (),
         wrap: int = 0,
     ) -> Positions:
@@ -141,6 +148,7 @@ class Setup:
             device=self.device,
             sum_dtype=sum_dtype,
             mask=mask,
+            regions=regions,
             pictures=pictures,
             band_pixels=self._band_pixels,
             wrap=wrap,

@@ -12,6 +12,7 @@ from hires.engine.canvas import without_margin
 from hires.engine.colours import Chroma
 from hires.engine.ladder import Rung
 from hires.engine.snapshot import Snapshot
+from hires.image.guides import Guided
 from hires.image.originals import Original
 from hires.optim.canvas_optimizer import CanvasOptimizer
 from hires.tiling.planning import TilePlan
@@ -42,6 +43,7 @@ class Standing:
     content: Original
     styles: tuple[Original, ...]
     chroma: Chroma | None
+    guides: Guided
     memory: tuple[int | None, int | None] | None = None
     position: Position | None = None
 
@@ -57,8 +59,10 @@ class Standing:
         return self.now.picture
 
     def finished(self, picture: Tensor) -> Tensor:
-        """A copy in the colours of the painting."""
-        return picture.clone() if self.chroma is None else self.chroma.onto(picture)
+        """A copy in the colours of the painting, and with the photograph where that is kept."""
+        if self.chroma is None:
+            return self.guides.restored(picture.clone(), self.content)
+        return self.guides.restored(self.chroma.onto(picture), self.chroma.content)
 
     def snapshot(self, seconds: float) -> Snapshot:
         """Everything that the rest of the run depends on; no copies."""

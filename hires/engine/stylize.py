@@ -11,15 +11,18 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from hires.config.guides import Guides
 from hires.config.run import Config
 from hires.config.texture import texture_config
+from hires.config.together import check_guides
 from hires.engine.planned import plan_run
 from hires.engine.progress import Progress
 from hires.engine.resolve import fit
 from hires.engine.snapshot import Snapshot
 from hires.errors import ConfigError
 from hires.features.network import Network
-from hires.image.originals import PictureLike, original, originals
+from hires.image.guides import UNGUIDED, Guided, guided
+from hires.image.originals import Original, PictureLike, original, originals
 from hires.losses.terms import Term
 
 
@@ -28,6 +31,7 @@ def stylize(
     styles: PictureLike | Sequence[PictureLike],
     config: Config,
     *,
+    guides: Guides | Guided = UNGUIDED,
     size: tuple[int, int] | None = None,
     tileable: bool = False,
     terms: Iterable[Term] = (),
@@ -36,8 +40,7 @@ def stylize(
 ) -> Tensor:
     """Paint a content picture in the style of one or more others.
 
-    What the user should know is a warning (`warnings.warn`): before the run what will disappoint,
-    after it that the tones of the painting are far from the style's.
+    What the user should know is a warning, after the run that its tones are far from the style's.
 
     Args:
         content: a path, what `hires.read_picture` returned, or (1, 3, H, W) float, sRGB in [0, 1].
@@ -45,8 +48,8 @@ def stylize(
             texture, which is painted from noise; square unless there is an exact size.
         styles: the same, one or several.
         config: how to paint.
-        size: exact ``(height, width)`` of the painting in pixels, such as `Layout.painted`, in
-            place of ``config.size``; the content must have its shape.
+        guides: which part of the content is painted how: `Guides`, or what `read_guides` returned.
+        size: exact ``(height, width)`` in place of ``config.size``; the content has its shape.
         tileable: let the borders of a texture meet, so that it can be repeated side by side.
         terms: of the loss, beside those of the configuration (`hires.losses`).
         network: features to look at, in place of ``config.features``.
@@ -60,14 +63,13 @@ def stylize(
         ValueError: for settings or pictures that cannot be painted.
         StylizeError: if the optimisation breaks down.
     """
-    start = partial(iter_stylize, content, styles, config, size=size, tileable=tileable)
-    run = start(terms=terms, network=network, device=device)
+    start = partial(iter_stylize, content, styles, config, guides=guides, size=size)
+    run = start(tileable=tileable, terms=terms, network=network, device=device)
     progress = next(run)
     for note in progress.warnings:
         warnings.warn(note, stacklevel=2)
     deque(run, maxlen=0)  # To the end: `progress` shows the run wherever it stands.
-    told = progress.about_tones()
-    if told is not None:
+    if (told := progress.about_tones()) is not None:
         warnings.warn(told, stacklevel=2)
     return progress.picture()
 
@@ -77,6 +79,7 @@ def iter_stylize(
     styles: PictureLike | Sequence[PictureLike],
     config: Config,
     *,
+    guides: Guides | Guided = UNGUIDED,
     size: tuple[int, int] | None = None,
     tileable: bool = False,
     resume: Snapshot | None = None,
@@ -90,6 +93,7 @@ def iter_stylize(
         content: see `stylize`.
         styles: see `stylize`.
         config: how to paint.
+        guides: see `stylize`.
         size: see `stylize`.
         tileable: see `stylize`.
         resume: where an earlier run with the same pictures and settings stood. The run takes its
@@ -101,16 +105,13 @@ def iter_stylize(
     Raises:
         SnapshotError: if the snapshot is that of a run with another ladder.
     """
-    if device is not None:
-        config = replace(config, device=str(device))
-    if content is None:
-        config = texture_config(config, tileable=tileable)
-    elif tileable:
-        raise ConfigError("`tileable` is for textures: give no content, or leave it out")
+    config = _resolved(config, content is None, tileable=tileable, device=device)
+    photograph, paintings = None if content is None else original(content), originals(styles)
     planned = plan_run(
         fit(config),
-        None if content is None else original(content),
-        originals(styles),
+        photograph,
+        paintings,
+        guides=_read(guides, config, photograph, paintings),
         size=size,
         tileable=tileable,
         terms=terms,
@@ -119,3 +120,30 @@ def iter_stylize(
     run = planned.start(resume)
     del resume  # Its tensors are the run's now, and go with it.
     yield from run
+
+
+def _read(
+    guides: Guides | Guided,
+    config: Config,
+    content: Original | None,
+    styles: Sequence[Original],
+) -> Guided:
+    """Guides, read if they are files."""
+    if isinstance(guides, Guided):
+        return guides
+    check_guides(guides, config, content, styles)
+    whole = (1, 1) if content is None else content.size
+    return guided(whole, styles, guides, style_weights=config.style_weights)
+
+
+def _resolved(
+    config: Config, is_texture: bool, *, tileable: bool, device: torch.device | str | None
+) -> Config:
+    """The settings, as a texture and a device have them."""
+    if device is not None:
+        config = replace(config, device=str(device))
+    if is_texture:
+        return texture_config(config, tileable=tileable)
+    if tileable:
+        raise ConfigError("`tileable` is for textures: give no content, or leave it out")
+    return config

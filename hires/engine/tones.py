@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from hires.config.run import Config
 from hires.engine.ladder import Size, scale_to
+from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original
 from hires.image.resample import resize
 
@@ -58,7 +60,11 @@ def about_tones(painting: Tones, style: Tones, advice: str) -> str | None:
 
 
 def compared(
-    painting: Tensor, content: Original, styles: Sequence[Original], config: Config
+    painting: Tensor,
+    content: Original,
+    styles: Sequence[Original],
+    config: Config,
+    guides: Guided = UNGUIDED,
 ) -> str | None:
     """What to say of a finished painting whose tones are far from its styles'; else None.
 
@@ -67,6 +73,7 @@ def compared(
         content: the picture that was painted.
         styles: what it should look like.
         config: how it was painted.
+        guides: which part of the content was painted how.
     """
     if not config.style_weight or not config.style_layers:
         return None
@@ -75,9 +82,30 @@ def compared(
         advice += " or a smaller `content_weight`"
     if config.style_loss.startswith("gram"):
         advice = "`style_loss=wasserstein`, or more `iterations`, brings them nearer"
+    shares = config.style_shares(len(styles))
+    if guides.regions:
+        content, styles, shares = _painted_parts(content, styles, shares, guides)
     copies = [_visible(one, resize(one.pixels, _small(one.size), clamp=True)) for one in styles]
-    wanted = tones(copies, config.style_shares(len(styles)))
+    wanted = tones(copies, shares)
     return about_tones(tones([_visible(content, painting)]), wanted, advice)
+
+
+def _painted_parts(
+    content: Original, styles: Sequence[Original], shares: Sequence[float], guides: Guided
+) -> tuple[Original, list[Original], tuple[float, ...]]:
+    """What is painted of the content, the parts of styles that paint it, and what each counts."""
+    parts, counts, regions = [], [], guides.regions
+    areas = [float(region.mask.double().sum()) for region in regions]
+    for region, area, own in zip(regions, areas, guides.shares(shares), strict=True):
+        for index, part in region.styles.items():
+            seen = [plane for plane in (part, styles[index].mask) if plane is not None]
+            mask = None if not seen else seen[0] * seen[-1] if len(seen) == 2 else seen[0]
+            parts.append(replace(styles[index], mask=mask))
+            counts.append(area / sum(areas) * own[index])
+    painted = sum(region.mask for region in regions)
+    assert isinstance(painted, Tensor)
+    seen_of = painted if content.mask is None else painted * content.mask
+    return replace(content, mask=seen_of), parts, tuple(counts)
 
 
 def _small(size: Size) -> Size:

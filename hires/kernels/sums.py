@@ -41,6 +41,15 @@ def moment_sums(
     return sums
 
 
+def no_moments(features: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """`moment_sums` of features (1, C, H, W) none of which count: zeros, and zeros for a slope.
+
+    They are sent back all the same: a tile waits for what its neighbour has for their seam.
+    """
+    sums: tuple[Tensor, Tensor] = _NoMoments.apply(features, dtype)
+    return sums
+
+
 def squared_error(
     features: Tensor, target: Tensor, dtype: torch.dtype, *, mask: Tensor | None = None
 ) -> Tensor:
@@ -74,6 +83,19 @@ class _MomentSums(Function):
             slope.mul_(as_rows(ctx.mask).to(slope.dtype))
         height, width = features.shape[2:]
         return slope.view(1, height, width, -1).permute(0, 3, 1, 2), None, None, None
+
+
+class _NoMoments(Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(features)
+        return _zeros(features[0, :, :1, 0].T, dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG004
+        (features,) = ctx.saved_tensors
+        return torch.zeros_like(features), None
 
 
 class _SquaredError(Function):

@@ -8,6 +8,7 @@ from functools import reduce
 from typing import ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hires.kernels.sums import squared_error
@@ -27,6 +28,8 @@ class Content(Term):
         weight: of the term.
         targets: the content's features, whole, of every layer.
         divisors: what each layer's error is divided by.
+        weights: how much each position of a layer counts, (1, 1, H, W), where a map says so; else
+            what the view says.
     """
 
     layers: Mapping[str, float]
@@ -36,6 +39,7 @@ class Content(Term):
     is_linear: ClassVar[bool] = True
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     divisors: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def is_mean(self) -> bool:  # type: ignore[override]
@@ -49,7 +53,19 @@ class Content(Term):
             name: self._divisor(name, target, references.positions)
             for name, target in targets.items()
         }
-        return replace(self, targets=targets, divisors=divisors)
+        weights = self._weights(references)
+        return replace(self, targets=targets, divisors=divisors, weights=weights)
+
+    def _weights(self, references: References) -> dict[str, Tensor]:
+        """A map's factors, times how much each position counts."""
+        strictness, positions, found = references.strictness, references.positions, {}
+        if strictness is None:
+            return {}
+        for name in self.layers:
+            factors = F.avg_pool2d(strictness, positions.stride(name))
+            mask = positions.mask(name)
+            found[name] = factors if mask is None else factors.to(mask) * mask
+        return found
 
     def _divisor(self, layer: str, target: Tensor, positions: Positions) -> float:
         if self.kind == "relative":
@@ -60,7 +76,10 @@ class Content(Term):
         """The squared error of a part."""
         target = self.targets[view.layer][..., *view.index]
         target = target.to(features.device, non_blocking=True)
-        return {"error": squared_error(features, target, view.sum_dtype, mask=view.mask)}
+        mask = view.mask
+        if view.layer in self.weights:
+            mask = self.weights[view.layer][..., *view.index]
+        return {"error": squared_error(features, target, view.sum_dtype, mask=mask)}
 
     def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
         """The layers' errors, divided and added up by their shares."""

@@ -6,9 +6,9 @@ is theirs to choose. Patches of 3x3 pixels do see them, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, ClassVar, Self
 
 import torch
@@ -29,6 +29,8 @@ _SIDE = 3
 # eight bits, which nobody sees. What a style has less of (a grey one has no colour, a flat one no
 # grain) is not asked for to the last digit.
 _FLOOR = 3.5e-5
+# Keeps a ratio finite where nothing counts.
+_TINY = 1e-12
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -43,10 +45,15 @@ class Patches(Term):
     ``mean((√λ - 1)²)`` over the eigenvalues of ``Σₜ^-½ Σ Σₜ^-½``: every direction counts alike,
     faint ones too, down to a floor.
 
+    Each region has its own, in which products across its border do not count; the loss is that of
+    each by its share of the canvas.
+
     Attributes:
         weight: of the term.
-        centre: mean colour of the styles, (3,) in [0, 1].
-        whitening: inverse root of the styles' second moments, (27, 27), at each size.
+        centres: mean colour of each region's styles, (3,) in [0, 1].
+        whitenings: inverse root of the second moments of each region's styles, (27, 27), at each
+            size.
+        areas: share of the canvas that each region has.
     """
 
     weight: float = 1.0
@@ -54,50 +61,91 @@ class Patches(Term):
     layers: Collection[str] = (PIXELS,)
     # Two pixels of a quarter's size, and what is missing to whole ones.
     margin: ClassVar[int] = (REACH + 1) << (NUM_LEVELS - 1)
-    centre: Tensor = field(default_factory=lambda: torch.full((3,), 0.5))
-    whitening: Mapping[int, Tensor] = field(default_factory=dict)
+    centres: Sequence[Tensor] = field(default_factory=lambda: [torch.full((3,), 0.5)])
+    whitenings: Sequence[Mapping[int, Tensor]] = ()
+    areas: Sequence[float] = (1.0,)
 
     def at(self, references: References) -> Self:
         """Measure the styles of a rung and blend them, position for position, by their shares."""
-        off = _blended(references.of_styles(_MeanColour()), references.shares, "total", "count")
-        centred = replace(self, centre=off)
-        styles, found = references.of_styles(centred), {}
-        for level in range(NUM_LEVELS):
-            lags = _blended(styles, references.shares, f"lags{level}", f"count{level}")
-            moments = _of_patches(lags)
-            values, vectors = torch.linalg.eigh(moments.cpu())
-            whitening = (vectors * values.clamp_min(_FLOOR).rsqrt()) @ vectors.T
-            found[level] = whitening.to(moments.device)
-        return replace(centred, whitening=found)
+        regions = [*enumerate(references.regions)]
+        off = references.of_styles(_MeanColour())
+        centres = [_blended(off, shares, f"total{i}", f"count{i}") for i, shares in regions]
+        centred = replace(self, centres=centres)
+        styles = references.of_styles(centred)
+        whitenings = [_whitened(styles, i, shares) for i, shares in regions]
+        areas = [references.positions.area(i) for i, _ in regions]
+        return replace(centred, whitenings=whitenings, areas=areas)
 
     def measure(self, view: View, features: Tensor) -> Statistics:
         """Sums of products of neighbours, and how many positions there are, at each size."""
         found: dict[str, Tensor] = {}
-        part = self._part(view, features)
-        sums = _Lags.apply(features, part, True)
-        for level, (lags, count) in enumerate(zip(sums, part.counts(), strict=True)):
-            found |= {f"lags{level}": lags, f"count{level}": count}
+        for i, one in enumerate(view.regional):
+            if one is None:
+                found |= _nothing(i, view, features)
+                continue
+            part = self._part(one, features, i)
+            sums = _Lags.apply(features, part, True)
+            for level, (lags, count) in enumerate(zip(sums, part.counts(), strict=True)):
+                found |= dict(zip(_names(level, i), (lags, count), strict=True))
         return found
 
     def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
         """The mean over all directions and sizes."""
-        sums = statistics[PIXELS]
-        losses = []
-        for level, whitening in self.whitening.items():
-            moments = _of_patches(sums[f"lags{level}"] / sums[f"count{level}"])
-            power = (whitening @ whitening * moments).sum()
-            cross = CrossTrace.apply(moments, whitening)
-            losses.append((power - 2 * cross) / len(moments) + 1)
-        return torch.stack(losses).mean()
+        sums, found = statistics[PIXELS], []
+        for i, (whitenings, area) in enumerate(zip(self.whitenings, self.areas, strict=True)):
+            losses = []
+            for level, whitening in whitenings.items():
+                lags, count = (sums[name] for name in _names(level, i))
+                # Of a small region nothing may be left at a smaller size.
+                moments = _of_patches(lags / (count if area == 1 else count.clamp_min(_TINY)))
+                power = (whitening @ whitening * moments).sum()
+                cross = CrossTrace.apply(moments, whitening)
+                losses.append((power - 2 * cross) / len(moments) + 1)
+            loss = torch.stack(losses).mean()
+            found.append(loss if area == 1 else area * loss)
+        return reduce(torch.add, found)
 
     def local(self, view: View, features: Tensor, verdict: Verdict) -> Tensor:
         """Sums are not taken a second time."""
-        sums = _Lags.apply(features, self._part(view, features), False)
-        parts = [(verdict.slopes[f"lags{level}"] * part).sum() for level, part in enumerate(sums)]
-        return torch.stack(parts).sum()
+        parts = []
+        for i, one in enumerate(view.regional):
+            if one is not None:
+                sums = _Lags.apply(features, self._part(one, features, i), False)
+                slopes = (verdict.slopes[_names(level, i)[0]] for level in range(NUM_LEVELS))
+                parts += [(slope * part).sum() for slope, part in zip(slopes, sums, strict=True)]
+        return torch.stack(parts).sum() if parts else 0 * features.sum()
 
-    def _part(self, view: View, window: Tensor) -> _Part:
-        return _Part(view, self.margin, self.centre.to(window))
+    def _part(self, view: View, window: Tensor, region: int) -> _Part:
+        return _Part(view, self.margin, self.centres[region].to(window))
+
+
+def _names(level: int, region: int) -> tuple[str, str]:
+    """Of a size's sums in a region, and of what they are divided by."""
+    of = f".{region}" if region else ""
+    return f"lags{level}{of}", f"count{level}{of}"
+
+
+def _nothing(region: int, view: View, features: Tensor) -> dict[str, Tensor]:
+    """The sums of a part that has nothing of a region."""
+    found: dict[str, Tensor] = {}
+    for level in range(NUM_LEVELS):
+        lags, count = _names(level, region)
+        found[lags] = torch.zeros(*LAGS, dtype=view.sum_dtype, device=features.device)
+        found[count] = torch.zeros((), dtype=view.sum_dtype, device=features.device)
+    return found
+
+
+def _whitened(
+    styles: Collection[Measured], region: int, shares: Collection[float]
+) -> dict[int, Tensor]:
+    """Inverse roots of the second moments of a region's styles, at each size."""
+    found = {}
+    for level in range(NUM_LEVELS):
+        moments = _of_patches(_blended(styles, shares, *_names(level, region)))
+        values, vectors = torch.linalg.eigh(moments.cpu())
+        whitening = (vectors * values.clamp_min(_FLOOR).rsqrt()) @ vectors.T
+        found[level] = whitening.to(moments.device)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,10 +292,13 @@ class _MeanColour(Term):
     layers: Collection[str] = (PIXELS,)
 
     def measure(self, view: View, features: Tensor) -> Statistics:
-        """Sums of the three colours, and how many pixels there are."""
-        mask = torch.ones_like(features[:, :1]) if view.mask is None else view.mask
-        total = (features * mask)[0].sum((1, 2), dtype=view.sum_dtype)
-        return {"total": total, "count": mask.sum(dtype=view.sum_dtype)}
+        """Sums of the three colours, and how many pixels there are, in each region."""
+        found, ones = {}, torch.ones_like(features[:, :1])
+        for i, one in enumerate(view.regional):
+            mask = torch.zeros_like(ones) if one is None else ones if one.mask is None else one.mask
+            found[f"total{i}"] = (features * mask)[0].sum((1, 2), dtype=view.sum_dtype)
+            found[f"count{i}"] = mask.sum(dtype=view.sum_dtype)
+        return found
 
     def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
         """Nothing: it is only measured."""
@@ -261,6 +312,7 @@ def _blended(
     found = [
         share * style.statistics[PIXELS][name] / style.statistics[PIXELS][count]
         for style, share in zip(styles, shares, strict=True)
+        if share
     ]
     return torch.stack(found).sum(0)
 

@@ -1,7 +1,8 @@
 """Where features lie in the whole picture, and how much each position of it counts.
 
 A weight for every position leaves moments and content losses what they are, sums over positions
-(Gatys et al. 2017, "Controlling perceptual factors", eq. 6), so they stay exact under tiles.
+(Gatys et al. 2017, "Controlling perceptual factors", eq. 6), so they stay exact under tiles. So do
+several weights for every position, one for each region of a picture.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hires.errors import ConfigError
+from hires.losses.erosion import eroded
 from hires.tiling.geometry import Layer, Region, Span, Tile, canvas_window
 
 # The layer that a picture itself is: what a term looks at that needs no network.
@@ -39,6 +41,8 @@ class View:
             that it has; None for all alike.
         sum_dtype: type to add up in.
         wraps: whether the whole repeats for ever: the margin is that of all four sides then.
+        regions: the same as the mask for each region of the picture; None where it has nothing
+            here. Empty for a picture without regions.
     """
 
     layer: str
@@ -47,6 +51,19 @@ class View:
     mask: Tensor | None
     sum_dtype: torch.dtype
     wraps: bool = False
+    regions: tuple[Tensor | None, ...] = ()
+
+    @property
+    def regional(self) -> tuple[View | None, ...]:
+        """The view of each region, its mask that of the region; None where it has nothing here.
+
+        Of a picture without regions, itself.
+        """
+        if not self.regions:
+            return (self,)
+        return tuple(
+            None if mask is None else replace(self, mask=mask, regions=()) for mask in self.regions
+        )
 
     @property
     def edges(self) -> tuple[int, int, int, int]:
@@ -71,6 +88,8 @@ class Positions:
         device: where its features are.
         sum_dtype: type to add up in.
         mask: (1, 1, height, width) in [0, 1], how much each pixel counts; None for all alike.
+        regions: (1, 1, height, width) in [0, 1], how much each pixel belongs to each region; None
+            for a region that has nothing of the picture. Empty for a picture without regions.
         pictures: what lies side by side on it, if it is more than one picture.
         band_pixels: how many pixels terms look at in one go, about.
         wrap: width in pixels of what is only seen, all around a canvas that wraps: the opposite
@@ -88,6 +107,7 @@ class Positions:
         device: torch.device,
         sum_dtype: torch.dtype,
         mask: Tensor | None = None,
+        regions: Sequence[Tensor | None] = (),
         pictures: Sequence[Region] = (),
         band_pixels: int = BAND_PIXELS,
         wrap: int = 0,
@@ -102,7 +122,10 @@ class Positions:
             mask[..., *inner.index] = 1
         self.sum_dtype = sum_dtype
         self._layers = layers
+        self._device = device
         self._masks: dict[int, Tensor] = {}
+        self._regions = tuple(regions)
+        self._guides: dict[tuple[int, int], list[_Guide | None]] = {}
         if mask is None:
             return
         mask = mask.to(device)
@@ -126,6 +149,21 @@ class Positions:
     def count(self, layer: str) -> float:
         """How many positions a layer has, or Σm over them."""
         return self._count(self._layers[layer].stride)
+
+    def stride(self, layer: str) -> int:
+        """Pixels of a layer's position, along each side."""
+        return self._place(layer)[0]
+
+    def area(self, region: int) -> float:
+        """Share of the picture that is a region's, 0 to 1."""
+        return self.count_of(PIXELS, region) / self.num_pixels if self._regions else 1.0
+
+    def count_of(self, layer: str, region: int) -> float:
+        """Σm of a region's positions at a layer."""
+        if not self._regions:
+            return self._count(self._place(layer)[0])
+        guide = self._guides_at(layer)[region]
+        return 0.0 if guide is None else guide.count
 
     def mask(self, layer: str) -> Tensor | None:
         """(1, 1, H, W) at the resolution of a layer; None where all counts alike."""
@@ -160,11 +198,40 @@ class Positions:
                     slice(left, left + width),
                 )
                 mask = self._masks[1][..., *around] if self._masks else None
-                yield around, replace(view, mask=mask)
+                parts = self._parts(PIXELS, around)
+                yield around, replace(view, mask=mask, regions=parts)
 
     def _view(self, layer: str, stride: int, index: tuple[slice, slice]) -> View:
         mask = self._masks[stride][..., *index] if self._masks else None
-        return View(layer, index, self._at(stride), mask, self.sum_dtype)
+        parts = self._parts(layer, index)
+        return View(layer, index, self._at(stride), mask, self.sum_dtype, regions=parts)
+
+    def _parts(self, layer: str, index: Index) -> tuple[Tensor | None, ...]:
+        """What each region has of a part of a layer."""
+        if not self._regions:
+            return ()
+        guides = self._guides_at(layer)
+        return tuple(None if guide is None else guide.part(index) for guide in guides)
+
+    def _guides_at(self, layer: str) -> list[_Guide | None]:
+        """How much each position of a layer counts for each region, made when first asked for."""
+        stride, halo = self._place(layer)
+        if (stride, halo) not in self._guides:
+            seen = self._masks.get(stride)
+            places = [picture.index for picture in self._pictures]
+            self._guides[stride, halo] = [
+                None
+                if region is None
+                else _Guide.of(eroded(region.to(self._device), stride, halo, places, seen))
+                for region in self._regions
+            ]
+        return self._guides[stride, halo]
+
+    def _place(self, layer: str) -> tuple[int, int]:
+        """Stride and halo of a layer, in pixels."""
+        if layer == PIXELS:
+            return 1, 0
+        return self._layers[layer].stride, self._layers[layer].halo
 
     def _at(self, stride: int) -> tuple[int, int]:
         return self.size[0] // stride, self.size[1] // stride
@@ -181,3 +248,29 @@ def _around(picture: Region, index: Index, margin: int) -> Index:
         for span, part in zip((picture.rows, picture.columns), index, strict=True)
     )
     return rows, columns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Guide:
+    """How much each position of a layer counts for a region, in 255ths, and the sum of it."""
+
+    steps: Tensor
+    count: float
+
+    @staticmethod
+    def of(weights: Tensor) -> _Guide:
+        """Weights (1, 1, H, W) in [0, 1], as the nearest 255ths: a byte for each position."""
+        steps = weights.mul(255).round_().to(torch.uint8)
+        rows = (_in_ones(row).double().sum() for row in torch.split(steps, 1024, dim=2))
+        return _Guide(steps, float(sum(rows)))
+
+    def part(self, index: Index) -> Tensor | None:
+        """Those of a part; None where all are 0, as far as that can be known without waiting."""
+        steps = self.steps[..., *index]
+        if not steps.is_cuda and not bool(steps.any()):
+            return None
+        return _in_ones(steps)
+
+
+def _in_ones(steps: Tensor) -> Tensor:
+    return steps.float().div_(255)

@@ -7,7 +7,7 @@ of the presets are as their documents state them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Self
@@ -15,8 +15,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from hires.errors import ConfigError
 from hires.kernels.matrix_roots import CrossTrace
-from hires.kernels.sums import moment_sums
+from hires.kernels.sums import moment_sums, no_moments
 from hires.losses.moments import TINY, Moments, blend
 from hires.losses.positions import View
 from hires.losses.terms import Measured, References, Statistics, Term
@@ -87,14 +88,18 @@ CENTRED_LOSSES: frozenset[StyleLoss] = frozenset({mean_std_loss, wasserstein_los
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Style(Term):
-    """Moments that shall be those of the styles.
+    """Moments that shall be those of the styles, in each region by itself.
+
+    The loss is that of each region by its share of the canvas, so that a pixel's balance with other
+    terms is that of a canvas without regions.
 
     Attributes:
         loss: distance of moments to a target's.
         layers: what each layer's loss counts; `shares_of` makes them from weights.
         weight: of the term.
-        targets: moments of the styles, blended; of every layer.
-        counts: positions of every layer of the canvas.
+        targets: moments of the styles, blended; of every layer, for each region.
+        counts: positions of every layer of the canvas, in each region.
+        areas: share of the canvas that each region has.
         num_pixels: of the canvas.
         exact: whether products of half-precision features stay unrounded; None where the loss
             needs it.
@@ -104,27 +109,41 @@ class Style(Term):
     layers: Mapping[str, float]
     weight: float = 1.0
     name: str = "style"
-    targets: Mapping[str, Moments] = field(default_factory=dict)
-    counts: Mapping[str, float] = field(default_factory=dict)
+    targets: Mapping[str, Sequence[Moments]] = field(default_factory=dict)
+    counts: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    areas: Sequence[float] = (1.0,)
     num_pixels: float = 1.0
     exact: bool | None = None
 
     def at(self, references: References) -> Self:
         """Measure the styles of a rung and blend them, position for position, by their shares."""
-        positions = references.positions
+        positions, regions = references.positions, references.regions
         each = references.of_styles(replace(self, exact=True))
-        targets = {
-            name: blend([moments_of(style, name) for style in each], references.shares)
-            for name in self.layers
-        }
-        counts = {name: positions.count(name) for name in self.layers}
-        return replace(self, targets=targets, counts=counts, num_pixels=positions.num_pixels)
+        return replace(
+            self,
+            targets={
+                name: [blended(each, name, number, shares) for number, shares in enumerate(regions)]
+                for name in self.layers
+            },
+            counts={
+                name: [positions.count_of(name, number) for number in range(len(regions))]
+                for name in self.layers
+            },
+            areas=[positions.area(number) for number in range(len(regions))],
+            num_pixels=positions.num_pixels,
+        )
 
     def measure(self, view: View, features: Tensor) -> Statistics:
-        """Sums of the features and of their outer products."""
+        """Sums of the features and of their outer products, in each region."""
         exact = self.loss in CENTRED_LOSSES if self.exact is None else self.exact
-        total, product = moment_sums(features, view.sum_dtype, exact=exact, mask=view.mask)
-        return {"total": total, "product": product}
+        found: dict[str, Tensor] = {}
+        for number, part in enumerate(view.regional):
+            if part is None:
+                sums = no_moments(features, view.sum_dtype)
+            else:
+                sums = moment_sums(features, view.sum_dtype, exact=exact, mask=part.mask)
+            found |= dict(zip(_names(number), sums, strict=True))
+        return found
 
     def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
         """The layers' losses, added up by their shares."""
@@ -133,9 +152,32 @@ class Style(Term):
         return found / self.num_pixels**2 if self.loss in SUMMED_LOSSES else found
 
     def _distance(self, layer: str, statistics: Mapping[str, Statistics]) -> Tensor:
-        sums = statistics[layer]
-        moments = Moments(self.counts[layer], sums["total"], sums["product"])
-        return self.loss(moments, self.targets[layer])
+        """That of each region by its share of the canvas."""
+        parts = [
+            self._regional(layer, number, statistics[layer])
+            for number, count in enumerate(self.counts[layer])
+            if count
+        ]
+        return reduce(torch.add, parts) if parts else _no_loss(statistics[layer])
+
+    def _regional(self, layer: str, number: int, sums: Statistics) -> Tensor:
+        total, product = (sums[name] for name in _names(number))
+        count, area = self.counts[layer][number], self.areas[number]
+        if area != 1 and self.loss in SUMMED_LOSSES:
+            # As if all of the canvas were like it: its share of that loss is a share.
+            total, product, count = total / area, product / area, count / area
+        found = self.loss(Moments(count, total, product), self.targets[layer][number])
+        return found if area == 1 else area * found
+
+
+def _names(region: int) -> tuple[str, str]:
+    """Of the sums of a region."""
+    return f"total{region}", f"product{region}"
+
+
+def _no_loss(sums: Statistics) -> Tensor:
+    """Of a layer that no region has a position of."""
+    return sums[_names(0)[0]].sum() * 0
 
 
 def shares_of(layers: Mapping[str, float], reduction: str) -> dict[str, float]:
@@ -149,7 +191,31 @@ def shares_of(layers: Mapping[str, float], reduction: str) -> dict[str, float]:
     return {name: weight / total for name, weight in layers.items()}
 
 
-def moments_of(measured: Measured, layer: str) -> Moments:
-    """A layer's moments, of what a `Style` has measured."""
-    sums = measured.statistics[layer]
-    return Moments(measured.positions.count(layer), sums["total"], sums["product"])
+def blended(
+    styles: Sequence[Measured], layer: str, region: int, shares: Sequence[float]
+) -> Moments:
+    """A layer's moments of a region's styles, of what a `Style` has measured.
+
+    Raises:
+        ConfigError: if nothing of a style is left for the region.
+    """
+    used = [(style, share) for style, share in zip(styles, shares, strict=True) if share]
+    moments = [moments_of(style, layer, region) for style, _ in used]
+    return blend(moments, [share for _, share in used])
+
+
+def moments_of(measured: Measured, layer: str, region: int = 0) -> Moments:
+    """A layer's moments of a region, of what a `Style` has measured.
+
+    Raises:
+        ConfigError: if there is nothing of the region.
+    """
+    sums, positions = measured.statistics[layer], measured.positions
+    count = positions.count_of(layer, region)
+    if not count:
+        height, width = positions.size
+        raise ConfigError(
+            f"nothing of a style's mask is left at {width}x{height}: mask more of the style, or"
+            " give a larger `min_size`"
+        )
+    return Moments(count, *(sums[name] for name in _names(region)))

@@ -63,6 +63,14 @@ class References(Protocol):
     def shares(self) -> Sequence[float]:
         """How much each style counts; they sum to 1."""
 
+    @property
+    def regions(self) -> Sequence[Sequence[float]]:
+        """The same in each region of the canvas; once where it has none."""
+
+    @property
+    def strictness(self) -> Tensor | None:
+        """(1, 1, H, W), factor on the content's loss at each pixel of the canvas; None for 1."""
+
     def of_styles(self, term: Term) -> Sequence[Measured]:
         """What a term measures on each style picture."""
 

@@ -204,11 +204,13 @@ class JobRun:
             ImageError: if it cannot be saved; whatever stood at the path is untouched then.
         """
         return_freed_memory()  # The feature maps' memory is the encoder's now.
+        planned_run = self.planned.run
         if picture is None:
             picture = self._last.picture()
             # A painting that was interrupted is saved at the size that it has.
             if self.planned.finish is not None and self._last.is_last:
                 picture = self.planned.finish(picture)
+                picture = planned_run.guides.restored(picture, planned_run.content)
         return self.planned.save(picture, path)
 
     def save(self) -> Painted:

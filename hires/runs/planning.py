@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,11 +21,12 @@ from hires.errors import ConfigError
 from hires.feedforward.finish import Finish
 from hires.image.colour.inks import TotalInk
 from hires.image.decode.attribution import read_authorship
-from hires.image.decode.read import picture_size, read_picture
+from hires.image.decode.read import Picture, picture_size, read_picture
 from hires.image.encode.save import check_output, save_image
+from hires.image.guides import Guided, guided
 from hires.image.metadata.authorship import NOBODY, Authorship
 from hires.image.metadata.provenance import Input, Provenance, hashed, to_xmp
-from hires.image.originals import original, originals
+from hires.image.originals import Original, original, originals
 from hires.image.resample import resize
 from hires.runs import rerun
 
@@ -138,11 +139,10 @@ def plan_job(job: Job, *, hashes: Mapping[str, str] | None = None) -> PlannedJob
     fitted = fit(replace(job.config, cpu_size=None) if on_paper else job.config)
     whole = _shape(job) if on_paper else None
     layout = None if whole is None else job.print.layout(whole)
-    picture = None
-    if job.content is not None:
-        picture = read_picture(job.content, window=None if layout is None else layout.window)
+    picture = _photograph(job, layout)
     content, styles = None if picture is None else original(picture), originals(job.styles)
     shape = ladder.texture_size(fitted.config, job.aspect) if content is None else content.size
+    guides = _guides(job, whole or shape, styles, layout)
     exact, dpi = (None, None) if layout is None else (layout.painted, layout.dpi)
     finish = None
     if job.finish is not None:
@@ -152,6 +152,7 @@ def plan_job(job: Job, *, hashes: Mapping[str, str] | None = None) -> PlannedJob
         fitted,
         content,
         styles,
+        guides=guides,
         size=exact,
         dpi=dpi,
         is_part=content is not None and whole not in (None, shape),
@@ -171,6 +172,19 @@ def plan_job(job: Job, *, hashes: Mapping[str, str] | None = None) -> PlannedJob
     again = [] if before is None else rerun.differences(job, before, planned.inputs)
     told = (*again, *run.warnings, *_idle(planned))
     return replace(planned, run=replace(run, warnings=told))
+
+
+def _photograph(job: Job, layout: Layout | None) -> Picture | None:
+    """What is painted of the content; None for a texture."""
+    if job.content is None:
+        return None
+    return read_picture(job.content, window=None if layout is None else layout.window)
+
+
+def _guides(job: Job, whole: Size, styles: Sequence[Original], layout: Layout | None) -> Guided:
+    """Masks and maps, cut as the content of ``(height, width)`` is."""
+    window, weights = None if layout is None else layout.window, job.config.style_weights
+    return guided(whole, styles, job.guides, window=window, style_weights=weights)
 
 
 def _shape(job: Job) -> Size:

@@ -43,7 +43,8 @@ def run(job: Plan) -> int:
     # What is free is asked before the probe takes some of it.
     setup = planned.run.setup
     free = free_bytes(setup.device)
-    rates = None if job.no_probe else measure_rates(planned.run.config, setup, planned.rungs)
+    config, guides = planned.run.config, planned.run.guides
+    rates = None if job.no_probe else measure_rates(config, setup, planned.rungs, guides)
     estimate = _Estimate(planned, rates)
     if job.json:
         print(json.dumps(estimate.record(free), indent=2))
@@ -61,6 +62,7 @@ class _Estimate:
         content = () if planned.job.content is None else (planned.run.content,)
         pictures = (*content, *planned.run.styles)
         self.num_input_pixels = sum(height * width for height, width in (p.size for p in pictures))
+        self.num_input_pixels += planned.run.guides.num_values // 3
         self.rungs = self.of(planned.rungs)
         self.saving = 0.0 if rates is None else saving_seconds(planned)
         self.finishing = self._finishing_seconds()
