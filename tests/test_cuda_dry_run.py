@@ -174,7 +174,7 @@ def test_fused_kernels_move_a_quarter_of_the_bytes(one_tile: tuple[TilePlan, Cou
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "eager", "fewer"), [("vgg", 64.1e9, 34.2e9), ("compact", 20.0e9, 12.6e9)]
+    ("name", "eager", "fewer"), [("vgg", 66e9, 35e9), ("compact", 20.5e9, 13e9)]
 )
 def test_bytes_of_a_step_at_2048_pixels(name: str, eager: float, fewer: float) -> None:
     pytest.importorskip("triton")
