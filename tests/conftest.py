@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -84,3 +88,18 @@ def largest_file(num_bytes: int) -> Iterator[None]:
 @pytest.fixture
 def image() -> Callable[..., Tensor]:
     return random_image
+
+
+@contextmanager
+def loaded(path: Path) -> Iterator[ModuleType]:
+    """A program that is no part of a package, as a module of its name for as long as it lasts."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        del sys.modules[path.stem]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import pickle
 import urllib.error
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import COMPACT_SHAPE, REFLECT_SHAPE, random_image, random_weights
+from conftest import COMPACT_SHAPE, REFLECT_SHAPE, loaded, random_image, random_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -298,14 +297,9 @@ def test_a_state_dict_of_another_depth_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def converter() -> ModuleType:
-    script = Path(__file__).parents[1] / "scripts" / "convert_features.py"
-    spec = importlib.util.spec_from_file_location("convert_features", script)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def converter() -> Iterator[ModuleType]:
+    with loaded(Path(__file__).parents[1] / "scripts" / "convert_features.py") as module:
+        yield module
 
 
 def convert(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import VGG_SHAPE, random_image, random_weights
+from conftest import VGG_SHAPE, loaded, random_image, random_weights
 
 from hires.features.checkpoints import write_checkpoint
 from hires.image.decode.read import read_picture
@@ -22,14 +20,8 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    spec = importlib.util.spec_from_file_location("compare_presets", SCRIPTS / "compare_presets.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["compare_presets"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["compare_presets"]
+    with loaded(SCRIPTS / "compare_presets.py") as module:
+        yield module
 
 
 @pytest.fixture(autouse=True)

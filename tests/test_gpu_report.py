@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +10,7 @@ from types import ModuleType
 from typing import Any, Self
 
 import pytest
-from conftest import COMPACT_SHAPE, random_weights
+from conftest import COMPACT_SHAPE, loaded, random_weights
 
 from hires.bench import report as reports
 from hires.bench import roofline, runs
@@ -28,14 +26,8 @@ REHEARSAL = ("--device", "cpu", "--small")
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    spec = importlib.util.spec_from_file_location("gpu_report", SCRIPTS / "gpu_report.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gpu_report"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["gpu_report"]
+    with loaded(SCRIPTS / "gpu_report.py") as module:
+        yield module
 
 
 class Here:

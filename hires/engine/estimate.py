@@ -81,7 +81,7 @@ def forecast(
     weights = sum(buffer.nbytes for buffer in setup.network.buffers())
     found = []
     for rung in rungs:
-        there = setup.at(rung.num_pixels, rung.index)
+        there = setup.beside(rung)
         tiles = there.plan_tiles(rung.seen_size)
         spread = 1.0
         if rates is not None:

@@ -49,7 +49,7 @@ def check_ladder(
         _check_style(config, rungs, i, f"style {i + 1}{called[i + 1]}", style, least)
     failures: list[TileMemoryError] = []
     for rung in rungs:
-        there = setup.at(rung.num_pixels, rung.index)
+        there = setup.beside(rung)
         for size in {rung.seen_size, *rung.style_sizes}:
             try:
                 there.plan_tiles(size)

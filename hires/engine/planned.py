@@ -132,7 +132,7 @@ def _opened(
 def _about_home(setup: Setup, rungs: Sequence[Rung]) -> Iterator[str]:
     """From which size on the canvas lies in the host's memory, if at all."""
     for rung in rungs:
-        if setup.at(rung.num_pixels, rung.index).is_hosted:
+        if setup.beside(rung).is_hosted:
             height, width = rung.size
             yield (
                 f"the GPU has too little memory for a canvas of {width}x{height}: from there on it"

@@ -85,11 +85,11 @@ def measure_rates(
     # One style stands for all.
     regions = tuple(replace(region, styles={0: None}) for region in guides.regions)
     guides = replace(guides, regions=regions, kept=None)
-    untiled = [rung for rung in rungs if _beside(setup, rung).is_one_tile(rung.seen_size)]
+    untiled = [rung for rung in rungs if setup.beside(rung).is_one_tile(rung.seen_size)]
     tiled = [rung for rung in rungs if rung not in untiled]
     whole, whole_spread = _whole_steps(config, setup, untiled, guides)
     largest = tiled[-1] if tiled else rungs[-1]
-    setup = _beside(setup, largest)
+    setup = setup.beside(largest)
     outside = _optimizer_seconds(config, setup) / _OPTIMIZER_SIDE**2
     least = max(setup.costs.least_side, 64)
     fixed = _walk_seconds(setup, _one_tile((least, least)), guides)[1]
@@ -124,14 +124,9 @@ def _whole_steps(
             run = _run(config, setup, rung, guides)
             found.append((rung.num_pixels, _settled(run.step, setup.device)))
         del run  # Or the next rung's memory would be counted with it.
-        plan = _beside(setup, rung).plan_tiles(rung.seen_size)
+        plan = setup.beside(rung).plan_tiles(rung.seen_size)
         spread = gauge.spread(plan.bytes_needed)
     return tuple(found), spread
-
-
-def _beside(setup: Setup, rung: Rung) -> Setup:
-    """With the memory that there is beside the canvas of a rung."""
-    return setup.at(rung.num_pixels, rung.index)
 
 
 def _run(config: Config, setup: Setup, rung: Rung, guides: Guided = UNGUIDED) -> Run:

@@ -87,7 +87,7 @@ class Run:
         self.warnings = warnings
         self._canvas_of = canvas_of or (
             lambda rung: WholeCanvas(
-                setup.at(rung.num_pixels, rung.index),
+                setup.beside(rung),
                 rung.size,
                 margin=rung.margin,
                 wrap=rung.wrap,
@@ -254,7 +254,7 @@ class Run:
         rung = next((rung for rung in ladder_before if rung.index == snapshot.rung), None)
         if rung is None:
             raise SnapshotError("the snapshot is that of a longer ladder")
-        setup = self.setup.at(rung.num_pixels, rung.index)
+        setup = self.setup.beside(rung)
         optimizer = restored(mapped(snapshot.state, lambda tensor: tensor.to(setup.home)))
         if _size(optimizer.canvas) != rung.canvas_size or snapshot.iteration > rung.num_iterations:
             raise SnapshotError("the snapshot is that of another ladder")

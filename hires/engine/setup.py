@@ -16,6 +16,7 @@ from hires.config.pixels import PIXEL_SCALES
 from hires.config.run import Config
 from hires.config.values import parse_layer
 from hires.engine.budget import Budget, budget_of
+from hires.engine.ladder import Rung
 from hires.engine.objective import Objective
 from hires.engine.replay import Graphs
 from hires.errors import ConfigError
@@ -81,6 +82,10 @@ class Setup:
             num_pixels, rung, weights=weights, references=self.reference_bytes
         )
         return replace(self, memory=memory, is_hosted=is_hosted)
+
+    def beside(self, rung: Rung) -> Setup:
+        """The same with the memory that there is beside the canvas of a rung."""
+        return self.at(rung.num_pixels, rung.index)
 
     @property
     def home(self) -> torch.device:
