@@ -34,7 +34,7 @@ def terms_of(
     """Style, content and total variation, with the layers of the first two and all weights."""
     style, content = (shares_of(part, "mean") for part in layers)
     return (
-        Style(loss=STYLE_LOSSES[style_loss], layers=style, weight=weights[0]),
+        Style(losses={STYLE_LOSSES[style_loss]: 1.0}, layers=style, weight=weights[0]),
         Content(layers=content, kind=content_loss, weight=weights[1]),
         TotalVariation(weight=weights[2]),
     )

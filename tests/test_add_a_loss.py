@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,7 @@ def test_terms_are_exact_under_tiles(num_kept: int, masked: bool, third_moments:
         third_moments(layers=("relu1_1",)),
         first,
         Quantiles(),
+        Quantiles(layers=("relu1_1", "relu2_1")),
         Contrast(),
     ):
         terms = (*terms_of("wasserstein", layers, (1.0, 0.5, 1.0)), extra)
@@ -241,17 +243,75 @@ def test_pixels_are_seen_by_every_process() -> None:
     assert len(calls) == 2
 
 
-def test_slopes_of_its_own_need_no_room_for_graphs() -> None:
+@pytest.mark.parametrize(("num_kept", "tile"), [(1, None), (1, 64), (8, 64), (100, 64)])
+def test_graphs_are_kept_until_there_is_a_verdict(
+    num_kept: int, tile: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
     network.prepare(CPU, torch.float64, torch.channels_last)
     canvas = random_image(*SIZE, seed=3)
-    rooms = []
-    for term in (Mean(), LocalMean()):
-        setup = setup_of(network, [term], torch.float64, 64)
-        objective = objective_of(setup, canvas, canvas, num_kept=8)
-        objective(canvas)
-        rooms.append(objective._room().num_bytes)
-    assert rooms[1] < rooms[0] / 4
+    setup = setup_of(network, [LocalMean()], torch.float64, tile)
+    objective = objective_of(setup, canvas, canvas, num_kept=num_kept)
+    passes: list[Any] = []
+    real = network.produce
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        passes.append(arguments)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(network, "produce", counted)
+    objective(canvas)
+    num_tiles = len(objective.plan.tiles)
+    assert len(passes) == 2 * num_tiles - min(num_kept, num_tiles)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turning(Mean):
+    """Looks at other channels at every other step."""
+
+    parity: int = 0
+
+    def at_step(self, step: int) -> Turning:
+        return self if step % 2 == self.parity else replace(self, parity=step % 2)
+
+    def measure(self, view: View, features: Tensor) -> Statistics:
+        found = dict(super().measure(view, features))
+        return {**found, "local": found["local"][self.parity :: 2]}
+
+
+def test_terms_are_those_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
+    canvas = random_image(64, 64).float()
+    config = hires.Config(sizes=(64, 72), iterations=(3, 2), device="cpu", average=0)
+    paint = partial(hires.iter_stylize, canvas, canvas, config, terms=[Turning()], network=network)
+    asked: list[int] = []
+    real = Turning.at_step
+
+    def at_step(term: Turning, step: int) -> Turning:
+        asked.append(step)
+        return real(term, step)
+
+    monkeypatch.setattr(Turning, "at_step", at_step)
+    steps = paint()
+    second = [next(steps), next(steps)][1].snapshot().copy()
+    *_, last = steps
+    assert asked == [0, 1, 2, 0, 1]
+    *_, resumed = paint(resume=second)
+    assert asked[5:] == [2, 0, 1]
+    assert torch.equal(resumed.picture(), last.picture())
+
+
+def test_a_term_that_changes_ends_the_replay_of_graphs() -> None:
+    network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
+    network.prepare(CPU, torch.float64, torch.channels_last)
+    canvas = random_image(*SIZE, seed=3)
+    objective = objective_of(setup_of(network, [Turning()], torch.float64), canvas, canvas)
+    losses = []
+    for step, is_over in ((0, False), (1, True), (2, True)):
+        objective.at_step(step)
+        assert objective._replay._is_over == is_over
+        losses.append(float(objective(canvas).loss))
+    assert losses[0] == losses[2] != losses[1]
 
 
 @pytest.mark.parametrize("layers", ["relu2_1", (PIXELS, "relu2_1")])

@@ -50,6 +50,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"average": -0.1}, r"`average` is -0\.1"),
     ({"average": 0.9, "optimizer": "lbfgs"}, r"`average` applies to `optimizer=adam` only"),
     ({"style_loss": "gramm"}, r"`style_loss` is 'gramm': choose one of gram, meanstd, wasserstein"),
+    ({"style_loss": ("gram", "gram:2")}, r"a style loss is named twice: gram gram:2"),
+    ({"style_loss": ()}, r"`style_loss` is empty: name one, or give `style_weight=0`"),
+    ({"style_loss": "gram:2"}, r"the weight of gram:2 does nothing, .*: give `style_weight`"),
+    (
+        {"style_loss": ("gram", "wasserstein:0")},
+        r"`style_loss=wasserstein:0`: write NAME or NAME:W",
+    ),
+    ({"style_loss": ("gram", "wasserstein:")}, r"`style_loss=wasserstein:`: write NAME"),
     ({"pooling": "median"}, r"`pooling` is 'median': choose one of max, average, l2"),
     ({"optimizer": "sgd"}, r"`optimizer` is 'sgd': choose one of adam, lbfgs"),
     ({"precision": "fp8"}, r"`precision` is 'fp8': choose one of auto, fp32, tf32, bf16, fp16"),
@@ -130,6 +138,15 @@ def test_format_bytes_can_be_parsed_back(amount: int) -> None:
 def test_parse_layer() -> None:
     assert parse_layer("relu4_1") == ("relu4_1", 1.0)
     assert parse_layer("relu4_1:0.25") == ("relu4_1", 0.25)
+
+
+def test_style_losses() -> None:
+    assert Config().style_losses == {"wasserstein": 1.0}
+    assert Config(style_loss="gram").style_loss == ("gram",)
+    mixed = Config(style_loss=("gram:0.25", "meanstd"))
+    assert mixed.style_losses == {"gram": 0.25, "meanstd": 1.0}
+    assert not mixed.is_default("style_loss")
+    assert Config(preset="d2l", style_loss="gram-mse").is_default("style_loss")
 
 
 def test_shares_of_styles() -> None:

@@ -17,8 +17,10 @@ from objectives import objective_of, setup_of, terms_of
 from torch import Tensor
 from torch.multiprocessing import reductions
 
+from hires.config.run import Config
 from hires.engine.objective import Objective
 from hires.engine.replay import Evaluation
+from hires.engine.style_terms import style_terms
 from hires.features.architecture import Architecture, Pooling
 from hires.features.network import Network
 from hires.kernels import layers
@@ -128,6 +130,22 @@ def test_tiled_equals_whole_float32(shape: str, style_loss: str) -> None:
     tiled = evaluate(build(SHAPES[shape], style_loss, SIZE, tile=64, **arguments), SIZE)
     assert float(tiled.loss) == pytest.approx(float(whole.loss), rel=1e-5)
     assert relative(tiled.gradient, whole.gradient) <= 1e-5
+
+
+def test_losses_of_the_same_moments_add_up() -> None:
+    """They are measured once."""
+    alone = [evaluate(build(COMPACT_SHAPE, name, SIZE), SIZE) for name in ("gram", "wasserstein")]
+    style, *others = terms_of("gram", layers_of(COMPACT_SHAPE), FACTORS)
+    config = Config(style_loss=("gram:0.5", "wasserstein:2"), style_weight=FACTORS[0])
+    (mixed,) = style_terms(config, style.layers)  # type: ignore[arg-type]
+    assert (mixed.name, mixed.weight) == ("style", 2.5 * FACTORS[0])
+    network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
+    network.prepare(CPU, torch.float64, torch.channels_last)
+    content, target = random_image(*SIZE, seed=1), random_image(75, 101, seed=2)
+    setup = setup_of(network, (mixed, *others), torch.float64, 64)
+    found = evaluate(objective_of(setup, content, target), SIZE)
+    gram, wasserstein = (float(one.terms["style"]) for one in alone)
+    assert float(found.terms["style"]) == pytest.approx(0.2 * gram + 0.8 * wasserstein, rel=1e-12)
 
 
 @pytest.mark.parametrize("pooling", ["average", "l2"])

@@ -24,6 +24,14 @@ def test_a_job_survives_json() -> None:
     assert job_of(json.loads(json.dumps(settings_of(JOB)))) == JOB
 
 
+def test_a_style_loss_may_be_a_name() -> None:
+    """As earlier versions wrote it down."""
+    settings = settings_of(JOB)
+    assert settings["config"]["style_loss"] == ["wasserstein"]
+    settings["config"]["style_loss"] = "gram"
+    assert job_of(settings).config.style_loss == ("gram",)
+
+
 def test_every_option_is_written_down() -> None:
     settings = settings_of(JOB)
     assert settings["config"]["tv_weight"] == Config().tv_weight

@@ -282,10 +282,10 @@ def test_tiles_made_smaller_on_the_way_are_remembered(
     settings = config(features, sizes=(240,), iterations=(4,))
     real, calls = Objective._measure, itertools.count()
 
-    def short_of_memory(self: Objective, canvas: Tensor) -> Any:
+    def short_of_memory(self: Objective, canvas: Tensor, verdicts: Any) -> Any:
         if next(calls) == 1:
             raise torch.OutOfMemoryError
-        return real(self, canvas)
+        return real(self, canvas, verdicts)
 
     monkeypatch.setattr(Objective, "_measure", short_of_memory)
     steps = iter_stylize(CONTENT, STYLE, settings)

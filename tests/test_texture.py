@@ -48,7 +48,7 @@ def setup_for(
     network.prepare(CPU, DOUBLE, torch.channels_last)
     layers = {f"relu{b}_1": 1.0 / b for b in range(1, len(architecture.blocks) + 1)}
     terms = (
-        Style(loss=STYLE_LOSSES[loss], layers=layers, weight=WEIGHTS["style"]),
+        Style(losses={STYLE_LOSSES[loss]: 1.0}, layers=layers, weight=WEIGHTS["style"]),
         Patches(weight=WEIGHTS["patch"]),
         TotalVariation(form=form, weight=WEIGHTS["tv"]),
     )

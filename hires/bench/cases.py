@@ -46,7 +46,7 @@ class Case:
 
     size: tuple[int, int]
     features: str = _DEFAULTS.features
-    style_loss: str = _DEFAULTS.style_loss
+    style_loss: str = " ".join(_DEFAULTS.style_loss)
     precision: str = _DEFAULTS.precision
     device: str = _DEFAULTS.device
     memory: str = MEMORY
@@ -73,7 +73,7 @@ class Case:
         parts += [f"tile {self.tile}"] if self.tile else []
         parts += [f"{self.num_kept} kept"] if self.num_kept is not None else []
         parts += [self.memory] if self.memory != MEMORY else []
-        parts += [self.style_loss] if self.style_loss != _DEFAULTS.style_loss else []
+        parts += [self.style_loss] if self.style_loss != " ".join(_DEFAULTS.style_loss) else []
         decay = f"lr x{self.learning_rate_decay} every {self.decay_every}"
         parts += [decay] if self.decay_every else []
         parts += ["ladder"] if self.kind == "ladder" else []

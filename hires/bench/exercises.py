@@ -78,7 +78,7 @@ def config_of(case: Case) -> Config:
         learning_rate=0.02,
         patch_weight=0.0,
         margin=0,
-        style_loss=case.style_loss,  # type: ignore[arg-type]
+        style_loss=case.style_loss.split(),
         precision=case.precision,  # type: ignore[arg-type]
         device=case.device,
         memory=case.memory,

@@ -9,6 +9,7 @@ import ast
 import functools
 import inspect
 import sys
+from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from itertools import pairwise
 from types import NoneType, UnionType
@@ -19,6 +20,7 @@ from hires.config.guides import Guides
 from hires.config.job import Job, PaintJob
 from hires.config.output import Delivery
 from hires.config.paper import Print
+from hires.config.run import Config
 
 AUTO = "auto"
 _NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
@@ -60,6 +62,7 @@ _OF_CONFIG: dict[tuple[type, str], Typed] = {
     (PaintJob, "run_dir"): Typed(metavar="DIR"),
     (Print, "paper"): Typed(name="print", metavar="PAPER"),
     (Print, "bleed"): Typed(metavar="LENGTH"),
+    (Config, "style_loss"): Typed(metavar="LOSS[:WEIGHT] [LOSS[:WEIGHT] ...]"),
     (TrainConfig, "start"): Typed(metavar="MODEL"),
     (Delivery, "icc"): Typed(metavar="PROFILE"),
 }
@@ -191,7 +194,7 @@ def _option(group: str, kind: type, field: Field[Any]) -> Option:
     if get_origin(hint) is Annotated:
         hint, typed = get_args(hint)
     known = (_OF_CONFIG.get((base, field.name)) for base in kind.__mro__)
-    is_many, parts = get_origin(hint) is tuple, get_args(hint)
+    is_many, parts = get_origin(hint) in (tuple, Sequence), get_args(hint)
     kinds = parts[:1] if is_many else parts if get_origin(hint) is UnionType else (hint,)
     return Option(
         group,

@@ -6,6 +6,7 @@ The command line is generated from these fields; the string under a field is its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar, cast
 
@@ -17,6 +18,7 @@ from hires.config.values import (
     counted,
     parse_blend,
     parse_bytes,
+    parse_loss,
     size_share,
 )
 from hires.errors import ConfigError
@@ -85,10 +87,9 @@ class Config:
     tv_weight: float = option(0.02)
     """How strongly pixel noise is smoothed away (total variation)."""
 
-    style_loss: Literal["gram", "meanstd", "wasserstein", "gram-mse", "gram-sum"] = option(
-        "wasserstein"
-    )
-    """Which statistic of the style is matched; gram-mse and gram-sum are those of the presets."""
+    style_loss: Sequence[str] = option(("wasserstein",))
+    """Which statistics of the style are matched, each a factor on --style-weight: gram, meanstd,
+    wasserstein; gram-mse and gram-sum are those of the presets."""
 
     content_loss: Literal["relative", "mse", "sum"] = option("relative")
     """Squared error of the content's features: over their squared size, its mean, or its sum."""
@@ -183,6 +184,10 @@ class Config:
     def __post_init__(self) -> None:
         """Check every field on its own; what depends on pictures or machine is checked later."""
         self._fill_in()
+        # One name may be given as it is, and was recorded so once.
+        losses = self.style_loss
+        losses = (losses,) if isinstance(losses, str) else tuple(losses)
+        object.__setattr__(self, "style_loss", losses)
         check_fields(self)
         check_device(self.device)
         if isinstance(self.size, str):
@@ -209,6 +214,11 @@ class Config:
     def memory_bytes(self) -> int | None:
         """The memory budget in bytes; None for what suits the machine."""
         return None if self.memory == "auto" else parse_bytes(self.memory)
+
+    @property
+    def style_losses(self) -> dict[str, float]:
+        """Names of the style losses, and what each counts in the style's weight."""
+        return dict(map(parse_loss, self.style_loss))
 
     @property
     def schedule(self) -> tuple[int, float, int]:

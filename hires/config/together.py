@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hires.config.checks import leave_out
 from hires.config.presets import APPLIES
-from hires.config.values import parse_layer
+from hires.config.values import parse_layer, parse_loss
 from hires.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def check_together(config: Config, defaults: Mapping[str, Any]) -> None:
     _check_sizes(config, defaults)
     _check_optimizer(config, defaults)
     _check_layers(config)
+    _check_losses(config)
     _check_terms(config)
     _check_colours(config)
 
@@ -97,6 +98,19 @@ def _check_layers(config: Config) -> None:
             raise ConfigError(f"a layer is named twice: {' '.join(layers)}")
         if layers and not any(parse_layer(layer)[1] for layer in layers):
             raise ConfigError(f"layers {' '.join(layers)} all weigh 0: give one some weight")
+
+
+def _check_losses(config: Config) -> None:
+    losses = [parse_loss(text) for text in config.style_loss]
+    if not losses:
+        raise ConfigError("`style_loss` is empty: name one, or give `style_weight=0`")
+    if len(config.style_losses) != len(losses):
+        raise ConfigError(f"a style loss is named twice: {' '.join(config.style_loss)}")
+    if len(losses) == 1 and losses[0][1] != 1:
+        raise ConfigError(
+            f"the weight of {config.style_loss[0]} does nothing, for it is the only style loss:"
+            " give `style_weight`"
+        )
 
 
 def _check_terms(config: Config) -> None:

@@ -9,6 +9,8 @@ from hires.errors import ConfigError
 
 # The least side of a painting in pixels.
 LEAST_SIZE = 32
+# What a style can be asked for; `hires.engine.style_terms` makes terms of it.
+STYLE_LOSSES = ("gram", "meanstd", "wasserstein", "gram-mse", "gram-sum")
 BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -52,6 +54,24 @@ def parse_layer(text: str) -> tuple[str, float]:
         value = math.nan
     if not (math.isfinite(value) and value >= 0 and name):
         raise ConfigError(f"layer '{text}': write NAME or NAME:WEIGHT with a weight of 0 or more")
+    return name, value
+
+
+def parse_loss(text: str) -> tuple[str, float]:
+    """Turn ``gram`` or ``gram:0.5`` into the name of a style loss and its factor (1 if not given).
+
+    Raises:
+        ConfigError: if there is no such loss, or its factor is not a finite number above 0.
+    """
+    name, colon, factor = text.partition(":")
+    if name not in STYLE_LOSSES:
+        raise ConfigError(f"`style_loss` is '{name}': choose one of {', '.join(STYLE_LOSSES)}")
+    try:
+        value = float(factor) if colon else 1.0
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"`style_loss={text}`: write NAME or NAME:WEIGHT with a weight above 0")
     return name, value
 
 

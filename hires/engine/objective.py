@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -25,6 +24,7 @@ from hires.features.network import Network
 from hires.kernels.activation_buffer import ActivationBuffer, Recomputed
 from hires.kernels.precision import Precision, float32_products, fp32_island
 from hires.losses.judge import Key, judge
+from hires.losses.local import Verdicts, awaiting
 from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Term, Verdict, layers_of
 from hires.tiling.geometry import Tile
@@ -100,6 +100,13 @@ class Objective:
                     return replayed
             return within_memory(attempt, self.plan, self._smaller)[0]
 
+    def at_step(self, step: int) -> None:
+        """Have the terms be those of a step, given how many have been done at the rung."""
+        terms = tuple(term.at_step(step) for term in self.terms)
+        if any(new is not old for new, old in zip(terms, self.terms, strict=True)):
+            self._replay.end()  # What was recorded is another loss.
+            self.terms = terms
+
     def _smaller_grid(self, plan: TilePlan) -> TilePlan:
         return smaller_plan(self._costs, self.positions.size, plan)
 
@@ -118,14 +125,16 @@ class Objective:
 
         See `judge` for who ``looks``.
         """
+        verdicts: dict[tuple[int, str], Verdict] = {}
         with self.timed("variation"):
             sums, values = self._look_at_pixels(canvas)
         try:
             with self.timed("measure"):
-                measured, kept = self._measure(canvas)
+                measured, kept = self._measure(canvas, verdicts)
             sums.update(measured)
             with self.timed("judge"), fp32_island(self._device):
-                loss, terms, verdicts = judge(self.terms, sums, values, self._zero(), looks=looks)
+                loss, terms, found = judge(self.terms, sums, values, self._zero(), looks=looks)
+                verdicts.update(found)
                 self._scale = self._scale_of(terms, headroom)
             with self.timed("paint"):
                 self._paint(canvas, verdicts, kept)
@@ -199,12 +208,12 @@ class Objective:
         tile: Tile,
         buffer: ActivationBuffer,
         seams: TileSeams | None,
-        verdicts: Mapping[tuple[int, str], Verdict] | None = None,
-    ) -> dict[Key, Tensor]:
-        """Run one tile; returns its sums.
+        verdicts: Verdicts,
+    ) -> tuple[dict[Key, Tensor], list[Tensor]]:
+        """Run one tile; returns its sums, and the ends of what waits for a verdict.
 
-        Their backward adds the gradient of the tile's pixels to that of the canvas. With verdicts,
-        terms that localise theirs return that number in place of their sums.
+        Their backward adds the gradient of the tile's pixels to that of the canvas. Once there are
+        verdicts, terms with slopes of their own are not measured again.
         """
         network, gradient = self.network, self._gradient_of(canvas)
         # The widest map of all is the cheapest: where a loss looks at it, it is made again. Where
@@ -217,6 +226,7 @@ class Objective:
             return buffer.recomputing(remade, found) if is_remade else nullcontext()
 
         sums: dict[Key, Tensor] = {}
+        waiting: list[Tensor] = []
         for layer, features in network.produce(
             read_pixels(canvas, tile.read, self._device, gradient, lambda: self._scale),
             self._names,
@@ -228,13 +238,15 @@ class Objective:
                 for i, term in enumerate(self.terms):
                     if layer not in term.layers:
                         continue
-                    if verdicts is not None and self._localises[i]:
-                        found = {_LOCAL: term.local(view, features, verdicts[i, layer])}
-                    else:
-                        found = dict(term.measure(view, features))
+                    if self._localises[i] and torch.is_grad_enabled():
+                        waiting.append(awaiting(features, view, term, verdicts, i))
+                    if self._localises[i] and verdicts:
+                        continue
+                    with torch.no_grad() if self._localises[i] else nullcontext():
+                        found = term.measure(view, features)
                     sums.update({(i, layer, name): part for name, part in found.items()})
             del features  # Or it would live on while the next layer is computed.
-        return sums
+        return sums, waiting
 
     def _remake(self, layer: str, canvas: Tensor, tile: Tile, seams: TileSeams | None) -> Tensor:
         """The first layer of a tile, computed once more."""
@@ -242,44 +254,39 @@ class Objective:
         made: Tensor = self.network(pixels, [layer], seams=seams)[layer]
         return made
 
-    @property
-    def _num_kept(self) -> int:
-        """Of how many tiles graphs are kept: none where slopes wait for the verdict."""
-        return 0 if any(self._localises) else self.plan.num_kept
-
     def _room(self) -> ActivationBuffer:
         """Where graphs keep what they keep; on a GPU, whose allocator does not scatter, nowhere."""
         device = self.network.origin.device
-        plan = replace(self.plan, num_kept=self._num_kept)
-        num_bytes = self._costs.kept_bytes(plan) if device.type == "cpu" else 0
+        num_bytes = self._costs.kept_bytes(self.plan) if device.type == "cpu" else 0
         if self._buffer is None or self._buffer.num_bytes != num_bytes:
             self._buffer = None  # The old one makes room.
             lasting = [tensor for term in self.terms for tensor in term.lasting]
             self._buffer = ActivationBuffer(num_bytes, device, [*self.network.buffers(), *lasting])
         return self._buffer
 
-    def _measure(self, canvas: Tensor) -> tuple[dict[Key, Tensor], list[dict[Key, GradientEdge]]]:
-        """Add up the sums of all tiles; also return the graphs of the last few, by those names."""
+    def _measure(
+        self, canvas: Tensor, verdicts: Verdicts
+    ) -> tuple[dict[Key, Tensor], list[_Graph]]:
+        """Add up the sums of all tiles; also return the graphs of the last few."""
         sums: dict[Key, Tensor] = {}
-        kept: list[dict[Key, GradientEdge]] = []
+        kept: list[_Graph] = []
         buffer = self._room()
         buffer.clear()
         for i, tile in enumerate(self.plan.tiles):
-            keep = i >= len(self.plan.tiles) - self._num_kept
+            keep = i >= len(self.plan.tiles) - self.plan.num_kept
             seams = self._seams.of(tile, last=keep)
             with torch.set_grad_enabled(keep), buffer.saving():
-                parts = self._forward(canvas, tile, buffer, seams)
+                parts, waiting = self._forward(canvas, tile, buffer, seams, verdicts)
             if keep:
-                # Of a tile's sums, only where they come from is needed again.
-                kept.append({key: get_gradient_edge(part) for key, part in _sloped(parts)})
+                kept.append(_graph(parts, waiting))
             _add(sums, parts)
         return {key: self.reduce(total) for key, total in sums.items()}, kept
 
     def _paint(
         self,
         canvas: Tensor,
-        verdicts: Mapping[tuple[int, str], Verdict],
-        kept: list[dict[Key, GradientEdge]],
+        verdicts: Verdicts,
+        kept: list[_Graph],
     ) -> None:
         """Send the cotangents back through every tile, the last one first."""
         for i, term in self._of_pixels():
@@ -294,21 +301,19 @@ class Objective:
         repainted = self.plan.tiles[: len(self.plan.tiles) - len(kept)]
         buffer = self._room()
         while kept:
-            graph = kept.pop()
-            torch.autograd.backward(list(graph.values()), [slopes[key] for key in graph])
+            self._send_back(kept.pop(), slopes)
         for tile in reversed(repainted):
             buffer.clear()
             seams = self._seams.of(tile, first=False)
             with torch.enable_grad(), buffer.saving():
-                sums = self._forward(canvas, tile, buffer, seams, verdicts)
-            sloped = dict(_sloped(sums))
-            torch.autograd.backward(
-                list(sloped.values()),
-                [
-                    slopes.get(key, torch.full_like(part, self._scale))
-                    for key, part in sloped.items()
-                ],
-            )
+                found = self._forward(canvas, tile, buffer, seams, verdicts)
+            self._send_back(_graph(*found), slopes)
+
+    def _send_back(self, graph: _Graph, slopes: Mapping[Key, Tensor]) -> None:
+        """Go back from the ends of a tile's graph; what has waited for a verdict asks for it."""
+        one = self._zero() + self._scale
+        given = [one if key is None else slopes[key] for _, key in graph]
+        torch.autograd.backward([end for end, _ in graph], given)
 
     def _paint_pixels(self, canvas: Tensor, term: Term, verdict: Verdict) -> None:
         """Add the gradient of a term that looks at pixels, now that its sums are judged."""
@@ -325,8 +330,8 @@ class Objective:
 _LEAST_LOSS = 2.0**-20
 # Powers of two by which gradients that overflow in fp16 are made smaller, one after the other.
 _HEADROOMS = (6, 12, 18)
-# The name of what a term that localises its verdict is sent back with.
-_LOCAL = "local"
+_Graph = list[tuple[GradientEdge, Key | None]]
+"""The ends of a tile's graph, each with the sum that it is a part of; None where it waits."""
 
 
 def _add(sums: dict[Key, Tensor], parts: Mapping[Key, Tensor]) -> None:
@@ -334,6 +339,9 @@ def _add(sums: dict[Key, Tensor], parts: Mapping[Key, Tensor]) -> None:
         sums[key] = sums[key].add_(part.detach()) if key in sums else part.detach()
 
 
-def _sloped(sums: Mapping[Key, Tensor]) -> Iterator[tuple[Key, Tensor]]:
-    """Those that a canvas moves; a count, say, it does not."""
-    return ((key, part) for key, part in sums.items() if part.requires_grad)
+def _graph(sums: Mapping[Key, Tensor], waiting: Sequence[Tensor]) -> _Graph:
+    """Of a tile's sums, only where they come from is needed again; a count comes from nowhere."""
+    found: _Graph = [
+        (get_gradient_edge(part), key) for key, part in sums.items() if part.requires_grad
+    ]
+    return found + [(get_gradient_edge(end), None) for end in waiting]

@@ -23,6 +23,7 @@ from hires.engine.replay import Evaluation, Graphs
 from hires.engine.setup import Setup
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped
 from hires.engine.standing import Position, Standing
+from hires.engine.style_terms import option_weights
 from hires.errors import ConfigError, StylizeError
 from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original
@@ -280,6 +281,7 @@ def _move(standing: Standing, objective: Objective) -> None:
     # Of the first step of a rung: what does not move then never will.
     before = None if now.optimizer.num_steps else sampled(now.optimizer.canvas)
     iteration = now.optimizer.num_steps + 1
+    objective.at_step(now.optimizer.num_steps)
     with held_back() as shield:
         try:
             now.optimizer.step(evaluate)
@@ -288,7 +290,7 @@ def _move(standing: Standing, objective: Objective) -> None:
                 require_motion(before, after, evaluations[-1].gradient, least=least)
         except (NonFiniteError, StalledError) as error:
             height, width = now.rung.size
-            weights = {term.name: term.weight for term in objective.terms}
+            weights = option_weights(standing.config, objective.terms)
             where = f"rung {now.rung.index + 1} ({width}x{height}), iteration {iteration}"
             message = f"{error} at {where}: {blamed(weights, error)}"
             raise StylizeError(message, standing.finished(now.picture)) from None

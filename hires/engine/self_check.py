@@ -181,7 +181,7 @@ def scene(
         network=network,
         precision=precision,
         terms=(
-            Style(loss=STYLE_LOSSES[style_loss], layers=shares_of(style_layers, "mean")),
+            Style(losses={STYLE_LOSSES[style_loss]: 1.0}, layers=shares_of(style_layers, "mean")),
             Content(layers=content_layers),
             TotalVariation(),
         ),

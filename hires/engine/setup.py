@@ -19,6 +19,7 @@ from hires.engine.budget import Budget, budget_of
 from hires.engine.ladder import Rung
 from hires.engine.objective import Objective
 from hires.engine.replay import Graphs
+from hires.engine.style_terms import style_terms
 from hires.errors import ConfigError
 from hires.features.checkpoints import load_features
 from hires.features.costs import costs_of
@@ -27,7 +28,7 @@ from hires.kernels.precision import Precision, resolve_device, resolve_precision
 from hires.losses.content import Content
 from hires.losses.patches import Patches
 from hires.losses.positions import BAND_PIXELS, PIXELS, Positions
-from hires.losses.style import STYLE_LOSSES, Style, shares_of
+from hires.losses.style import shares_of
 from hires.losses.terms import References, Term, layers_of
 from hires.losses.variation import TotalVariation
 from hires.tiling.geometry import Region, round_up
@@ -250,7 +251,7 @@ def terms_of(config: Config) -> tuple[Term, ...]:
     )
     of_content = Content(layers=content, kind=config.content_loss, weight=config.content_weight)
     return (
-        Style(loss=STYLE_LOSSES[config.style_loss], layers=style, weight=config.style_weight),
+        *style_terms(config, style),
         # A texture has none.
         *([of_content] if content or config.content_weight else []),
         *([Patches(weight=config.patch_weight)] if config.patch_weight else []),

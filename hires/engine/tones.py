@@ -80,7 +80,7 @@ def compared(
     advice = "give more `iterations`"
     if config.content_weight:
         advice += " or a smaller `content_weight`"
-    if config.style_loss.startswith("gram"):
+    if all(name.startswith("gram") for name in config.style_losses):
         advice = "`style_loss=wasserstein`, or more `iterations`, brings them nearer"
     shares = config.style_shares(len(styles))
     if guides.regions:

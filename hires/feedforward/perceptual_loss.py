@@ -88,7 +88,8 @@ class PerceptualLoss:
         image = style.resized(size)
         image = replace(image, pixels=image.pixels.clamp(0, 1))
         term = Style(
-            loss=STYLE_LOSSES[self.config.style_loss], layers=shares_of(self.style_layers, "mean")
+            losses={STYLE_LOSSES[self.config.style_loss]: 1.0},
+            layers=shares_of(self.style_layers, "mean"),
         )
         terms = (term, Patches()) if self.config.patch_weight else (term,)
         setup = Setup(

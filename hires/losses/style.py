@@ -93,8 +93,10 @@ class Style(Term):
     The loss is that of each region by its share of the canvas, so that a pixel's balance with other
     terms is that of a canvas without regions.
 
+    Several losses judge the same sums, which are taken once.
+
     Attributes:
-        loss: distance of moments to a target's.
+        losses: distances of moments to a target's, and what each counts.
         layers: what each layer's loss counts; `shares_of` makes them from weights.
         weight: of the term.
         targets: moments of the styles, blended; of every layer, for each region.
@@ -105,7 +107,7 @@ class Style(Term):
             needs it.
     """
 
-    loss: StyleLoss
+    losses: Mapping[StyleLoss, float]
     layers: Mapping[str, float]
     weight: float = 1.0
     name: str = "style"
@@ -135,7 +137,9 @@ class Style(Term):
 
     def measure(self, view: View, features: Tensor) -> Statistics:
         """Sums of the features and of their outer products, in each region."""
-        exact = self.loss in CENTRED_LOSSES if self.exact is None else self.exact
+        exact = self.exact
+        if exact is None:
+            exact = not CENTRED_LOSSES.isdisjoint(self.losses)
         found: dict[str, Tensor] = {}
         for number, part in enumerate(view.regional):
             if part is None:
@@ -146,27 +150,37 @@ class Style(Term):
         return found
 
     def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
-        """The layers' losses, added up by their shares."""
-        losses = [share * self._distance(name, statistics) for name, share in self.layers.items()]
-        found = reduce(torch.add, losses)
-        return found / self.num_pixels**2 if self.loss in SUMMED_LOSSES else found
+        """The losses, each that of all layers by their shares."""
+        return reduce(
+            torch.add,
+            (share * self._of_layers(one, statistics) for one, share in self.losses.items()),
+        )
 
-    def _distance(self, layer: str, statistics: Mapping[str, Statistics]) -> Tensor:
+    def _of_layers(self, loss: StyleLoss, statistics: Mapping[str, Statistics]) -> Tensor:
+        losses = [
+            share * self._distance(loss, name, statistics) for name, share in self.layers.items()
+        ]
+        found = reduce(torch.add, losses)
+        return found / self.num_pixels**2 if loss in SUMMED_LOSSES else found
+
+    def _distance(
+        self, loss: StyleLoss, layer: str, statistics: Mapping[str, Statistics]
+    ) -> Tensor:
         """That of each region by its share of the canvas."""
         parts = [
-            self._regional(layer, number, statistics[layer])
+            self._regional(loss, layer, number, statistics[layer])
             for number, count in enumerate(self.counts[layer])
             if count
         ]
         return reduce(torch.add, parts) if parts else _no_loss(statistics[layer])
 
-    def _regional(self, layer: str, number: int, sums: Statistics) -> Tensor:
+    def _regional(self, loss: StyleLoss, layer: str, number: int, sums: Statistics) -> Tensor:
         total, product = (sums[name] for name in _names(number))
         count, area = self.counts[layer][number], self.areas[number]
-        if area != 1 and self.loss in SUMMED_LOSSES:
+        if area != 1 and loss in SUMMED_LOSSES:
             # As if all of the canvas were like it: its share of that loss is a share.
             total, product, count = total / area, product / area, count / area
-        found = self.loss(Moments(count, total, product), self.targets[layer][number])
+        found = loss(Moments(count, total, product), self.targets[layer][number])
         return found if area == 1 else area * found
 
 

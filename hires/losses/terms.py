@@ -103,6 +103,17 @@ class Term(ABC):
         """The term of a rung, compared to the pictures there; itself if it compares to none."""
         return self
 
+    def at_step(self, step: int) -> Self:  # noqa: ARG002
+        """The term of a step, itself unless it changes from step to step.
+
+        Asked before every step, and answered by the number alone: a run that is resumed asks only
+        for the steps that are left, and ends with the same bits.
+
+        Args:
+            step: how many steps have been done at this rung.
+        """
+        return self
+
     @abstractmethod
     def measure(self, view: View, features: Tensor) -> Statistics:
         """What a part of a layer adds to the sums over all of it; differentiable.
@@ -120,8 +131,8 @@ class Term(ABC):
     def local(self, view: View, features: Tensor, verdict: Verdict) -> Tensor:
         """A number (0-d) whose slope along the features of a part is that of the weighted loss.
 
-        A term overrides it whose slope at a position is no linear function of the sums. Its graphs
-        cannot be kept from the first pass, so that tiles run forward twice.
+        A term overrides it whose slope at a position is no linear function of the sums. What it
+        measures needs no slope, then.
         """
         found = self.measure(view, features)
         parts = [(verdict.slopes[name] * part).sum() for name, part in found.items()]

@@ -1,0 +1,42 @@
+"""Terms of the loss for what a configuration asks of the style."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from hires.config.run import Config
+from hires.losses.style import STYLE_LOSSES, Style
+from hires.losses.terms import Term
+
+
+def style_terms(config: Config, layers: Mapping[str, float]) -> list[Term]:
+    """A term for each of the style losses, but one for all that are functions of moments.
+
+    A single term is called ``style``, several by their losses: ``gram+wasserstein``.
+
+    Args:
+        config: how to paint.
+        layers: what each layer's loss counts.
+    """
+    factors = config.style_losses
+    of_moments = {name: factor for name, factor in factors.items() if name in STYLE_LOSSES}
+    found: dict[str, Term] = {}
+    if of_moments:
+        total = sum(of_moments.values())
+        name = "+".join(of_moments) if len(of_moments) < len(factors) else "style"
+        found[name] = Style(
+            name=name,
+            losses={STYLE_LOSSES[loss]: factor / total for loss, factor in of_moments.items()},
+            layers=layers,
+            weight=config.style_weight * total,
+        )
+    return [*found.values()]
+
+
+def option_weights(config: Config, terms: Iterable[Term]) -> dict[str, float]:
+    """What was given as weight of each term, by its option's name without ``_weight``."""
+    of_style = {term.name for term in style_terms(config, {})}
+    return dict(
+        ("style", config.style_weight) if term.name in of_style else (term.name, term.weight)
+        for term in terms
+    )
