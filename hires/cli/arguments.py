@@ -5,17 +5,19 @@ Options that are settings come from the dataclasses of `hires.config`, so that e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Literal
 
 from hires.cli.options import AUTO, Typed
-from hires.config.checks import bounded, check_fields
+from hires.config.checks import bounded, check_fields, given, leave_out
 from hires.config.feedforward import ApplyConfig, TrainConfig
 from hires.config.job import Job, PaintJob
 from hires.config.output import Delivery
 from hires.config.paper import DPI_RANGE
 from hires.config.presets import PRESETS
 from hires.config.run import Config
+from hires.config.values import LEAST_SIZE
+from hires.config.variations import variations
 from hires.errors import ConfigError
 
 
@@ -24,6 +26,35 @@ class Texture(PaintJob):
     """Paint a texture from noise: the strokes and colours of one or more paintings, no scene."""
 
     content: None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variations(PaintJob):
+    """Paint a contact sheet of small paintings that differ, to choose from, or the one chosen."""
+
+    output: Annotated[str, Typed(short="-o", metavar="PATH")] = "variations.jpg"
+    """Where to save the sheet, or the painting that --pick names."""
+
+    pick: int | None = bounded(None, 1)
+    """Paint the variation of this number, as large as --size or --print says. auto: the sheet."""
+
+    side: int = bounded(512, LEAST_SIZE)
+    """Long side of the sheet's pictures in pixels, at most: each stands at such a rung."""
+
+    fixed: tuple[str, ...] = ()
+    """What is the same in all variations because it was typed."""
+
+    def __post_init__(self) -> None:
+        """Refuse options of the painting for a sheet, and numbers that no variation has."""
+        super(Variations, self).__post_init__()
+        count = len(variations(self, self.fixed))
+        if self.pick is None:
+            of_painting = given(self, _OF_PAINTING) + given(self.delivery, _OF_DELIVERY)
+            leave_out(of_painting, "is for the painting that `pick` names")
+        elif not given(self, ["output"]):
+            raise ConfigError("`pick` paints a picture: say where to save it with `output`")
+        elif self.pick > count:
+            raise ConfigError(f"`pick` is {self.pick}: there are {count} variations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +259,12 @@ class Apply:
         self.delivery.depth(self.bit_depth)
 
 
+# Options of `Variations` that change a painting's file, but no picture of a sheet.
+_OF_PAINTING = (
+    *("bit_depth", "save_every", "run_dir", "no_run_dir", "checkpoint_every", "preview"),
+)
+_OF_DELIVERY = tuple(field.name for field in fields(Delivery) if field.name != "no_metadata")
+
 # Options of `Apply` that do not change a picture: they are not recorded in its file.
 NOT_OF_THE_APPLIED = ("contents", "recursive", "output", "overwrite", "quiet")
 
@@ -246,6 +283,7 @@ class Export:
 COMMANDS: dict[str, type] = {
     "stylize": PaintJob,
     "texture": Texture,
+    "variations": Variations,
     "resume": Resume,
     "plan": Plan,
     "papers": Papers,

@@ -71,6 +71,7 @@ _OF_CONFIG: dict[tuple[type, str], Typed] = {
 # What a command inherits and has no use for, by the names of both.
 _LEFT_OUT: dict[str, tuple[str, ...]] = {
     "PaintJob": ("aspect", "tileable"),
+    "Variations": ("aspect", "tileable", "source", "fixed"),
     "Texture": (
         *("content", "content_weight", "content_detail", "content_layers", "content_loss"),
         *("color", "color_match"),
@@ -136,11 +137,19 @@ class Option:
 
     def text(self, value: Any) -> str:
         """A value as it would be typed."""
+        return " ".join(self._texts(value))
+
+    def words(self, value: Any) -> list[str]:
+        """Flag and value as they would be typed."""
+        return [self.usage] if self.is_switch else [self.flags[-1], *self._texts(value)]
+
+    def _texts(self, value: Any) -> list[str]:
         if value in (None, ()) and self.kinds[0] in _NUMBERS:
-            return AUTO
+            return [AUTO]
         if self.is_many:
-            return " ".join(map(str, value))
-        return f"{value:g}" if isinstance(value, float) else str(value)
+            return [*map(str, value)]
+        short = f"{value:g}" if isinstance(value, float) else str(value)
+        return [short if not isinstance(value, float) or float(short) == value else repr(value)]
 
     def read(self, texts: list[str]) -> Any:
         """The value that was typed.

@@ -39,6 +39,10 @@ def recorded_job(path: str) -> PaintJob:
             f"{path} was made with a trained model, not painted: repeat it with hires apply"
             f" {settings['model']}"
         )
+    if "variations" in settings:
+        raise ImageError(
+            f"{path} is a contact sheet: hires inspect tells the commands that paint its pictures"
+        )
     return job_of({**settings, "output": ""})
 
 
