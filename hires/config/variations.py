@@ -1,12 +1,14 @@
 """Variations of a painting that differ, to choose from before the long run. No torch.
 
 The first is what the options say. Then one thing at a time is changed by as much as can be seen at
-a glance, then two that go together. What was given is the same in all of them: it is not changed.
+a glance, or two that go together. What was given is the same in all of them: it is not changed, and
+others take the place of what would have changed it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,25 +20,41 @@ from hires.errors import ConfigError
 # How many variations there are, unless there are more styles than that.
 NUM_VARIATIONS = 12
 
-# What is changed, from what matters most to what matters least, and what it is called. Numbers are
-# factors. Losses are exchanged only where their weights mean the same.
-_CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("as it is", {}),
-    ("broad strokes", {"style_scale": 2.0}),
-    ("the photograph's colours", {"color": "content"}),
-    ("closer to the photograph", {"content_weight": 4.0}),
-    ("fine strokes", {"style_scale": 0.5}),
-    ("freer", {"content_weight": 0.25}),
-    ("the style's colours, matched", {"color": "match"}),
-    ("Gram matrices", {"style_loss": "gram"}),
-    ("light and dark alone", {"color": "luminance"}),
-    ("the style's colours, laid out as the photograph's", {"color": "palette"}),
-    ("fine strokes, closer", {"style_scale": 0.5, "content_weight": 4.0}),
-    ("broad strokes, freer", {"style_scale": 2.0, "content_weight": 0.25}),
-    ("means and spreads", {"style_loss": "meanstd"}),
-    ("much closer", {"content_weight": 16.0}),
-    ("much freer", {"content_weight": 0.0625}),
-    ("very broad strokes", {"style_scale": 4.0}),
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What makes a variation: its name, its rank where there is no room for all, its options.
+
+    Numbers are factors: large enough to be seen at a glance, small enough to leave a painting.
+    """
+
+    name: str
+    rank: int
+    options: dict[str, Any]
+
+
+# As they stand on the sheet. Losses are exchanged only where their weights mean the same.
+_CHANGES = (
+    _Change("as it is", 0, {}),
+    _Change("closer to the photograph", 3, {"content_weight": 4.0}),
+    _Change("freer", 5, {"content_weight": 0.25}),
+    _Change("Gram matrices", 7, {"style_loss": "gram"}),
+    _Change("broad strokes", 1, {"style_scale": 2.0}),
+    _Change("broad strokes, freer", 9, {"style_scale": 2.0, "content_weight": 0.25}),
+    _Change("fine strokes", 4, {"style_scale": 0.5}),
+    _Change("fine strokes, closer", 11, {"style_scale": 0.5, "content_weight": 4.0}),
+    _Change("the photograph's colours", 2, {"color": "content"}),
+    _Change("the photograph's colours and light", 8, {"color": "luminance"}),
+    _Change("style recoloured like the photograph", 6, {"color": "match"}),
+    _Change("colours laid out as in the photograph", 10, {"color": "palette"}),
+    _Change("means and spreads", 12, {"style_loss": "meanstd"}),
+    _Change("much closer to the photograph", 13, {"content_weight": 16.0}),
+    _Change("much freer", 14, {"content_weight": 0.0625}),
+    _Change("very broad strokes", 15, {"style_scale": 4.0}),
+    _Change(
+        "fine strokes in the photograph's colours", 16, {"style_scale": 0.5, "color": "content"}
+    ),
+    _Change("closer, in the photograph's colours", 17, {"content_weight": 4.0, "color": "content"}),
 )
 _LOSSES = ("wasserstein", "gram", "meanstd")
 
@@ -72,7 +90,7 @@ def variations(job: PaintJob, fixed: Collection[str] = ()) -> tuple[Variation, .
     found: list[Variation] = []
     subjects = _subjects(job, fixed)
     num_changes = max(NUM_VARIATIONS // len(subjects), 1)
-    for change, config in [*_changed(job.config, fixed)][:num_changes]:
+    for change, config in _changed(job.config, fixed, num_changes):
         for subject, styles in subjects.items():
             output = f"{Path(job.content).stem}-{len(found) + 1}.png"
             parts = {field.name: getattr(job, field.name) for field in fields(PaintJob)}
@@ -95,22 +113,20 @@ def _subjects(job: PaintJob, fixed: Collection[str]) -> dict[str, tuple[str, ...
     return {**{name: (style,) for name, style in zip(names, styles, strict=True)}, together: styles}
 
 
-def _changed(config: Config, fixed: Collection[str]) -> Iterator[tuple[str, Config]]:
-    """Configurations that differ, and what they are called."""
-    found: list[Config] = []
-    for name, changes in _CHANGES:
-        if any(field in fixed or not config.is_default(field) for field in changes):
+def _changed(config: Config, fixed: Collection[str], most: int) -> Iterator[tuple[str, Config]]:
+    """At most so many configurations that differ, and what they are called."""
+    found: list[tuple[_Change, Config]] = []
+    for change in _CHANGES:
+        options = change.options
+        if any(name in fixed or not config.is_default(name) for name in options):
             continue
-        if "style_loss" in changes and config.style_loss not in _LOSSES:
+        if "style_loss" in options and config.style_loss not in _LOSSES:
             continue
         values = {
-            field: getattr(config, field) * value if isinstance(value, float) else value
-            for field, value in changes.items()
+            name: getattr(config, name) * value if isinstance(value, float) else value
+            for name, value in options.items()
         }
-        try:
-            changed = replace(config, **values)
-        except ConfigError:
-            continue  # It does nothing beside what was given.
-        if changed not in found:
-            found.append(changed)
-            yield name, changed
+        with suppress(ConfigError):  # It does nothing beside what was given.
+            found.append((change, replace(config, **values)))
+    ranks = sorted(change.rank for change, _ in found)[:most]
+    yield from ((change.name, one) for change, one in found if change.rank in ranks)
