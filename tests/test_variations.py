@@ -247,7 +247,7 @@ def test_the_sheet_tells_how_it_was_made(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.usefixtures("few")
 def test_how_long_it_takes_is_told_soon(capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["content.png", "style.png", *SMALL, "--size", "96", "--iterations", "8"]
+    argv = ["content.png", "style.png", *SMALL, "--size", "96", "--iterations", "16"]
     assert cli.main(["variations", *argv, "--no-metadata"]) == 0
     assert "4 variations of 96x72 px: about" in capsys.readouterr().err
     assert cli.main(["inspect", "variations.jpg"]) == 0

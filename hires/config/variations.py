@@ -38,7 +38,7 @@ _CHANGES = (
     _Change("as it is", 0, {}),
     _Change("closer to the photograph", 3, {"content_weight": 4.0}),
     _Change("freer", 5, {"content_weight": 0.25}),
-    _Change("Gram matrices", 7, {"style_loss": "gram"}),
+    _Change("Gram matrices", 7, {"style_loss": ("gram",)}),
     _Change("broad strokes", 1, {"style_scale": 2.0}),
     _Change("broad strokes, freer", 9, {"style_scale": 2.0, "content_weight": 0.25}),
     _Change("fine strokes", 4, {"style_scale": 0.5}),
@@ -47,7 +47,7 @@ _CHANGES = (
     _Change("the photograph's colours and light", 8, {"color": "luminance"}),
     _Change("style recoloured like the photograph", 6, {"color": "match"}),
     _Change("colours laid out as in the photograph", 10, {"color": "palette"}),
-    _Change("means and spreads", 12, {"style_loss": "meanstd"}),
+    _Change("means and spreads", 12, {"style_loss": ("meanstd",)}),
     _Change("much closer to the photograph", 13, {"content_weight": 16.0}),
     _Change("much freer", 14, {"content_weight": 0.0625}),
     _Change("very broad strokes", 15, {"style_scale": 4.0}),
@@ -56,7 +56,7 @@ _CHANGES = (
     ),
     _Change("closer, in the photograph's colours", 17, {"content_weight": 4.0, "color": "content"}),
 )
-_LOSSES = ("wasserstein", "gram", "meanstd")
+_LOSSES = {"wasserstein", "gram", "meanstd"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ def _changed(config: Config, fixed: Collection[str], most: int) -> Iterator[tupl
         options = change.options
         if any(name in fixed or not config.is_default(name) for name in options):
             continue
-        if "style_loss" in options and config.style_loss not in _LOSSES:
+        if "style_loss" in options and not {*config.style_losses} <= _LOSSES:
             continue
         values = {
             name: getattr(config, name) * value if isinstance(value, float) else value

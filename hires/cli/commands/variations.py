@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import pairwise
+from statistics import median
 
 from hires.cli.arguments import Variations
 from hires.cli.commands import stylize
@@ -15,8 +17,8 @@ from hires.config.variations import variations
 from hires.runs.page import duration
 from hires.runs.variations import Sheet, SheetProgress
 
-# Steps from which the time of all is reckoned, after the first, which also measures the pictures.
-_TIMED_STEPS = 5
+# Steps at the beginning that say nothing of the others, and those from which the time is reckoned.
+_WARM_STEPS, _TIMED_STEPS = 3, 12
 
 
 def run(job: Variations) -> int:
@@ -67,27 +69,27 @@ class _Times:
 
     def __init__(self, sheet: Sheet, display: Display) -> None:
         self._sheet, self._display = sheet, display
-        self._first: tuple[float, float] | None = None
+        self._steps: list[tuple[float, float]] = []
 
     def update(self, step: SheetProgress) -> None:
         """Take a step."""
         sheet = self._sheet
-        variation = sheet.variations[step.number - 1]
+        name = sheet.variations[step.number - 1].name
         if step.number == 1 and step.progress.rung.index == 0 and not sheet.job.quiet:
-            self._announce(step)
-        label = f"variation {step.number}/{len(sheet.variations)}  {variation.name}"
-        self._display.tell(step.fraction, label)
+            self._note(step)
+        self._display.tell(
+            step.fraction, f"variation {step.number}/{len(sheet.variations)}  {name}"
+        )
 
-    def _announce(self, step: SheetProgress) -> None:
-        now = time.monotonic()
-        if step.progress.iteration == 1:
-            self._first = now, step.fraction
-        if step.progress.iteration == 1 + _TIMED_STEPS and self._first is not None:
-            began, before = self._first
-            seconds = (now - began) / (step.fraction - before)
+    def _note(self, step: SheetProgress) -> None:
+        """Reckon with the median of some steps, not the first: they warm up."""
+        self._steps.append((time.monotonic(), step.fraction))
+        if len(self._steps) == _WARM_STEPS + _TIMED_STEPS:
+            pairs = pairwise(self._steps[_WARM_STEPS - 1 :])
+            rates = [(after[0] - now[0]) / (after[1] - now[1]) for now, after in pairs]
             height, width = self._sheet.size
             told = f"{counted(len(self._sheet.variations), 'variation')} of {width}x{height} px"
-            tell("hires", f"{told}: about {duration(seconds)}")
+            tell("hires", f"{told}: about {duration(median(rates))}")
 
 
 def _about(sheet: Sheet) -> list[str]:
