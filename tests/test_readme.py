@@ -32,6 +32,7 @@ SMALLER = {
     "hires plan": "--size 512 --no-probe",
     "hires stylize": "--size 128 --iterations 2",
     "hires texture": "--size 64 --iterations 2",
+    "hires variations": "--size 96 --iterations 1",
     "hires train": "--steps 2 --crop 64",
 }
 FOLDERS = "docs|tests|scripts|benchmarks|samples|hires"
