@@ -20,9 +20,10 @@ from hires.cli import main as cli
 from hires.cli.arguments import COMMANDS, Variations
 from hires.cli.commands import variations as command
 from hires.cli.parsing import parse
-from hires.cli.typed import command_typed
+from hires.cli.typed import command_typed, options_typed
 from hires.config import variations as module
 from hires.config.job import PaintJob
+from hires.config.settings import settings_of
 from hires.config.variations import Variation, variations
 from hires.engine.progress import Progress
 from hires.errors import ConfigError
@@ -160,6 +161,13 @@ class TestCommands:
         assert words[2:4] == ["a b.png", "it's.png"]
         exact = job(content_weight=0.123456789)
         assert "--content-weight 0.123456789" in command_typed(exact)
+
+
+def test_settings_of_older_paintings_are_typed() -> None:
+    """Style losses were one word before they were several."""
+    settings = settings_of(job(style_scale=0.5))
+    settings["config"]["style_loss"] = "gram"
+    assert options_typed(settings) == "--style-loss gram --style-scale 0.5"
 
 
 def small_pictures(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:

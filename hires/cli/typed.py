@@ -47,6 +47,8 @@ def _options(settings: Mapping[str, Any]) -> Iterator[list[str]]:
         if name == "preset":
             default = Config().preset
         value = (settings[group] if group else settings).get(name, default)
+        # Style losses were one word before they were several.
+        value = [value] if option.is_many and isinstance(value, str) else value
         value = tuple(value) if isinstance(value, list) else value
         if value != default:
             yield option.words(value)

@@ -129,18 +129,24 @@ class _Row:
     @property
     def height(self) -> int:
         """In pixels, with the room below."""
-        texts = max(sum(line for *_, line in texts) for texts in self._texts)
-        return self._picture_height + texts + 2 * self._style.gap
+        ends = (
+            self._top_of_text(cell) + sum(line for *_, line in texts)
+            for cell, texts in zip(self.cells, self._texts, strict=True)
+        )
+        return max(ends) + round(1.5 * self._style.gap)
+
+    def _top_of_text(self, cell: _Shown) -> int:
+        """From the top of the row, in pixels: the same below all pictures."""
+        return 0 if cell.picture is None else self._picture_height + self._style.gap // 2
 
     def draw(self, sheet: Image.Image, top: int) -> None:
         """Draw the row on a sheet."""
         style, draw = self._style, ImageDraw.Draw(sheet)
         for i, (cell, texts) in enumerate(zip(self.cells, self._texts, strict=True)):
             left = style.gap + i * (style.column + style.gap)
-            below = top
+            below = top + self._top_of_text(cell)
             if cell.picture is not None:
                 sheet.paste(cell.picture, (left, top))
-                below += self._picture_height + style.gap // 2
             for text, font, ink, line in texts:
                 draw.text((left, below), text, fill=ink, font=font)
                 below += line

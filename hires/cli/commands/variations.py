@@ -96,11 +96,11 @@ def _about(sheet: Sheet) -> list[str]:
     """What is said beside the photograph and the styles."""
     height, width = sheet.size
     return [
-        f"Each is {width}x{height}: where the painting stands on its way that the command below"
-        " paints to its end.",
+        f"Each is {width}x{height}, the beginning of the painting that the command below it paints"
+        " to its end.",
         "",
-        "The command of this sheet with --pick 7 and another -o paints number 7, and with --size"
-        " or --print as large as you like.",
+        "To paint number 7, add --pick 7 and another -o to the command of this sheet; --size or"
+        " --print says how large.",
     ]
 
 
