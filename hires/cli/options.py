@@ -73,6 +73,7 @@ _LEFT_OUT: dict[str, tuple[str, ...]] = {
     "PaintJob": ("aspect", "tileable"),
     "Texture": (
         *("content", "content_weight", "content_detail", "content_layers", "content_loss"),
+        "detail_weight",
         *("color", "color_match"),
         *("mask", "labels", "content_map"),
     ),

@@ -78,6 +78,9 @@ class Config:
     content_weight: float = option(0.025)
     """How strongly the scene of the content picture is kept."""
 
+    detail_weight: float = option(0.0)
+    """How strongly fine drawing, as of faces, is the photograph's: 0.1 is seen, 1 is strict."""
+
     style_weight: float = option(1.0)
     """How strongly the style's textures and strokes are asked for."""
 

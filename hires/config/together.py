@@ -61,7 +61,8 @@ def check_guides(
     guides.check(len(styles), config.style_weights)
     pairs = {"style": ("mask", "labels"), "content": ("content_map",)}
     for term, named in pairs.items():
-        if not getattr(config, f"{term}_weight") or not getattr(config, f"{term}_layers"):
+        weighs = getattr(config, f"{term}_weight") and getattr(config, f"{term}_layers")
+        if not (weighs or (term == "content" and config.detail_weight)):
             idle = (name for name in named if getattr(guides, name))
             leave_out(idle, f"does nothing where `{term}_weight` is 0 or there are no layers of it")
 
@@ -115,12 +116,10 @@ def _check_losses(config: Config) -> None:
 
 def _check_terms(config: Config) -> None:
     """Refuse options of a term of the loss that has no weight, and weights of no term."""
-    names = ("style_weight", "content_weight", "patch_weight", "tv_weight")
+    names = ("style_weight", "content_weight", "detail_weight", "patch_weight", "tv_weight")
     if not any(getattr(config, name) for name in names):
-        raise ConfigError(
-            "`style_weight`, `content_weight`, `patch_weight` and `tv_weight` are all 0: give"
-            " one some weight"
-        )
+        *others, last = (f"`{name}`" for name in names)
+        raise ConfigError(f"{', '.join(others)} and {last} are all 0: give one some weight")
     for term, options in _OF_TERM.items():
         if not getattr(config, f"{term}_weight"):
             given = (name for name in options if not config.is_default(name))

@@ -14,7 +14,7 @@ from hires.engine.measuring import Measuring
 from hires.engine.setup import Setup
 from hires.image.guides import MOST_STRICT, UNGUIDED, Guided
 from hires.image.originals import Original
-from hires.losses.positions import Positions
+from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Measured, Term
 
 
@@ -75,5 +75,9 @@ class References:
         ]
 
     def of_content(self, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Features of the whole content, on the device."""
-        return self.canvas.features(self.content, layers, self.measuring) if layers else {}
+        """Features of the whole content, on the device; of `PIXELS` its colours, in [0, 1]."""
+        names = [name for name in layers if name != PIXELS]
+        found = self.canvas.features(self.content, names, self.measuring) if names else {}
+        if len(names) < len(layers):
+            found[PIXELS] = self.canvas.pixels(self.content).clamp(0, 1).to(self.setup.device)
+        return found

@@ -26,6 +26,7 @@ from hires.features.costs import costs_of
 from hires.features.network import Network
 from hires.kernels.precision import Precision, resolve_device, resolve_precision
 from hires.losses.content import Content
+from hires.losses.detail import Detail
 from hires.losses.patches import Patches
 from hires.losses.positions import BAND_PIXELS, PIXELS, Positions
 from hires.losses.style import shares_of
@@ -254,6 +255,7 @@ def terms_of(config: Config) -> tuple[Term, ...]:
         *style_terms(config, style),
         # A texture has none.
         *([of_content] if content or config.content_weight else []),
+        *([Detail(weight=config.detail_weight)] if config.detail_weight else []),
         *([Patches(weight=config.patch_weight)] if config.patch_weight else []),
         TotalVariation(
             form=config.tv_loss,

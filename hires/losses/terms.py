@@ -75,7 +75,7 @@ class References(Protocol):
         """What a term measures on each style picture."""
 
     def of_content(self, layers: Sequence[str]) -> Mapping[str, Tensor]:
-        """Features (1, C, H, W) of the whole content picture, on the device."""
+        """Features (1, C, H, W) of the whole content on the device; of `PIXELS`, its colours."""
 
 
 class Term(ABC):
