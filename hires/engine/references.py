@@ -57,7 +57,11 @@ class References:
     @property
     def regions(self) -> list[list[float]]:
         """How much each style counts in each region of the canvas."""
-        return self.guides.shares(self.shares)
+        return self.regions_of(None)
+
+    def regions_of(self, style: int | None) -> list[list[float]]:
+        """The same where one style, by its place, counts alone in each region that has it."""
+        return self.guides.shares(self.shares, style)
 
     @cached_property
     def strictness(self) -> Tensor | None:
