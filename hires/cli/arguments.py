@@ -12,6 +12,7 @@ from hires.cli.options import AUTO, Typed
 from hires.config.checks import bounded, check_fields
 from hires.config.feedforward import ApplyConfig, TrainConfig
 from hires.config.job import Job, PaintJob
+from hires.config.morph import MorphJob
 from hires.config.output import Delivery
 from hires.config.paper import DPI_RANGE
 from hires.config.presets import PRESETS
@@ -246,6 +247,7 @@ class Export:
 COMMANDS: dict[str, type] = {
     "stylize": PaintJob,
     "texture": Texture,
+    "morph": MorphJob,
     "resume": Resume,
     "plan": Plan,
     "papers": Papers,
