@@ -12,6 +12,7 @@ from hires.cli.options import AUTO, Typed
 from hires.config.checks import bounded, check_fields, given, leave_out
 from hires.config.feedforward import ApplyConfig, TrainConfig
 from hires.config.job import Job, PaintJob
+from hires.config.morph import MorphJob
 from hires.config.output import Delivery
 from hires.config.paper import DPI_RANGE
 from hires.config.presets import PRESETS
@@ -284,6 +285,7 @@ COMMANDS: dict[str, type] = {
     "stylize": PaintJob,
     "texture": Texture,
     "variations": Variations,
+    "morph": MorphJob,
     "resume": Resume,
     "plan": Plan,
     "papers": Papers,

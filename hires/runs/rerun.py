@@ -43,6 +43,8 @@ def recorded_job(path: str) -> PaintJob:
         raise ImageError(
             f"{path} is a contact sheet: hires inspect tells the commands that paint its pictures"
         )
+    if "morph" in settings:
+        raise ImageError(f"{path} is a strip of paintings: repeat it with hires morph")
     return job_of({**settings, "output": ""})
 
 

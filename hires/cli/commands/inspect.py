@@ -77,6 +77,8 @@ def _story(made: Provenance) -> Iterator[tuple[str, str]]:
     how = f"seed {made.seed}" if model is None else f"with the model {model}"
     if "variations" in made.settings:
         how += "; a contact sheet of the beginnings of what these commands paint"
+    if "morph" in made.settings:
+        how += f"; {made.settings['morph']} pictures, from style to style"
     yield "painted", f"by hires {made.version}, {how}"
     for one in made.inputs:
         yield one.role, f"{one.path} (SHA-256 {one.sha256[:16]}...)"
