@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from hires.cli.options import AUTO, Typed
+from hires.config.batch import TABLES, shard_of
 from hires.config.checks import bounded, check_fields
 from hires.config.feedforward import ApplyConfig, TrainConfig
 from hires.config.job import Job, PaintJob
 from hires.config.output import Delivery
-from hires.config.paper import DPI_RANGE
+from hires.config.paper import DPI_RANGE, Print
 from hires.config.presets import PRESETS
 from hires.config.run import Config
 from hires.errors import ConfigError
@@ -24,6 +25,65 @@ class Texture(PaintJob):
     """Paint a texture from noise: the strokes and colours of one or more paintings, no scene."""
 
     content: None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Paint many pictures, one after the other; the same again goes on where it was stopped."""
+
+    jobs: Annotated[str, Typed(positional=True)]
+    """A folder of photographs, or a table of jobs (.csv, .jsonl) with a column for each option."""
+
+    styles: Annotated[tuple[str, ...], Typed(metavar="STYLE [STYLE ...]")] = ()
+    """Paintings, or folders of them: each photograph is painted in the style of each."""
+
+    output: Annotated[str, Typed(short="-o", metavar="DIR")]
+    """Folder for the paintings, summary.csv and a contact sheet; made if it is missing."""
+
+    pattern: str = "{content}-{style}.jpg"
+    """Names of the paintings, where the table has none; {number} is the job's."""
+
+    recursive: bool = False
+    """Search folders with all that lie in them."""
+
+    shard: str | None = None
+    """Which part of the jobs to paint, as 3/16. auto: that of a Slurm array or of torchrun, or all."""
+
+    no_sheet: bool = False
+    """Make no contact sheet."""
+
+    bit_depth: Literal[8, 16] = 8
+    """Bits per channel of the saved pictures; 16 for PNG and TIFF only."""
+
+    no_run_dir: bool = False
+    """Keep no run directories; a painting that is cut short begins anew."""
+
+    quiet: bool = False
+    """Print nothing but warnings and errors. Else progress goes to stderr, results to stdout."""
+
+    config: Config = field(default_factory=Config)
+    """How to paint."""
+
+    print: Print = field(default_factory=Print)
+    """What to paint for."""
+
+    delivery: Delivery = field(default_factory=Delivery)
+    """How to hand it over."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would paint everything anew each time, and photographs without a style."""
+        check_fields(self)
+        self.delivery.depth(self.bit_depth)
+        shard_of(self.shard, {})
+        if self.delivery.no_metadata:
+            raise ConfigError("`no_metadata` leaves no trace of what is done: leave it out")
+        if not self.is_table and not self.styles:
+            raise ConfigError("missing `styles`: give paintings, or a folder of them")
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the jobs are those of a table."""
+        return self.jobs.lower().endswith(TABLES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +306,7 @@ class Export:
 COMMANDS: dict[str, type] = {
     "stylize": PaintJob,
     "texture": Texture,
+    "batch": Batch,
     "resume": Resume,
     "plan": Plan,
     "papers": Papers,

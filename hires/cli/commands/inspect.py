@@ -78,7 +78,8 @@ def _described(header: Header) -> str:
 def _story(made: Provenance) -> Iterator[tuple[str, str]]:
     model = made.settings.get("model")
     seed = f"seed {made.seed}" if model is None else f"with the model {model}"
-    yield "painted", f"by hires {made.version}, {seed}"
+    stopped = f", as it stood at {made.stopped}" if made.stopped else ""
+    yield "painted", f"by hires {made.version}, {seed}{stopped}"
     for one in made.inputs:
         yield one.role, f"{one.path} (SHA-256 {one.sha256[:16]}...)"
     options = [*_options(made.settings)]
