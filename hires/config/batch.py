@@ -41,9 +41,9 @@ def shard_of(text: str | None, environment: Mapping[str, str]) -> tuple[int, int
             raise ConfigError(f"`shard` is '{text}': write NUMBER/COUNT, such as 3/16, from 1")
         return number, count
     for names in (_SLURM, _TORCHRUN):
-        number, count, first = (_whole(environment.get(name)) for name in names)
-        if number is not None and count is not None and 0 <= number - (first or 0) < count:
-            return number - (first or 0) + 1, count
+        at, of, first = (_whole(environment.get(name)) for name in names)
+        if at is not None and of is not None and 0 <= at - (first or 0) < of:
+            return at - (first or 0) + 1, of
     return 1, 1
 
 
