@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hires.cli.arguments import Batch
 from hires.cli.commands import stylize
-from hires.cli.exits import EXIT_INTERRUPTED, EXIT_MENDABLE, mendable, tell
+from hires.cli.exits import EXIT_INTERRUPTED, EXIT_MENDABLE, as_typed, mendable, tell
 from hires.cli.options import UsageError, options_of
 from hires.cli.parsing import parse
 from hires.config.batch import Row, output_name, part_of, read_table, shard_of
@@ -92,7 +92,7 @@ def _paint(entry: Entry, done: Done, name: str, *, quiet: bool) -> bool:
         problem = mendable(error, "batch")
         if problem is None:
             raise
-        entry.fail(problem)
+        entry.fail(as_typed(problem))
         if not quiet:
             tell("hires", f"{name} failed: {problem}")
     return_freed_memory()
@@ -117,7 +117,7 @@ def _entries(batch: Batch) -> Iterator[Entry]:
             yield Entry(number=number, job=_job(row, base, batch, number))
         except (ConfigError, UsageError) as error:
             entry = Entry(number=number)
-            entry.fail(str(error))
+            entry.fail(as_typed(str(error)))
             yield entry
 
 
