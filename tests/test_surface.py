@@ -23,7 +23,7 @@ from hires.features.checkpoints import write_checkpoint
 
 COMMANDS = (
     *("stylize", "resume", "plan", "papers", "inspect", "doctor", "bench", "presets", "train"),
-    *("texture", "batch", "apply", "export"),
+    *("texture", "batch", "compare", "apply", "export"),
 )
 
 

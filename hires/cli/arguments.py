@@ -47,7 +47,7 @@ class Batch:
     """Search folders with all that lie in them."""
 
     shard: str | None = None
-    """Which part of the jobs to paint, as 3/16. auto: that of a Slurm array or of torchrun, or all."""
+    """Which part of the jobs to paint, as 3/16. auto: that of Slurm's array or torchrun, or all."""
 
     no_sheet: bool = False
     """Make no contact sheet."""
@@ -165,6 +165,39 @@ class Inspect:
 
     json: bool = False
     """Print JSON, with every option of the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """Measure paintings of one photograph in one style side by side, by what no loss asks for."""
+
+    content: Annotated[str, Typed(positional=True)]
+    """The photograph."""
+
+    style: Annotated[str, Typed(positional=True)]
+    """The painting whose style they have."""
+
+    results: Annotated[tuple[str, ...], Typed(positional=True, metavar="RESULT [RESULT ...]")]
+    """What was painted, by hires or anything else."""
+
+    output: Annotated[str | None, Typed(short="-o", metavar="PATH")] = None
+    """Where to save a sheet: all of them whole, and pixel by pixel."""
+
+    choose: Annotated[str | None, Typed(metavar="PAGE.html")] = None
+    """Where to save a page on which people choose the better of two without knowing which it is."""
+
+    features: tuple[str, ...] = ("compact",)
+    """Networks that look at the scene: compact, vgg19, vgg16, or paths of checkpoints."""
+
+    json: bool = False
+    """Print JSON instead of a table."""
+
+    def __post_init__(self) -> None:
+        """Refuse a comparison of nothing."""
+        if not self.results:
+            raise ConfigError("missing RESULT: give at least one painting after STYLE")
+        if self.choose is not None and len(self.results) < 2:
+            raise ConfigError("`choose` needs two paintings or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,6 +344,7 @@ COMMANDS: dict[str, type] = {
     "plan": Plan,
     "papers": Papers,
     "inspect": Inspect,
+    "compare": Compare,
     "doctor": Doctor,
     "bench": Bench,
     "presets": Presets,
