@@ -17,7 +17,8 @@ from torch import Tensor
 
 import hires
 from hires.cli import main as cli
-from hires.cli.arguments import COMMANDS, Variations
+from hires.cli.arguments.painting import Variations
+from hires.cli.arguments.table import COMMANDS
 from hires.cli.commands import variations as command
 from hires.cli.parsing import parse
 from hires.cli.typed import command_typed, options_typed

@@ -28,6 +28,7 @@ _LESS_MEMORY = {
     "texture": _PAINT_LESS,
     "variations": _PAINT_LESS,
     "morph": _PAINT_LESS,
+    "batch": _PAINT_LESS,
     "plan": _PAINT_LESS,
     "resume": "close other programs, or paint anew with a smaller --memory or a smaller --size",
     "apply": "give a smaller --memory or a smaller picture",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
-from hires.cli.arguments import Variations
+from hires.cli.arguments.painting import Variations
 from hires.cli.options import Option, UsageError, options_of, parts_of
 from hires.config.run import Config, changed
 from hires.errors import ConfigError

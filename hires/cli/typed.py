@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hires.cli.arguments import Apply, Texture
+from hires.cli.arguments.networks import Apply
+from hires.cli.arguments.painting import Texture
 from hires.cli.options import options_of, parts_of
 from hires.config.job import PaintJob
 from hires.config.presets import PRESETS

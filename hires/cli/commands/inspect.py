@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hires.cli.arguments import Inspect
+from hires.cli.arguments.looking import Inspect
 from hires.cli.typed import options_typed
 from hires.image.decode.headers import Header, read_header
 from hires.image.metadata.provenance import Provenance, ProvenanceError, from_xmp
@@ -79,6 +79,8 @@ def _story(made: Provenance) -> Iterator[tuple[str, str]]:
         how += "; a contact sheet of the beginnings of what these commands paint"
     if "morph" in made.settings:
         how += f"; {made.settings['morph']} pictures, from style to style"
+    if made.stopped:
+        how += f", as it stood at {made.stopped}"
     yield "painted", f"by hires {made.version}, {how}"
     for one in made.inputs:
         yield one.role, f"{one.path} (SHA-256 {one.sha256[:16]}...)"

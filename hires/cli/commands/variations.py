@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 
-from hires.cli.arguments import Variations
+from hires.cli.arguments.painting import Variations
 from hires.cli.commands import stylize
 from hires.cli.display import Display, open_display
 from hires.cli.exits import EXIT_INTERRUPTED, mendable, tell
