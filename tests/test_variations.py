@@ -114,7 +114,9 @@ class TestRule:
         names = tuple(f"{i}.png" for i in range(14))
         assert len(variations(job(*names))) == 15
 
-    def test_weights_and_masks_say_what_the_styles_do(self) -> None:
+    def test_weights_layers_and_masks_say_what_the_styles_do(self) -> None:
+        layered = job("style.png", "other.png", style_layers=("relu1_1@1", "relu3_1@2"))
+        assert {one.job.styles for one in variations(layered)} == {("style.png", "other.png")}
         weighed = job("style.png", "other.png", style_weights=(2.0, 1.0))
         assert {one.job.styles for one in variations(weighed)} == {("style.png", "other.png")}
         masked = PaintJob(

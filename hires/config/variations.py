@@ -15,6 +15,7 @@ from typing import Any
 
 from hires.config.job import PaintJob
 from hires.config.run import Config
+from hires.config.values import parse_style_layer
 from hires.errors import ConfigError
 
 # How many variations there are, unless there are more styles than that.
@@ -75,8 +76,8 @@ class Variation:
 def variations(job: PaintJob, fixed: Collection[str] = ()) -> tuple[Variation, ...]:
     """The paintings to choose from: about a dozen, the same for the same pictures and options.
 
-    With several styles each paints alone and all together, unless weights or masks say which
-    paints what; there are fewer variations of each then.
+    With several styles each paints alone and all together, unless weights, layers or masks say
+    which paints what; there are fewer variations of each then.
 
     Args:
         job: what all of them share.
@@ -104,6 +105,7 @@ def _subjects(job: PaintJob, fixed: Collection[str]) -> dict[str, tuple[str, ...
     """Which styles paint, by what they are called."""
     styles, weights = job.styles, "style_weights"
     is_fixed = weights in fixed or not job.config.is_default(weights)
+    is_fixed |= any(parse_style_layer(layer).number for layer in job.config.style_layers)
     if len(styles) == 1 or is_fixed or job.guides.mask or job.guides.labels:
         return {"": styles}
     # Files of the same name in two folders are told apart by their numbers.
