@@ -168,10 +168,10 @@ BAD = {
     "no style": (["stylize", "content.png", "-o", "out.png"], "missing STYLE"),
     "no output": (["stylize", "content.png", "style.jpg"], "missing -o PATH"),
     "no value": (typed("-o"), "-o/--output needs a value"),
-    "no command": ([], "missing command: choose one of stylize, texture, resume, plan, "),
+    "no command": ([], "missing command: choose one of stylize, texture, variations, morph, "),
     "unknown command": (
         ["paint"],
-        "unknown argument 'paint': choose one of stylize, texture, resume, plan, ",
+        "unknown argument 'paint': choose one of stylize, texture, variations, morph, ",
     ),
     "not a number": (
         typed("--size", "big"),
