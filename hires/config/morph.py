@@ -29,6 +29,9 @@ class MorphJob(PaintJob):
     styles: tuple[str, ...]
     """Two paintings: the strip goes from the first to the second."""
 
+    output: str
+    """Where to save the strip, as .jpg .png .tif .webp or .pdf."""
+
     steps: int = bounded(7, 2, 99)
     """Number of pictures, side by side; the first and the last are those of one style alone."""
 
