@@ -9,7 +9,7 @@ the picture is cut: docs/add_a_loss.md.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self
 
@@ -73,6 +73,9 @@ class References(Protocol):
 
     def of_styles(self, term: Term) -> Sequence[Measured]:
         """What a term measures on each style picture."""
+
+    def of_each_style(self, term_of: Callable[[Positions], Term]) -> Sequence[Measured]:
+        """The same with a term for each, made for the positions of the picture."""
 
     def of_content(self, layers: Sequence[str]) -> Mapping[str, Tensor]:
         """Features (1, C, H, W) of the whole content picture, on the device."""
@@ -140,6 +143,15 @@ class Term(ABC):
         for part in parts[1:]:
             total = total + part
         return total
+
+    @property
+    def state(self) -> Mapping[str, Tensor]:
+        """What it has found out on the way and later steps depend on, by name.
+
+        A snapshot holds these tensors, and fills them in again where a run goes on from it. They
+        are the same ones, of the same shapes, as long as the rung lasts.
+        """
+        return {}
 
     @property
     def lasting(self) -> Iterable[Tensor]:
