@@ -71,6 +71,19 @@ def wasserstein_loss(features: Tensor, target: Tensor) -> Tensor:
     return loss
 
 
+def neighbours_loss(features: Tensor, target: Tensor, matches: Tensor | None = None) -> Tensor:
+    """Mean cosine distance to the nearest of the target's features, about the target's mean.
+
+    ``matches`` (positions,) are numbers of the target's positions, in place of the nearest.
+    """
+    f, t = features[0].flatten(1), target[0].flatten(1)
+    f, t = f - t.mean(1, keepdim=True), t - t.mean(1, keepdim=True)
+    cosines = (f / f.norm(dim=0)).T @ (t / t.norm(dim=0))
+    nearest = cosines.argmax(1) if matches is None else matches
+    loss: Tensor = 1 - cosines.gather(1, nearest[:, None]).mean()
+    return loss
+
+
 def matrix_root(matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
     root: Tensor = vectors @ torch.diag(values.sqrt()) @ vectors.T

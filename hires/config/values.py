@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 from hires.errors import ConfigError
 
 # The least side of a painting in pixels.
 LEAST_SIZE = 32
 # What a style can be asked for; `hires.engine.style_terms` makes terms of it.
-STYLE_LOSSES = ("gram", "meanstd", "wasserstein", "central", "sliced", "gram-mse", "gram-sum")
+STYLE_LOSSES = (
+    "gram",
+    "meanstd",
+    "wasserstein",
+    "central",
+    "sliced",
+    "neighbours",
+    "gram-mse",
+    "gram-sum",
+)
+# Blocks of a network whose style layers are matched to their nearest neighbours, at a quarter and
+# an eighth of the canvas's size. What finer ones see, colour and edges, is much the same all over a
+# style; deeper ones see whole objects, which are not to be taken over.
+_MATCHED_BLOCKS = ("3", "4")
 BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -73,6 +87,17 @@ def parse_loss(text: str) -> tuple[str, float]:
     if not (math.isfinite(value) and value > 0):
         raise ConfigError(f"`style_loss={text}`: write NAME or NAME:WEIGHT with a weight above 0")
     return name, value
+
+
+def matched_layers(layers: Mapping[str, float]) -> dict[str, float]:
+    """The style layers that are matched to their nearest neighbours, in place of all.
+
+    Args:
+        layers: what each counts, by names such as ``relu3_1``.
+    """
+    found = {name: weight for name, weight in layers.items() if name[4:5] in _MATCHED_BLOCKS}
+    scale = sum(layers.values()) / (sum(found.values()) or 1.0)
+    return {name: scale * weight for name, weight in found.items()}
 
 
 def size_share(text: str) -> float:

@@ -24,7 +24,14 @@ _GPU_VALUES = 2**26
 _PARTS = 32
 
 
-def nearest(rows: Tensor, directions: Tensor, centre: Tensor) -> Tensor:
+def nearest(
+    rows: Tensor,
+    directions: Tensor,
+    centre: Tensor,
+    *,
+    others: Tensor | None = None,
+    share: float = 0.0,
+) -> Tensor:
     """Of each row the number of the direction with the largest cosine, (N,) int32.
 
     All pairs are looked at, in blocks, so that memory does not grow with their number.
@@ -33,12 +40,17 @@ def nearest(rows: Tensor, directions: Tensor, centre: Tensor) -> Tensor:
         rows: (N, C), any float dtype.
         directions: (M, C) of length one, in the type in which products are taken; shorter ones are
             less near.
-        centre: (C,), what rows are taken about.
+        centre: (C,), what rows are taken about, in the type in which that is done.
+        others: (N, C), rows that each is mixed with first; None for none.
+        share: of them, 0 to 1.
     """
     found = torch.empty(len(rows), dtype=torch.int32, device=rows.device)
     products = _GPU_PRODUCTS if rows.is_cuda else _PRODUCTS
     for start in range(0, len(rows), size := max(products // len(directions), 1)):
-        block = rows[start : start + size].to(centre.dtype) - centre
+        block = rows[start : start + size].to(centre.dtype)
+        if others is not None:
+            block = block.lerp(others[start : start + size].to(block), share)
+        block = block - centre
         # How long a row is does not matter to which direction is nearest.
         found[start : start + size] = _largest(block.to(directions.dtype) @ directions.T)
     return found
@@ -77,9 +89,7 @@ def cosine_error(
         dtype: type of the sum.
         mask: (1, 1, H, W), how much each position counts; None for all alike.
     """
-    total: Tensor = _CosineError.apply(
-        features, directions, numbers, centre, (least, dtype, mask)
-    )
+    total: Tensor = _CosineError.apply(features, directions, numbers, centre, (least, dtype, mask))
     return total
 
 

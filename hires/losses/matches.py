@@ -1,4 +1,4 @@
-"""Which features of a style belong to which positions of a canvas, from one matching to the next."""
+"""Which features of a style belong to which positions of a canvas, between two matchings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hires.kernels.nearest import nearest
-from hires.kernels.sums import as_rows
+from hires.kernels.sums import as_rows, column_sums
+from hires.losses.moments import TINY
 from hires.losses.positions import Positions, View
 
 
@@ -34,13 +35,15 @@ class Matches:
 
     Attributes:
         numbers: of every layer, for each region, (H, W) int32: entries of its dictionary.
-        content: features (1, C, H, W) of the content, which queries of the first matching are
-            mixed with; empty after it.
+        content: features (1, C, H, W) of the content at every layer, which queries of the first
+            matching are mixed with; empty after it.
+        means: their means (C,) in each region.
         is_due: whether the walk that comes makes them.
     """
 
     numbers: Mapping[str, Sequence[Tensor]]
     content: dict[str, Tensor] = field(default_factory=dict)
+    means: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
     is_due: bool = True
 
     @staticmethod
@@ -61,6 +64,13 @@ class Matches:
                 for name, regions in dictionaries.items()
             },
             dict(content),
+            {
+                name: [
+                    _mean(features, positions.weights(name, number), positions.sum_dtype)
+                    for number in range(len(dictionaries[name]))
+                ]
+                for name, features in content.items()
+            },
         )
 
     def settle(self) -> None:
@@ -73,6 +83,9 @@ class Matches:
     ) -> None:
         """Find the nearest entry of each position of a part, from all of the dictionary.
 
+        The content's features are taken about their own mean: that it is bright, say, where the
+        style is dark shall not have all of it look for the style's lights.
+
         Args:
             view: where the part lies.
             region: of the canvas.
@@ -80,10 +93,18 @@ class Matches:
             dictionary: of the region.
             share: of the content in what is looked for, where it is still known.
         """
-        rows, centre = as_rows(features.detach()), dictionary.centre
+        rows, centre, others = as_rows(features.detach()), dictionary.centre, None
         if view.layer in self.content:
-            wide = rows.to(centre.dtype)
-            target = self.content[view.layer][..., *view.index]
-            rows = torch.lerp(wide, as_rows(target.to(wide)), share)
-        found = nearest(rows, dictionary.directions, centre)
+            others = as_rows(self.content[view.layer][..., *view.index])
+            centre = centre.lerp(self.means[view.layer][region].to(centre), share)
+        found = nearest(rows, dictionary.directions, centre, others=others, share=share)
         self.numbers[view.layer][region][view.index] = found.view(features.shape[2:])
+
+
+def _mean(features: Tensor, weights: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """(C,), the mean of features (1, C, H, W), each position of which counts (1, 1, H, W)."""
+    rows = as_rows(features)
+    if weights is None:
+        return column_sums(rows.to(dtype), dtype) / len(rows)
+    counts = as_rows(weights).to(features.device, dtype)
+    return (counts.T @ rows.to(dtype))[0] / counts.sum().clamp_min(TINY)

@@ -17,6 +17,12 @@ from hires.losses.positions import View
 from hires.losses.terms import References, Statistics, Term
 from hires.tiling.geometry import Layer
 
+# Steps from one matching to the next. The canvas moves less and less, and all that a matching costs
+# is about a step.
+MATCHED_EVERY = 10
+# Of the content in the first matching of a rung (Kolkin et al. 2022, section 3.1).
+CONTENT_SHARE = 0.75
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Neighbours(Term):
@@ -26,7 +32,7 @@ class Neighbours(Term):
     a dictionary. Every position keeps its entry from one matching to the next, so that the loss is
     a sum over positions. The first matching of a rung looks for what lies between the content's
     features and the canvas's: structure decides which stroke goes where. Later ones look for the
-    canvas's own.
+    canvas's own, and make the loss itself smaller.
 
     Each region has a dictionary of its own styles; the loss is that of each region by its share of
     the canvas.
@@ -48,8 +54,8 @@ class Neighbours(Term):
     weight: float = 1.0
     name: str = "neighbours"
     budget: int = 8192
-    every: int = 10
-    content_share: float = 0.75
+    every: int = MATCHED_EVERY
+    content_share: float = CONTENT_SHARE
     seed: int = 0
     dictionaries: Mapping[str, Sequence[Dictionary]] = field(default_factory=dict)
     counts: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -86,8 +92,9 @@ class Neighbours(Term):
     def at_step(self, step: int) -> Self:
         """Match again with the step's walk, if it is time. What is new then is in `matches`."""
         is_due = step % self.every == 0 if self.every else step == 0
-        if not is_due:
+        if step or not is_due:
             self.matches.settle()
+        if not is_due:
             return self
         self.matches.is_due = True
         return replace(self)  # Another loss than that of the last step.

@@ -167,3 +167,20 @@ def layers_of(terms: Iterable[Term]) -> tuple[str, ...]:
     """The layers of a network that terms look at, each once."""
     names = dict.fromkeys(name for term in terms for name in term.layers)
     return tuple(name for name in names if name != PIXELS)
+
+
+def states_of(
+    terms: Iterable[Term], before: Mapping[str, Mapping[str, Tensor]] | None = None
+) -> dict[str, Mapping[str, Tensor]]:
+    """What terms have found out (`Term.state`), by their names.
+
+    Args:
+        terms: of the loss.
+        before: what the same terms had found out before, which they take up; None for nothing.
+    """
+    found = {term.name: term.state for term in terms if term.state}
+    if before is not None:
+        for name, state in found.items():
+            for key, tensor in state.items():
+                tensor.copy_(before[name][key])
+    return found
