@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hires.kernels.nearest import nearest
-from hires.kernels.sums import as_rows, column_sums
+from hires.kernels.sums import as_rows, blocks
 from hires.losses.moments import TINY
 from hires.losses.positions import Positions, View
 
@@ -103,8 +103,9 @@ class Matches:
 
 def _mean(features: Tensor, weights: Tensor | None, dtype: torch.dtype) -> Tensor:
     """(C,), the mean of features (1, C, H, W), each position of which counts (1, 1, H, W)."""
-    rows = as_rows(features)
-    if weights is None:
-        return column_sums(rows.to(dtype), dtype) / len(rows)
-    counts = as_rows(weights).to(features.device, dtype)
-    return (counts.T @ rows.to(dtype))[0] / counts.sum().clamp_min(TINY)
+    weights = torch.ones(1, 1, *features.shape[2:]) if weights is None else weights
+    rows, counts = as_rows(features), as_rows(weights).to(features.device)
+    total = torch.zeros(rows.shape[1], dtype=dtype, device=rows.device)
+    for part, count in zip(blocks(rows), torch.split(counts, len(blocks(rows)[0])), strict=True):
+        total += (count.T.to(dtype) @ part.to(dtype))[0]
+    return total / counts.sum(dtype=dtype).clamp_min(TINY)
