@@ -11,7 +11,7 @@ from torch import Tensor
 from hires.losses.matches import Dictionary
 from hires.losses.moments import TINY
 from hires.losses.positions import Positions, View
-from hires.losses.style import count_of
+from hires.losses.regional import of_region
 from hires.losses.terms import Measured, Statistics, Term
 
 # Length of a feature about the mean, over the root of the mean square of all lengths, below which
@@ -107,10 +107,8 @@ def dictionary_of(
     Raises:
         ConfigError: if nothing of a style is left for the region.
     """
-    used = [(style, share) for style, share in zip(styles, shares, strict=True) if share]
     means, rows = [], []
-    for style, share in used:
-        sums, count = style.statistics[layer], count_of(style, layer, region)
+    for sums, count, share in of_region(styles, layer, region, shares):
         means.append(share * sums[f"total{region}"] / count)
         entries = sums[f"entries{region}"]
         # They are in the order of their positions: every n-th of them is from everywhere.

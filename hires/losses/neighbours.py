@@ -14,6 +14,7 @@ from hires.kernels.nearest import cosine_error
 from hires.losses.entries import Entries, dictionary_of
 from hires.losses.matches import Dictionary, Matches
 from hires.losses.positions import View
+from hires.losses.regional import Regional
 from hires.losses.terms import References, Statistics, Term
 from hires.tiling.geometry import Layer
 
@@ -45,8 +46,7 @@ class Neighbours(Term):
         content_share: of the content in the first matching, 0 to 1.
         seed: of the entries.
         dictionaries: of every layer, for each region.
-        counts: positions of every layer of the canvas, in each region.
-        areas: share of the canvas that each region has.
+        regional: the canvas in its regions.
         matches: of the canvas, as they are made and kept.
     """
 
@@ -58,13 +58,12 @@ class Neighbours(Term):
     content_share: float = CONTENT_SHARE
     seed: int = 0
     dictionaries: Mapping[str, Sequence[Dictionary]] = field(default_factory=dict)
-    counts: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    areas: Sequence[float] = (1.0,)
+    regional: Regional = field(default_factory=Regional)
     matches: Matches = field(default_factory=lambda: Matches({}))
 
     def at(self, references: References) -> Self:
         """Draw the dictionaries of a rung; nothing is matched yet."""
-        regions, positions = [*enumerate(references.regions)], references.positions
+        regions = [*enumerate(references.regions)]
         styles = references.of_each_style(
             lambda own: Entries.drawn(
                 own, self.layers, num_regions=len(regions), most=self.budget, seed=self.seed
@@ -81,12 +80,8 @@ class Neighbours(Term):
         return replace(
             self,
             dictionaries=dictionaries,
-            counts={
-                name: [positions.count_of(name, number) for number, _ in regions]
-                for name in self.layers
-            },
-            areas=[positions.area(number) for number, _ in regions],
-            matches=Matches.of(positions, dictionaries, content),
+            regional=Regional.of(references, self.layers),
+            matches=Matches.of(references.positions, dictionaries, content),
         )
 
     def at_step(self, step: int) -> Self:
@@ -125,14 +120,15 @@ class Neighbours(Term):
         """The layers' mean distances, added up by their shares."""
         self.matches.settle()
         losses = [
-            share * self.areas[number] * statistics[name][f"error{number}"] / count
-            for name, share in self.layers.items()
-            for number, count in enumerate(self.counts[name])
-            if count
+            share * self._distance(name, statistics[name]) for name, share in self.layers.items()
         ]
-        if not losses:
-            return 0 * next(iter(statistics.values()))["error0"]
         return reduce(torch.add, losses)
+
+    def _distance(self, layer: str, sums: Statistics) -> Tensor:
+        counts = self.regional.counts[layer]
+        return self.regional.mean(
+            layer, lambda number: sums[f"error{number}"] / counts[number], sums
+        )
 
     @property
     def state(self) -> Mapping[str, Tensor]:
