@@ -58,6 +58,7 @@ class Rates:
         per_tile: pixels that take as long as what a tile costs whatever its size.
         outside: of optimizer and running average, per pixel of the canvas.
         fixed: of a step whatever its size: the losses of the moments.
+        renewal: of a step in which a term changes (`Term.at_step`) beyond others, per pixel.
         spread: bytes that the process takes for a byte planned for feature maps, for canvases of
             one tile and for others.
     """
@@ -68,6 +69,7 @@ class Rates:
     per_tile: float
     outside: float
     fixed: float
+    renewal: float
     spread: tuple[float, float]
 
 
@@ -95,7 +97,7 @@ def measure_rates(
     fixed = _walk_seconds(setup, _one_tile((least, least)), guides)[1]
     return_freed_memory()
     tiles = _typical_tiles(setup.plan_tiles(largest.seen_size), setup)
-    forward, both, tile_spread = _walk_seconds(setup, tiles, guides)
+    forward, both, renewal, tile_spread = _walk_seconds(setup, tiles, guides)
     return_freed_memory()
     per_tile = setup.costs.per_tile
     num_pixels = _num_pixels(tiles) + per_tile * len(tiles.tiles)
@@ -106,6 +108,7 @@ def measure_rates(
         per_tile=per_tile,
         outside=outside,
         fixed=fixed,
+        renewal=renewal / _num_pixels(tiles),
         spread=(whole_spread, tile_spread),
     )
 
@@ -198,15 +201,25 @@ def _objective(setup: Setup, plan: TilePlan, guides: Guided = UNGUIDED) -> tuple
     return setup.objective(references, plan), canvas
 
 
-def _walk_seconds(setup: Setup, plan: TilePlan, guides: Guided) -> tuple[float, float, float]:
-    """Seconds of tiles without a graph, and forward and back; how far their memory spreads."""
+def _walk_seconds(
+    setup: Setup, plan: TilePlan, guides: Guided
+) -> tuple[float, float, float, float]:
+    """Seconds of tiles without a graph, and forward and back; of terms made anew; memory's spread.
+
+    The last is how far the tiles' memory spreads.
+    """
     objective, canvas = _objective(setup, plan, guides)
     with _Gauge(setup) as gauge:
         seconds = _settled(lambda: objective(canvas), setup.device)
+    before = objective.terms
+    objective.at_step(0)
+    anew = 0.0
+    if objective.terms is not before:
+        anew = max(_timed(lambda: objective(canvas), setup.device) - seconds, 0)
     # A second forward and nothing else is what the two plans differ by.
     objective.plan = replace(plan, num_kept=0)
     forward = max(_settled(lambda: objective(canvas), setup.device) - seconds, 0.1 * seconds)
-    return forward, seconds, gauge.spread(setup.costs.bytes_needed(plan))
+    return forward, seconds, anew, gauge.spread(setup.costs.bytes_needed(plan))
 
 
 def _optimizer_seconds(config: Config, setup: Setup) -> float:
@@ -225,13 +238,17 @@ def _settled(act: Callable[[], object], device: torch.device) -> float:
     seconds: list[float] = []
     keep_freed_memory(False)
     while len(seconds) < 2 or (sum(seconds) < _PATIENCE and len(seconds) < _MOST_RUNS):
-        synchronize(device)
-        started = time.perf_counter()
-        act()
-        synchronize(device)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(_timed(act, device))
         keep_freed_memory(True)
     return statistics.median(seconds[len(seconds) // 2 :])
+
+
+def _timed(act: Callable[[], object], device: torch.device) -> float:
+    synchronize(device)
+    started = time.perf_counter()
+    act()
+    synchronize(device)
+    return time.perf_counter() - started
 
 
 class _Gauge:
