@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from hires.engine.setup import Setup
 from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original
 from hires.kernels.precision import synchronize
+from hires.losses.terms import Term
 from hires.optim.create import optimizer_of
 from hires.tiling.geometry import Region, Span, Tile, joined
 from hires.tiling.planning import TilePlan
@@ -43,6 +45,8 @@ _PATIENCE = 1.5
 _PATIENCE_WHOLE = 8.0
 _MOST_RUNS = 12
 _STYLE_SIDE = 256
+# Of a style of which terms draw a number of positions at coarse layers: those, and more.
+_DRAWN_STYLE_SIDE = 768
 # Of the canvas on which the optimizer is timed; larger than any cache.
 _OPTIMIZER_SIDE = 1024
 
@@ -150,7 +154,7 @@ def _random(size: Size) -> Tensor:
 
 
 def _style_size(setup: Setup) -> Size:
-    side = max(_STYLE_SIDE, setup.costs.least_side)
+    side = max(_DRAWN_STYLE_SIDE if _changes(setup.terms) else _STYLE_SIDE, setup.costs.least_side)
     return side, side
 
 
@@ -204,22 +208,32 @@ def _objective(setup: Setup, plan: TilePlan, guides: Guided = UNGUIDED) -> tuple
 def _walk_seconds(
     setup: Setup, plan: TilePlan, guides: Guided
 ) -> tuple[float, float, float, float]:
-    """Seconds of tiles without a graph, and forward and back; of terms made anew; memory's spread.
+    """Seconds of tiles without a graph, forward and back, and of making terms anew.
 
-    The last is how far the tiles' memory spreads.
+    The last number is how far their memory spreads.
     """
     objective, canvas = _objective(setup, plan, guides)
     with _Gauge(setup) as gauge:
         seconds = _settled(lambda: objective(canvas), setup.device)
-    before = objective.terms
-    objective.at_step(0)
-    anew = 0.0
-    if objective.terms is not before:
-        anew = max(_timed(lambda: objective(canvas), setup.device) - seconds, 0)
+    renewal = 0.0
+    if _changes(objective.terms):
+        renewed = _settled(partial(_renewed, objective, canvas), setup.device)
+        renewal = max(renewed - seconds, 0)
     # A second forward and nothing else is what the two plans differ by.
     objective.plan = replace(plan, num_kept=0)
     forward = max(_settled(lambda: objective(canvas), setup.device) - seconds, 0.1 * seconds)
-    return forward, seconds, anew, gauge.spread(setup.costs.bytes_needed(plan))
+    return forward, seconds, renewal, gauge.spread(setup.costs.bytes_needed(plan))
+
+
+def _changes(terms: Sequence[Term]) -> bool:
+    """Whether terms are others at some steps of a rung than at the rest."""
+    return any(term.at_step(0) is not term for term in terms)
+
+
+def _renewed(objective: Objective, canvas: Tensor) -> None:
+    """Evaluate a canvas with the terms of a rung's first step."""
+    objective.at_step(0)
+    objective(canvas)
 
 
 def _optimizer_seconds(config: Config, setup: Setup) -> float:
@@ -238,17 +252,13 @@ def _settled(act: Callable[[], object], device: torch.device) -> float:
     seconds: list[float] = []
     keep_freed_memory(False)
     while len(seconds) < 2 or (sum(seconds) < _PATIENCE and len(seconds) < _MOST_RUNS):
-        seconds.append(_timed(act, device))
+        synchronize(device)
+        started = time.perf_counter()
+        act()
+        synchronize(device)
+        seconds.append(time.perf_counter() - started)
         keep_freed_memory(True)
     return statistics.median(seconds[len(seconds) // 2 :])
-
-
-def _timed(act: Callable[[], object], device: torch.device) -> float:
-    synchronize(device)
-    started = time.perf_counter()
-    act()
-    synchronize(device)
-    return time.perf_counter() - started
 
 
 class _Gauge:
