@@ -62,12 +62,25 @@ def wasserstein_loss(features: Tensor, target: Tensor) -> Tensor:
     mean, _, covariance = statistics(features)
     wanted_mean, wanted_gram, wanted = statistics(target)
     ridge = 1e-4 * wanted.diagonal().mean() * torch.eye(len(mean), dtype=torch.float64)
-    covariance, wanted = covariance + ridge, wanted + ridge
+    covariance, wanted = covariance + ridge, wanted + 1e-4
     root = matrix_root(wanted.detach())
     # Of eigenvalues alone: eigenvectors of equal eigenvalues (dead channels) have no derivative.
     cross = torch.linalg.eigvalsh(root @ covariance @ root).clamp(min=0).sqrt().sum()
     distance = ((mean - wanted_mean) ** 2).sum() + (covariance + wanted).trace() - 2 * cross
     loss: Tensor = distance / wanted_gram.trace()
+    return loss
+
+
+def neighbours_loss(features: Tensor, target: Tensor, matches: Tensor | None = None) -> Tensor:
+    """Mean cosine distance to the nearest of the target's features, about the target's mean.
+
+    ``matches`` (positions,) are numbers of the target's positions, in place of the nearest.
+    """
+    f, t = features[0].flatten(1), target[0].flatten(1)
+    f, t = f - t.mean(1, keepdim=True), t - t.mean(1, keepdim=True)
+    cosines = (f / f.norm(dim=0)).T @ (t / t.norm(dim=0))
+    nearest = cosines.argmax(1) if matches is None else matches
+    loss: Tensor = 1 - cosines.gather(1, nearest[:, None]).mean()
     return loss
 
 
@@ -139,6 +152,32 @@ def detail(
 
 
 STYLE = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserstein_loss}
+
+
+def central_loss(features: Tensor, target: Tensor) -> Tensor:
+    x, t = (torch.sigmoid(f[0].flatten(1)) for f in (features, target))
+    mean, wanted_mean = x.mean(1), t.mean(1)
+    losses = [((mean - wanted_mean) ** 2).sum()]
+    for k in range(2, 6):
+        lengths = []
+        for one in (x, t):
+            variance = one.var(1, correction=0) + 1e-4
+            moment = ((one - one.mean(1, keepdim=True)) ** k).mean(1)
+            lengths.append(moment / (moment**2 + variance**k) ** ((k - 1) / (2 * k)))
+        losses.append(((lengths[0] - lengths[1]) ** 2).sum())
+    return torch.stack(losses).mean() / ((t - 0.5) ** 2 + 1e-4).mean(1).sum()
+
+
+def sliced_loss(features: Tensor, target: Tensor, directions: Tensor) -> Tensor:
+    """Along unit vectors (K, C), of as many positions as the target has."""
+    f, t = features[0].flatten(1), target[0].flatten(1)
+    found, wanted = ((directions @ x).sort(1).values for x in (f, t))
+    distance: Tensor = ((found - wanted) ** 2).mean() * len(f)
+    return distance / (t**2).sum(0).mean()
+
+
+MOMENTS = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserstein_loss}
+STYLE = {**MOMENTS, "central": central_loss}
 
 
 def objective(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ RATES = Rates(
     per_tile=1000.0,
     outside=1e-8,
     fixed=0.5,
+    renewal=1e-5,
     spread=(2.0, 1.0),
 )
 
@@ -51,6 +53,16 @@ def test_a_step_of_tiles_is_the_sum_of_its_walks(features: str) -> None:
     step += 1e-6 * (sum(again) + 1000 * len(again))
     targets = 1e-6 * (480 * 640 + 64 * 64)
     assert found.seconds == pytest.approx(7 * step * 1.025 + targets, rel=1e-9)
+
+
+def test_matches_are_made_anew_every_tenth_step(features: str) -> None:
+    settings: dict[str, Any] = {"sizes": (320,), "iterations": (21,)}
+    seconds = []
+    for losses in (("wasserstein",), ("wasserstein", "neighbours")):
+        config, studio, rungs = opened(features, style_loss=losses, **settings)
+        (found,) = forecast(config, studio, rungs, num_input_pixels=0, rates=RATES)
+        seconds.append(found.seconds or 0)
+    assert seconds[1] - seconds[0] == pytest.approx(3 * 1e-5 * 320 * 240, rel=1e-9)
 
 
 def test_steps_of_one_tile_lie_between_those_measured(features: str) -> None:
@@ -183,6 +195,7 @@ def test_the_probe_measures_what_a_ladder_needs(
     assert 0 <= rates.both < 1e-3
     assert rates.fixed > 0
     assert rates.outside > 0
+    assert rates.renewal == 0
     found = forecast(config, studio, rungs, num_input_pixels=0, rates=rates)
     assert all(line.seconds for line in found)
 

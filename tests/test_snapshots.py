@@ -241,6 +241,14 @@ RUNS: dict[str, dict[str, Any]] = {
     "tutorial": {"preset": "tutorial", "sizes": (48, 64), "iterations": (3, 4)},
     "d2l": {"preset": "d2l", "sizes": (48, 64), "iterations": (5, 4), "decay_every": (2, 1)},
     "keras": {"preset": "keras", "sizes": (48, 64), "iterations": (9, 5), "restart": 4},
+    "neighbours": {"style_loss": ("wasserstein", "neighbours:0.5"), "iterations": (3, 1, 12)},
+    "tiled neighbours, bf16": {
+        "style_loss": "neighbours",
+        "tile": 32,
+        "precision": "bf16",
+        "iterations": (12, 1, 3),
+    },
+    "neighbours, lbfgs": {"style_loss": "neighbours", "optimizer": "lbfgs"},
     "tiled wolfe": {"tile": 32, "optimizer": "lbfgs-wolfe", "init": "noise"},
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hires.config.checks import leave_out
 from hires.config.presets import APPLIES
-from hires.config.values import parse_layer, parse_loss, parse_style_layer
+from hires.config.values import matched_layers, parse_layer, parse_loss, parse_style_layer
 from hires.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -116,6 +116,12 @@ def _check_losses(config: Config) -> None:
         raise ConfigError(
             f"the weight of {config.style_loss[0]} does nothing, for it is the only style loss:"
             " give `style_weight`"
+        )
+    layers = {one.name: one.weight for one in map(parse_style_layer, config.style_layers)}
+    if "neighbours" in config.style_losses and layers and not any(matched_layers(layers).values()):
+        raise ConfigError(
+            "`style_loss=neighbours` looks at `style_layers` of blocks 3 and 4: name one, such as"
+            " relu3_1"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hires.errors import ConfigError
@@ -11,7 +12,20 @@ from hires.errors import ConfigError
 # The least side of a painting in pixels.
 LEAST_SIZE = 32
 # What a style can be asked for; `hires.engine.style_terms` makes terms of it.
-STYLE_LOSSES = ("gram", "meanstd", "wasserstein", "gram-mse", "gram-sum")
+STYLE_LOSSES = (
+    "gram",
+    "meanstd",
+    "wasserstein",
+    "central",
+    "sliced",
+    "neighbours",
+    "gram-mse",
+    "gram-sum",
+)
+# Blocks of a network whose style layers are matched to their nearest neighbours, at a quarter and
+# an eighth of the canvas's size. What finer ones see, colour and edges, is much the same all over a
+# style; deeper ones see whole objects, which are not to be taken over.
+_MATCHED_BLOCKS = ("3", "4")
 BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -112,6 +126,17 @@ def parse_style_layer(text: str) -> StyleLayer:
         raise ConfigError(f"layer '{text}': write NAME@NUMBER or NAME@NUMBER:WEIGHT, as relu1_1@2")
     name, weight = parse_layer(text if match is None else match[1] + (match[3] or ""))
     return StyleLayer(name, weight, None if match is None else int(match[2]))
+
+
+def matched_layers(layers: Mapping[str, float]) -> dict[str, float]:
+    """The style layers that are matched to their nearest neighbours, in place of all.
+
+    Args:
+        layers: what each counts, by names such as ``relu3_1``.
+    """
+    found = {name: weight for name, weight in layers.items() if name[4:5] in _MATCHED_BLOCKS}
+    scale = sum(layers.values()) / (sum(found.values()) or 1.0)
+    return {name: scale * weight for name, weight in found.items()}
 
 
 def size_share(text: str) -> float:

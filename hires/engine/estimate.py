@@ -14,6 +14,7 @@ from hires.engine.setup import Setup
 from hires.errors import ConfigError
 from hires.features.costs import remade_layer
 from hires.losses.positions import PIXELS
+from hires.losses.terms import Term
 from hires.tiling.planning import TilePlan
 from hires.utils.memory import available_bytes
 
@@ -101,7 +102,7 @@ def forecast(
                 device_bytes=None if on_host else _context_bytes(setup) + weights + taken,
                 memory=there.memory,
                 bus_bytes=_bus_bytes(there, tiles) if there.is_hosted else None,
-                seconds=None if rates is None else _seconds(rung, tiles, rates),
+                seconds=None if rates is None else _seconds(rung, tiles, rates, setup.terms),
             )
         )
     return tuple(found)
@@ -157,13 +158,16 @@ def _bus_bytes(setup: Setup, plan: TilePlan) -> int:
     return CANVAS_BYTES * ways
 
 
-def _seconds(rung: Rung, tiles: TilePlan, rates: Rates) -> float:
+def _seconds(rung: Rung, tiles: TilePlan, rates: Rates, terms: Sequence[Term]) -> float:
     """Seconds of a rung: its targets, then its steps."""
     step = _whole_step(rung.num_pixels, rates)
     if step is None or len(tiles.tiles) > 1:
         step = _tiled_step(rung.num_pixels, tiles, rates)
+    steps = range(rung.num_iterations)
+    anew = sum(any(term.at_step(i) is not term for term in terms) for i in steps)
+    renewal = anew * rates.renewal * rung.num_pixels
     looked_at = rung.num_pixels + sum(height * width for height, width in rung.style_sizes)
-    return rung.num_iterations * step * _RECORDING + looked_at * rates.forward
+    return rung.num_iterations * step * _RECORDING + renewal + looked_at * rates.forward
 
 
 def _whole_step(num_pixels: int, rates: Rates) -> float | None:

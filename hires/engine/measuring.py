@@ -64,10 +64,17 @@ class Measuring:
         return found
 
     def statistics(
-        self, term: Term, picture: Original, regions: Sequence[Tensor | None] = ()
+        self,
+        term_of: Callable[[Positions], Term],
+        picture: Original,
+        regions: Sequence[Tensor | None] = (),
     ) -> Measured:
-        """What a term measures on a picture that has the size at which it is looked at."""
+        """What a term measures on a picture that has the size at which it is looked at.
+
+        The term is made for the picture's positions.
+        """
         positions = self._setup.positions(picture.size, picture.mask, regions)
+        term = term_of(positions)
         if PIXELS in term.layers:
             device = self._setup.device
             with self._arithmetic():

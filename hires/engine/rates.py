@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from hires.engine.setup import Setup
 from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original
 from hires.kernels.precision import synchronize
+from hires.losses.terms import Term
 from hires.optim.create import optimizer_of
 from hires.tiling.geometry import Region, Span, Tile, joined
 from hires.tiling.planning import TilePlan
@@ -43,6 +45,8 @@ _PATIENCE = 1.5
 _PATIENCE_WHOLE = 8.0
 _MOST_RUNS = 12
 _STYLE_SIDE = 256
+# Of a style of which terms draw a number of positions at coarse layers: those, and more.
+_DRAWN_STYLE_SIDE = 768
 # Of the canvas on which the optimizer is timed; larger than any cache.
 _OPTIMIZER_SIDE = 1024
 
@@ -58,6 +62,7 @@ class Rates:
         per_tile: pixels that take as long as what a tile costs whatever its size.
         outside: of optimizer and running average, per pixel of the canvas.
         fixed: of a step whatever its size: the losses of the moments.
+        renewal: of a step in which a term changes (`Term.at_step`) beyond others, per pixel.
         spread: bytes that the process takes for a byte planned for feature maps, for canvases of
             one tile and for others.
     """
@@ -68,6 +73,7 @@ class Rates:
     per_tile: float
     outside: float
     fixed: float
+    renewal: float
     spread: tuple[float, float]
 
 
@@ -95,7 +101,7 @@ def measure_rates(
     fixed = _walk_seconds(setup, _one_tile((least, least)), guides)[1]
     return_freed_memory()
     tiles = _typical_tiles(setup.plan_tiles(largest.seen_size), setup)
-    forward, both, tile_spread = _walk_seconds(setup, tiles, guides)
+    forward, both, renewal, tile_spread = _walk_seconds(setup, tiles, guides)
     return_freed_memory()
     per_tile = setup.costs.per_tile
     num_pixels = _num_pixels(tiles) + per_tile * len(tiles.tiles)
@@ -106,6 +112,7 @@ def measure_rates(
         per_tile=per_tile,
         outside=outside,
         fixed=fixed,
+        renewal=renewal / _num_pixels(tiles),
         spread=(whole_spread, tile_spread),
     )
 
@@ -147,7 +154,7 @@ def _random(size: Size) -> Tensor:
 
 
 def _style_size(setup: Setup) -> Size:
-    side = max(_STYLE_SIDE, setup.costs.least_side)
+    side = max(_DRAWN_STYLE_SIDE if _changes(setup.terms) else _STYLE_SIDE, setup.costs.least_side)
     return side, side
 
 
@@ -198,15 +205,35 @@ def _objective(setup: Setup, plan: TilePlan, guides: Guided = UNGUIDED) -> tuple
     return setup.objective(references, plan), canvas
 
 
-def _walk_seconds(setup: Setup, plan: TilePlan, guides: Guided) -> tuple[float, float, float]:
-    """Seconds of tiles without a graph, and forward and back; how far their memory spreads."""
+def _walk_seconds(
+    setup: Setup, plan: TilePlan, guides: Guided
+) -> tuple[float, float, float, float]:
+    """Seconds of tiles without a graph, forward and back, and of making terms anew.
+
+    The last number is how far their memory spreads.
+    """
     objective, canvas = _objective(setup, plan, guides)
     with _Gauge(setup) as gauge:
         seconds = _settled(lambda: objective(canvas), setup.device)
+    renewal = 0.0
+    if _changes(objective.terms):
+        renewed = _settled(partial(_renewed, objective, canvas), setup.device)
+        renewal = max(renewed - seconds, 0)
     # A second forward and nothing else is what the two plans differ by.
     objective.plan = replace(plan, num_kept=0)
     forward = max(_settled(lambda: objective(canvas), setup.device) - seconds, 0.1 * seconds)
-    return forward, seconds, gauge.spread(setup.costs.bytes_needed(plan))
+    return forward, seconds, renewal, gauge.spread(setup.costs.bytes_needed(plan))
+
+
+def _changes(terms: Sequence[Term]) -> bool:
+    """Whether terms are others at some steps of a rung than at the rest."""
+    return any(term.at_step(0) is not term for term in terms)
+
+
+def _renewed(objective: Objective, canvas: Tensor) -> None:
+    """Evaluate a canvas with the terms of a rung's first step."""
+    objective.at_step(0)
+    objective(canvas)
 
 
 def _optimizer_seconds(config: Config, setup: Setup) -> float:

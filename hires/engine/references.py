@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -73,8 +73,12 @@ class References:
 
     def of_styles(self, term: Term) -> list[Measured]:
         """What a term measures on each style picture."""
+        return self.of_each_style(lambda _: term)
+
+    def of_each_style(self, term_of: Callable[[Positions], Term]) -> list[Measured]:
+        """The same with a term for each, made for the positions of the picture."""
         return [
-            self.measuring.statistics(term, style.resized(size), self.guides.of_style(i, size))
+            self.measuring.statistics(term_of, style.resized(size), self.guides.of_style(i, size))
             for i, (style, size) in enumerate(zip(self.styles, self.style_sizes, strict=True))
         ]
 

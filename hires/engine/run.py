@@ -28,6 +28,7 @@ from hires.errors import ConfigError, StylizeError
 from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original
 from hires.kernels.wrapping import folded, wrapped
+from hires.losses.terms import states_of
 from hires.optim.canvas_optimizer import CanvasOptimizer, NonFiniteError
 from hires.optim.create import optimizer_of, restored
 from hires.optim.stall import StalledError, blamed, require_motion, sampled
@@ -165,12 +166,19 @@ class Run:
         if before is not None and is_there:
             objective.plan = before.plan
             before.measured = tuple(measuring.sides)
+            before.of_terms = states_of(objective.terms, before.of_terms)
         else:
             optimizer = self._optimizer(setup.home, rung, canvas)
             loss, terms = (before.loss, before.terms) if before else (torch.zeros(()), {})
             # In one piece: whoever interrupts the run finds the old rung or the new one.
             self._standing.position = Position(
-                rung, optimizer, objective.plan, tuple(measuring.sides), loss, terms
+                rung,
+                optimizer,
+                objective.plan,
+                tuple(measuring.sides),
+                loss,
+                terms,
+                states_of(objective.terms),
             )
         self._objective = objective
 
@@ -265,7 +273,8 @@ class Run:
         number = partial(torch.tensor, dtype=torch.float64)
         terms = {name: number(value) for name, value in snapshot.terms.items()}
         measured = tuple(snapshot.measured)
-        return Position(rung, optimizer, plan, measured, number(snapshot.loss), terms)
+        loss, of_terms = number(snapshot.loss), snapshot.of_terms
+        return Position(rung, optimizer, plan, measured, loss, terms, of_terms)
 
 
 def _move(standing: Standing, objective: Objective) -> None:

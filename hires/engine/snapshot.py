@@ -1,7 +1,8 @@
 """Where a run stands, and the file that holds it: safetensors, streamed, with its own hash.
 
 Random numbers are drawn only for a canvas that begins as noise, from the seed, before the first
-step. So no generator has a state to keep: canvas, optimizer and position are everything.
+step. So no generator has a state to keep: canvas, optimizer, position, and what terms of
+the loss have found out on the way are everything.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,11 +29,14 @@ _TYPES = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
     "I64": torch.int64,
+    "I32": torch.int32,
 }
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
 _CHUNK = 2**24  # bytes on their way to or from the disk
 _LONGEST_HEADER = 2**26
 _NO_HASH = "0" * 64
+# Fields of a snapshot that hold tensors.
+_WITH_TENSORS = ("state", "of_terms")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -60,6 +64,7 @@ class Snapshot:
         memory: what the budgets of all rungs follow from (`Budget.fixed`, `Budget.card`); None for
             those of the machine as it is.
         state: the optimizer's, with the canvas: tensors, numbers and strings in dicts and lists.
+        of_terms: what terms of the loss have found out at this rung (`Term.state`), by their names.
     """
 
     rung: int
@@ -71,15 +76,20 @@ class Snapshot:
     measured: tuple[int, ...] = ()
     memory: tuple[int | None, int | None] | None = None
     state: Mapping[str, Any]
+    of_terms: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     @property
     def num_bytes(self) -> int:
         """Bytes of all tensors."""
-        return sum(tensor.nbytes for tensor in _tensors(self.state))
+        return sum(tensor.nbytes for tensor in self._all_tensors())
 
     def copy(self) -> Snapshot:
         """A snapshot that later steps leave alone."""
-        return replace(self, state=mapped(self.state, Tensor.clone))
+        parts = {name: mapped(getattr(self, name), Tensor.clone) for name in _WITH_TENSORS}
+        return replace(self, **parts)
+
+    def _all_tensors(self) -> list[Tensor]:
+        return [tensor for name in _WITH_TENSORS for tensor in _tensors(getattr(self, name))]
 
 
 def mapped(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -110,7 +120,7 @@ def write_snapshot(snapshot: Snapshot, path: Path, *, owner: str = "") -> None:
     Raises:
         OSError: if it cannot be written; what stood there before is untouched.
     """
-    tensors = _tensors(snapshot.state)
+    tensors = snapshot._all_tensors()
     header = _header(snapshot, tensors, owner)
     with replacing(path) as temporary, temporary.open("rb+") as file:
         _reserve(file, 8 + len(header) + sum(tensor.nbytes for tensor in tensors))
@@ -136,8 +146,8 @@ def _reserve(file: BinaryIO, size: int) -> None:
 
 def _header(snapshot: Snapshot, tensors: list[Tensor], owner: str) -> bytes:
     numbers = iter(range(len(tensors)))
-    values = {field.name: getattr(snapshot, field.name) for field in fields(snapshot)}
-    values["state"] = _described(snapshot.state, numbers)
+    values = {each.name: getattr(snapshot, each.name) for each in fields(snapshot)}
+    values |= {name: _described(values[name], numbers) for name in _WITH_TENSORS}
     metadata = {
         "sha256": _NO_HASH,
         "format": FORMAT,
@@ -223,7 +233,7 @@ def _read(file: BinaryIO, owner: str) -> Snapshot:
     if found.hexdigest() != metadata["sha256"]:
         raise SnapshotError("damaged")
     values = json.loads(metadata["snapshot"])
-    values["state"] = _restored(values["state"], tensors)
+    values |= {name: _restored(values.get(name, {"items": {}}), tensors) for name in _WITH_TENSORS}
     pairs = ("tiles", "measured", "memory")
     tuples = {name: tuple(values[name]) for name in pairs if values.get(name) is not None}
     return Snapshot(**{**values, **tuples})

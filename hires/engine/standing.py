@@ -28,6 +28,7 @@ class Position:
     measured: tuple[int, ...]
     loss: Tensor
     terms: Mapping[str, Tensor]
+    of_terms: Mapping[str, Mapping[str, Tensor]]
 
     @property
     def picture(self) -> Tensor:
@@ -77,4 +78,5 @@ class Standing:
             measured=now.measured,
             memory=self.memory,
             state=now.optimizer.state(),
+            of_terms=now.of_terms,
         )

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from hires.config.run import Config
+from hires.config.values import matched_layers
+from hires.losses.central import Central
+from hires.losses.neighbours import CONTENT_SHARE, MATCHED_EVERY, Neighbours
+from hires.losses.sliced import Sliced
 from hires.losses.style import STYLE_LOSSES, Style
 from hires.losses.terms import Term
 
@@ -33,6 +38,25 @@ def style_terms(
             layers=layers,
             styles=styles,
             weight=config.style_weight * total,
+        )
+
+    def named(loss: str) -> dict[str, Any]:
+        name = loss if len(factors) > 1 else "style"
+        return {"name": name, "layers": layers, "weight": config.style_weight * factors[loss]}
+
+    # L-BFGS compares the slopes of a step with those of the last, of the same loss.
+    changes = config.optimizer == "adam"
+    if "central" in factors:
+        found["central"] = Central(**named("central"))
+    if "sliced" in factors:
+        found["sliced"] = Sliced(**named("sliced"), seed=config.seed, redraws=changes)
+    if "neighbours" in factors:
+        found["neighbours"] = Neighbours(
+            **{**named("neighbours"), "layers": matched_layers(layers)},
+            # A texture has none.
+            content_share=CONTENT_SHARE if config.content_layers else 0.0,
+            every=MATCHED_EVERY if changes else 0,
+            seed=config.seed,
         )
     return [*found.values()]
 

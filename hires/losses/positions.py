@@ -174,6 +174,18 @@ class Positions:
         """(1, 1, H, W) at the resolution of a layer; None where all counts alike."""
         return self._masks.get(self.stride(layer))
 
+    def size_of(self, layer: str) -> tuple[int, int]:
+        """``(height, width)`` of a layer."""
+        return self._at(self.stride(layer))
+
+    def weights(self, layer: str, region: int) -> Tensor | None:
+        """(1, 1, H, W), how much each position counts for a region; None for all alike."""
+        if not self._regions:
+            return self.mask(layer)
+        index = tuple(slice(0, side) for side in self.size_of(layer))
+        part = self._parts(layer, (index[0], index[1]))[region]
+        return torch.zeros(1, 1, *self.size_of(layer)) if part is None else part
+
     def of_tile(self, layer: str, tile: Tile) -> View:
         """A tile's part of a layer."""
         stride = self._layers[layer].stride

@@ -9,7 +9,7 @@ the picture is cut: docs/add_a_loss.md.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self
 
@@ -76,6 +76,9 @@ class References(Protocol):
 
     def of_styles(self, term: Term) -> Sequence[Measured]:
         """What a term measures on each style picture."""
+
+    def of_each_style(self, term_of: Callable[[Positions], Term]) -> Sequence[Measured]:
+        """The same with a term for each, made for the positions of the picture."""
 
     def of_content(self, layers: Sequence[str]) -> Mapping[str, Tensor]:
         """Features (1, C, H, W) of the whole content on the device; of `PIXELS`, its colours."""
@@ -145,6 +148,15 @@ class Term(ABC):
         return total
 
     @property
+    def state(self) -> Mapping[str, Tensor]:
+        """What it has found out on the way and later steps depend on, by name.
+
+        A snapshot holds these tensors, and fills them in again where a run goes on from it. They
+        are the same ones, of the same shapes, as long as the rung lasts.
+        """
+        return {}
+
+    @property
     def lasting(self) -> Iterable[Tensor]:
         """Tensors of its own that are as large as features and that graphs may point to."""
         return ()
@@ -158,3 +170,20 @@ def layers_of(terms: Iterable[Term]) -> tuple[str, ...]:
     """The layers of a network that terms look at, each once."""
     names = dict.fromkeys(name for term in terms for name in term.layers)
     return tuple(name for name in names if name != PIXELS)
+
+
+def states_of(
+    terms: Iterable[Term], before: Mapping[str, Mapping[str, Tensor]] | None = None
+) -> dict[str, Mapping[str, Tensor]]:
+    """What terms have found out (`Term.state`), by their names.
+
+    Args:
+        terms: of the loss.
+        before: what the same terms had found out before, which they take up; None for nothing.
+    """
+    found = {term.name: term.state for term in terms if term.state}
+    if before is not None:
+        for name, state in found.items():
+            for key, tensor in state.items():
+                tensor.copy_(before[name][key])
+    return found
