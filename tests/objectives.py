@@ -8,16 +8,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from hires.config.run import Config
 from hires.engine.canvas import WholeCanvas
 from hires.engine.measuring import Measuring
 from hires.engine.objective import Objective
 from hires.engine.references import References
 from hires.engine.setup import Setup
+from hires.engine.style_terms import style_terms
 from hires.features.network import Network
 from hires.image.originals import Original
 from hires.kernels.precision import Precision
 from hires.losses.content import Content
-from hires.losses.style import STYLE_LOSSES, Style, shares_of
+from hires.losses.style import shares_of
 from hires.losses.terms import Term
 from hires.losses.variation import TotalVariation
 
@@ -34,7 +36,7 @@ def terms_of(
     """Style, content and total variation, with the layers of the first two and all weights."""
     style, content = (shares_of(part, "mean") for part in layers)
     return (
-        Style(losses={STYLE_LOSSES[style_loss]: 1.0}, layers=style, weight=weights[0]),
+        *style_terms(Config(style_loss=style_loss.split(), style_weight=weights[0]), style),
         Content(layers=content, kind=content_loss, weight=weights[1]),
         TotalVariation(weight=weights[2]),
     )

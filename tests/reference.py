@@ -62,7 +62,7 @@ def wasserstein_loss(features: Tensor, target: Tensor) -> Tensor:
     mean, _, covariance = statistics(features)
     wanted_mean, wanted_gram, wanted = statistics(target)
     ridge = 1e-4 * wanted.diagonal().mean() * torch.eye(len(mean), dtype=torch.float64)
-    covariance, wanted = covariance + ridge, wanted + ridge
+    covariance, wanted = covariance + ridge, wanted + 1e-4
     root = matrix_root(wanted.detach())
     # Of eigenvalues alone: eigenvectors of equal eigenvalues (dead channels) have no derivative.
     cross = torch.linalg.eigvalsh(root @ covariance @ root).clamp(min=0).sqrt().sum()
@@ -138,7 +138,22 @@ def detail(
     return torch.stack([error / power for error, power in sums]).mean()
 
 
-STYLE = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserstein_loss}
+def central_loss(features: Tensor, target: Tensor) -> Tensor:
+    x, t = (torch.sigmoid(f[0].flatten(1)) for f in (features, target))
+    mean, wanted_mean = x.mean(1), t.mean(1)
+    losses = [((mean - wanted_mean) ** 2).sum()]
+    for k in range(2, 6):
+        lengths = []
+        for one in (x, t):
+            variance = one.var(1, correction=0) + 1e-4
+            moment = ((one - one.mean(1, keepdim=True)) ** k).mean(1)
+            lengths.append(moment / (moment**2 + variance**k) ** ((k - 1) / (2 * k)))
+        losses.append(((lengths[0] - lengths[1]) ** 2).sum())
+    return torch.stack(losses).mean() / ((t - 0.5) ** 2 + 1e-4).mean(1).sum()
+
+
+MOMENTS = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserstein_loss}
+STYLE = {**MOMENTS, "central": central_loss}
 
 
 def objective(

@@ -288,7 +288,7 @@ def test_out_of_memory_at_a_seam_leaves_the_result_exact(
     assert relative(found.gradient, whole.gradient) <= 1e-12
 
 
-@pytest.mark.parametrize("style_loss", STYLE_LOSSES)
+@pytest.mark.parametrize("style_loss", [*STYLE_LOSSES, "central"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_masks_are_exact_in_tiles(shape: str, style_loss: str) -> None:
     size = (150, 203)

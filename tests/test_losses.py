@@ -71,7 +71,7 @@ def test_gradcheck_through_the_moments(name: str) -> None:
     assert torch.autograd.gradcheck(loss, (random_features(2).requires_grad_(),))
 
 
-@pytest.mark.parametrize("name", reference.STYLE)
+@pytest.mark.parametrize("name", reference.MOMENTS)
 @pytest.mark.parametrize("seed", range(3))
 def test_agreement_with_the_reference(name: str, seed: int) -> None:
     features, target = random_features(seed), random_features(seed + 10, height=4, width=9)
@@ -79,7 +79,7 @@ def test_agreement_with_the_reference(name: str, seed: int) -> None:
     assert float(found) == pytest.approx(float(reference.STYLE[name](features, target)), rel=1e-9)
 
 
-@pytest.mark.parametrize("name", reference.STYLE)
+@pytest.mark.parametrize("name", reference.MOMENTS)
 def test_losses_do_not_depend_on_the_features_scale(name: str) -> None:
     features, target = random_features(0), random_features(1)
     small = STYLE_LOSSES[name](moments(features), moments(target))
@@ -178,7 +178,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("style_loss", STYLE_LOSSES)
+@pytest.mark.parametrize("style_loss", [*STYLE_LOSSES, "central"])
 def test_blank_pictures_stay_finite(style_loss: str, dtype: torch.dtype) -> None:
     for canvas in PICTURES.values():
         for style in PICTURES.values():
@@ -187,7 +187,7 @@ def test_blank_pictures_stay_finite(style_loss: str, dtype: torch.dtype) -> None
             assert torch.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("style_loss", STYLE_LOSSES)
+@pytest.mark.parametrize("style_loss", [*STYLE_LOSSES, "central"])
 def test_bf16_features_give_nearly_the_same_loss(style_loss: str) -> None:
     canvas, content, style = (random_image(*SIZE, seed=seed) for seed in (1, 2, 3))
     loss, gradient = evaluate(style_loss, canvas, content, style, torch.float32)

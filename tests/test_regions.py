@@ -35,6 +35,7 @@ from hires.losses.patches import Patches
 from hires.losses.positions import Positions
 from hires.losses.style import STYLE_LOSSES
 
+LOSSES = (*STYLE_LOSSES, "central")
 SAMPLES = Path(__file__).parent.parent / "samples"
 SIZE = (131, 183)
 STYLE_SIZES = [(75, 101), (90, 84)]
@@ -107,7 +108,7 @@ def relative(found: Tensor, wanted: Tensor) -> float:
 
 @pytest.mark.parametrize(
     ("shape", "style_loss"),
-    [*((COMPACT_SHAPE, loss) for loss in STYLE_LOSSES), (VGG_SHAPE, "wasserstein")],
+    [*((COMPACT_SHAPE, loss) for loss in LOSSES), (VGG_SHAPE, "wasserstein")],
 )
 def test_all_together_is_exact_in_tiles(shape: Architecture, style_loss: str) -> None:
     options: dict[str, Any] = {"given": guides(), "margin": 5, "hidden": True}
@@ -131,14 +132,14 @@ def test_the_gradient_is_that_of_the_loss() -> None:
 
 def test_one_region_that_is_all_is_as_none() -> None:
     whole = Guided((PaintedRegion(torch.ones(1, 1, *SIZE), {0: None, 1: None}),))
-    for loss in STYLE_LOSSES:
+    for loss in LOSSES:
         found = evaluate(build(COMPACT_SHAPE, loss, given=whole))
         plain = evaluate(build(COMPACT_SHAPE, loss))
         assert float(found.loss) == pytest.approx(float(plain.loss), rel=1e-9)
         assert relative(found.gradient, plain.gradient) < 1e-7
 
 
-@pytest.mark.parametrize("style_loss", STYLE_LOSSES)
+@pytest.mark.parametrize("style_loss", LOSSES)
 def test_regions_that_are_alike_weigh_what_the_whole_does(style_loss: str) -> None:
     """Two halves with the same pixels, far from each other, and the whole of one of them."""
     half = torch.zeros(1, 1, *SIZE)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from hires.config.run import Config
+from hires.losses.central import Central
 from hires.losses.style import STYLE_LOSSES, Style
 from hires.losses.terms import Term
+
+_KINDS: dict[str, Callable[..., Term]] = {"central": Central}
 
 
 def style_terms(
@@ -34,6 +37,11 @@ def style_terms(
             styles=styles,
             weight=config.style_weight * total,
         )
+    for loss, kind in _KINDS.items():
+        if loss in factors:
+            name = loss if len(factors) > 1 else "style"
+            weight = config.style_weight * factors[loss]
+            found[name] = kind(name=name, layers=layers, weight=weight)
     return [*found.values()]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -41,13 +41,13 @@ def moment_sums(
     return sums
 
 
-def no_moments(features: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """`moment_sums` of features (1, C, H, W) none of which count: zeros, and zeros for a slope.
+def nothing(features: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """A sum of a shape over features (1, C, H, W) none of which count: zeros, also for a slope.
 
     They are sent back all the same: a tile waits for what its neighbour has for their seam.
     """
-    sums: tuple[Tensor, Tensor] = _NoMoments.apply(features, dtype)
-    return sums
+    found: Tensor = _Nothing.apply(features, shape, dtype)
+    return found
 
 
 def squared_error(
@@ -85,17 +85,17 @@ class _MomentSums(Function):
         return slope.view(1, height, width, -1).permute(0, 3, 1, 2), None, None, None
 
 
-class _NoMoments(Function):
+class _Nothing(Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, features: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         ctx.save_for_backward(features)
-        return _zeros(features[0, :, :1, 0].T, dtype)
+        return torch.zeros(*shape, dtype=dtype, device=features.device)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG004
         (features,) = ctx.saved_tensors
-        return torch.zeros_like(features), None
+        return torch.zeros_like(features), None, None
 
 
 class _SquaredError(Function):
@@ -153,6 +153,11 @@ def column_sums(rows: Tensor, dtype: torch.dtype) -> Tensor:
     return rest + sums.view(abreast, num_channels).sum(0, dtype=dtype)
 
 
+def channel_sums(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Sum of the rows of (N, C), in ``dtype``, as suits the device."""
+    return _chains(rows, _column_chains, dtype) if rows.is_cuda else column_sums(rows, dtype)
+
+
 def row_sums(rows: Tensor, dtype: torch.dtype, *, exact: bool) -> tuple[Tensor, Tensor]:
     """``Σ row`` (C,) and ``Σ rowᵀ row`` (C, C) of an (N, C) matrix, added up in ``dtype``.
 
@@ -164,7 +169,7 @@ def row_sums(rows: Tensor, dtype: torch.dtype, *, exact: bool) -> tuple[Tensor, 
     total, product = _zeros(rows, dtype)
     for block in blocks(rows):
         if rows.is_cuda:
-            total += _chains(block, _column_chains, dtype)
+            total += channel_sums(block, dtype)
             product += _chains(block, _product_chains, dtype)
             continue
         wide = block.float() if cast else block

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from hires.errors import ConfigError
 from hires.kernels.matrix_roots import CrossTrace
-from hires.kernels.sums import moment_sums, no_moments
+from hires.kernels.sums import moment_sums, nothing
 from hires.losses.moments import TINY, Moments, blend
 from hires.losses.positions import View
+from hires.losses.regional import Regional, count_of, of_region
 from hires.losses.terms import Measured, References, Statistics, Term
 
 StyleLoss = Callable[[Moments, Moments], Tensor]
@@ -102,8 +102,7 @@ class Style(Term):
             by their shares where none is named.
         weight: of the term.
         targets: moments of the styles, blended; of every layer, for each region.
-        counts: positions of every layer of the canvas, in each region.
-        areas: share of the canvas that each region has.
+        canvas: how many positions there are.
         num_pixels: of the canvas.
         exact: whether products of half-precision features stay unrounded; None where the loss
             needs it.
@@ -115,14 +114,13 @@ class Style(Term):
     weight: float = 1.0
     name: str = "style"
     targets: Mapping[str, Sequence[Moments]] = field(default_factory=dict)
-    counts: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    areas: Sequence[float] = (1.0,)
+    canvas: Regional = field(default_factory=Regional)
     num_pixels: float = 1.0
     exact: bool | None = None
 
     def at(self, references: References) -> Self:
         """Measure the styles of a rung and blend them, position for position, by their shares."""
-        positions, regions = references.positions, references.regions
+        regions = references.regions
         each = references.of_styles(replace(self, exact=True))
         return replace(
             self,
@@ -133,12 +131,8 @@ class Style(Term):
                 ]
                 for name in self.layers
             },
-            counts={
-                name: [positions.count_of(name, number) for number in range(len(regions))]
-                for name in self.layers
-            },
-            areas=[positions.area(number) for number in range(len(regions))],
-            num_pixels=positions.num_pixels,
+            canvas=Regional.of(references, self.layers),
+            num_pixels=references.positions.num_pixels,
         )
 
     def measure(self, view: View, features: Tensor) -> Statistics:
@@ -149,7 +143,11 @@ class Style(Term):
         found: dict[str, Tensor] = {}
         for number, part in enumerate(view.regional):
             if part is None:
-                sums = no_moments(features, view.sum_dtype)
+                channels, dtype = features.shape[1], view.sum_dtype
+                sums = (
+                    nothing(features, (channels,), dtype),
+                    nothing(features, (channels, channels), dtype),
+                )
             else:
                 sums = moment_sums(features, view.sum_dtype, exact=exact, mask=part.mask)
             found |= dict(zip(_names(number), sums, strict=True))
@@ -163,41 +161,26 @@ class Style(Term):
         )
 
     def _of_layers(self, loss: StyleLoss, statistics: Mapping[str, Statistics]) -> Tensor:
-        losses = [
-            share * self._distance(loss, name, statistics) for name, share in self.layers.items()
-        ]
+        losses = []
+        for name, share in self.layers.items():
+            sums = statistics[name]
+            regional = partial(self._regional, loss, name, sums=sums)
+            losses.append(share * self.canvas.mean(name, regional, sums))
         found = reduce(torch.add, losses)
         return found / self.num_pixels**2 if loss in SUMMED_LOSSES else found
 
-    def _distance(
-        self, loss: StyleLoss, layer: str, statistics: Mapping[str, Statistics]
-    ) -> Tensor:
-        """That of each region by its share of the canvas."""
-        parts = [
-            self._regional(loss, layer, number, statistics[layer])
-            for number, count in enumerate(self.counts[layer])
-            if count
-        ]
-        return reduce(torch.add, parts) if parts else _no_loss(statistics[layer])
-
     def _regional(self, loss: StyleLoss, layer: str, number: int, sums: Statistics) -> Tensor:
         total, product = (sums[name] for name in _names(number))
-        count, area = self.counts[layer][number], self.areas[number]
+        count, area = self.canvas.counts[layer][number], self.canvas.areas[number]
         if area != 1 and loss in SUMMED_LOSSES:
             # As if all of the canvas were like it: its share of that loss is a share.
             total, product, count = total / area, product / area, count / area
-        found = loss(Moments(count, total, product), self.targets[layer][number])
-        return found if area == 1 else area * found
+        return loss(Moments(count, total, product), self.targets[layer][number])
 
 
 def _names(region: int) -> tuple[str, str]:
     """Of the sums of a region."""
     return f"total{region}", f"product{region}"
-
-
-def _no_loss(sums: Statistics) -> Tensor:
-    """Of a layer that no region has a position of."""
-    return sums[_names(0)[0]].sum() * 0
 
 
 def shares_of(layers: Mapping[str, float], reduction: str) -> dict[str, float]:
@@ -219,9 +202,9 @@ def blended(
     Raises:
         ConfigError: if nothing of a style is left for the region.
     """
-    used = [(style, share) for style, share in zip(styles, shares, strict=True) if share]
-    moments = [moments_of(style, layer, region) for style, _ in used]
-    return blend(moments, [share for _, share in used])
+    used = of_region(styles, layer, region, shares)
+    moments = [_moments(sums, count, region) for sums, count, _ in used]
+    return blend(moments, [share for _, _, share in used])
 
 
 def moments_of(measured: Measured, layer: str, region: int = 0) -> Moments:
@@ -230,12 +213,8 @@ def moments_of(measured: Measured, layer: str, region: int = 0) -> Moments:
     Raises:
         ConfigError: if there is nothing of the region.
     """
-    sums, positions = measured.statistics[layer], measured.positions
-    count = positions.count_of(layer, region)
-    if not count:
-        height, width = positions.size
-        raise ConfigError(
-            f"nothing of a style's mask is left at {width}x{height}: mask more of the style, or"
-            " give a larger `min_size`"
-        )
+    return _moments(measured.statistics[layer], count_of(measured, layer, region), region)
+
+
+def _moments(sums: Statistics, count: float, region: int) -> Moments:
     return Moments(count, *(sums[name] for name in _names(region)))
