@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from hires.config.run import Config
 from hires.losses.central import Central
+from hires.losses.sliced import Sliced
 from hires.losses.style import STYLE_LOSSES, Style
 from hires.losses.terms import Term
-
-_KINDS: dict[str, Callable[..., Term]] = {"central": Central}
 
 
 def style_terms(
@@ -37,11 +37,17 @@ def style_terms(
             styles=styles,
             weight=config.style_weight * total,
         )
-    for loss, kind in _KINDS.items():
-        if loss in factors:
-            name = loss if len(factors) > 1 else "style"
-            weight = config.style_weight * factors[loss]
-            found[name] = kind(name=name, layers=layers, weight=weight)
+
+    def named(loss: str) -> dict[str, Any]:
+        name = loss if len(factors) > 1 else "style"
+        return {"name": name, "layers": layers, "weight": config.style_weight * factors[loss]}
+
+    if "central" in factors:
+        found["central"] = Central(**named("central"))
+    if "sliced" in factors:
+        # L-BFGS compares the slopes of a step with those of the last, of the same loss.
+        redraws = config.optimizer == "adam"
+        found["sliced"] = Sliced(**named("sliced"), seed=config.seed, redraws=redraws)
     return [*found.values()]
 
 

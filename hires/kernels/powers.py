@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from typing import Any
 
 import torch
@@ -10,11 +11,13 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from hires.kernels.sums import GPU_BLOCK, as_rows, channel_sums
+from hires.kernels.sums import GPU_BLOCK, as_rows, block_sums
 
 NUM_POWERS = 5
 # Values that are taken through all powers in one go: a few copies of them fit a core's own cache.
-_BLOCK = 2**16
+_BLOCK = 2**17
+# Values of the rows that are computed side by side.
+_ABREAST = 2**9
 
 
 def power_sums(
@@ -39,49 +42,78 @@ class _PowerSums(Function):
     ) -> Tensor:
         ctx.save_for_backward(features)
         ctx.centres, ctx.mask = centres, mask
-        found = torch.zeros(NUM_POWERS, len(centres), dtype=dtype, device=features.device)
-        for _, squashed, weights in _squashed(as_rows(features), mask):
-            for k, power in _powers(squashed.sub_(centres.to(squashed))):
-                found[k] += channel_sums(power if weights is None else power * weights, dtype)
-        return found
+        found = []
+        for rows, weights in _parts(as_rows(features), mask):
+            sums = torch.zeros(NUM_POWERS, rows.shape[1], dtype=dtype, device=rows.device)
+            by_power, centre = list(sums), _along(rows, centres)
+            for _, (first, second, _), weight in _squashed(rows, weights):
+                for k, power in _powers(first.sub_(centre), second):
+                    by_power[k] += block_sums(power if weight is None else power * weight, dtype)
+            found.append(sums.view(NUM_POWERS, -1, len(centres)).sum(1))
+        return reduce(torch.add, found)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """``m σ(f) (1 - σ(f)) Σ k ḡₖ (σ(f) - c)ᵏ⁻¹``."""
         (features,) = ctx.saved_tensors
-        slope = torch.empty_like(features)
-        rows, found = as_rows(features), as_rows(slope)
-        orders = torch.arange(1, NUM_POWERS + 1, dtype=gradients[0].dtype, device=rows.device)
+        slope = torch.empty_like(as_rows(features), memory_format=torch.contiguous_format)
+        orders = torch.arange(1, NUM_POWERS + 1, dtype=gradients[0].dtype, device=slope.device)
         factors = gradients[0] * orders[:, None]
-        for place, squashed, weights in _squashed(rows, ctx.mask):
-            off = squashed - ctx.centres.to(squashed)
-            parts = factors.to(squashed)
-            total = off * parts[-1]
-            for part in parts[1:-1].flip(0):
-                total.add_(part).mul_(off)
-            total.add_(parts[0]).mul_(squashed.addcmul_(squashed, squashed, value=-1))
-            found[place] = total if weights is None else total.mul_(weights)
-        return slope, None, None, None
+        parts, found = _parts(as_rows(features), ctx.mask), _parts(slope, ctx.mask)
+        for (rows, weights), (target, _) in zip(parts, found, strict=True):
+            centre = _along(rows, ctx.centres)
+            first, *others, last = (_along(rows, factor) for factor in factors)
+            for place, (squashed, off, total), weight in _squashed(rows, weights):
+                torch.sub(squashed, centre, out=off)
+                torch.addcmul(others[-1], off, last, out=total)
+                for factor in (*reversed(others[:-1]), first):
+                    torch.addcmul(factor, total, off, out=total)
+                torch.ops.aten.sigmoid_backward(total, squashed, grad_input=total)
+                target[place] = total if weight is None else total.mul_(weight)
+        height, width = features.shape[2:]
+        return slope.view(1, height, width, -1).permute(0, 3, 1, 2), None, None, None
 
 
-def _squashed(rows: Tensor, mask: Tensor | None) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-    """Blocks of (N, C) rows through the sigmoid, in at least float32, and their weights (n, 1)."""
+def _parts(rows: Tensor, mask: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
+    """(N, C) rows as longer ones, several side by side, and what is left over; their weights."""
+    if mask is not None:
+        return [(rows, as_rows(mask))]
+    num_rows, num_channels = rows.shape
+    abreast = max(_ABREAST // num_channels, 1)
+    whole = num_rows // abreast * abreast
+    parts = rows[:whole].reshape(-1, abreast * num_channels), rows[whole:]
+    return [(part, None) for part in parts if part.numel()]
+
+
+def _along(rows: Tensor, values: Tensor) -> Tensor:
+    """Values (C,) of channels for rows in which several positions lie side by side."""
     wide = torch.promote_types(rows.dtype, torch.float32)
-    weights = None if mask is None else as_rows(mask)
-    length = max((GPU_BLOCK if rows.is_cuda else _BLOCK) // rows.shape[1], 1)
+    return values.to(wide).repeat(rows.shape[1] // len(values))
+
+
+def _squashed(
+    rows: Tensor, weights: Tensor | None
+) -> Iterator[tuple[slice, list[Tensor], Tensor | None]]:
+    """Blocks of rows through the sigmoid, in at least float32, and their weights (n, 1).
+
+    With each block come two more tensors of its shape, to compute in.
+    """
+    wide = torch.promote_types(rows.dtype, torch.float32)
+    length = min(max((GPU_BLOCK if rows.is_cuda else _BLOCK) // rows.shape[1], 1), len(rows))
+    # Memory that is asked for anew has to be fetched anew.
+    room = torch.empty(3, length, rows.shape[1], dtype=wide, device=rows.device)
     for start in range(0, len(rows), length):
-        place = slice(start, start + length)
-        part = None if weights is None else weights[place].to(wide)
-        yield place, torch.sigmoid(rows[place].to(wide)), part
+        place = slice(start, min(start + length, len(rows)))
+        found = list(room[:, : place.stop - start])
+        found[0].copy_(rows[place]).sigmoid_()
+        yield place, found, None if weights is None else weights[place].to(wide)
 
 
-def _powers(first: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """The powers of some values, each with its exponent less one; the next one changes them."""
+def _powers(first: Tensor, second: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The powers of ``first``, each with its exponent less one; the next one changes both."""
     yield 0, first
-    second = first * first
-    yield 1, second
-    third = first.mul_(second)
-    yield 2, third
-    yield 4, third.mul_(second)
-    yield 3, second.square_()
+    yield 1, torch.mul(first, first, out=second)
+    yield 2, first.mul_(second)
+    yield 4, first.mul_(second)
+    yield 3, second.mul_(second)

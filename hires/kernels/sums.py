@@ -153,9 +153,12 @@ def column_sums(rows: Tensor, dtype: torch.dtype) -> Tensor:
     return rest + sums.view(abreast, num_channels).sum(0, dtype=dtype)
 
 
-def channel_sums(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sum of the rows of (N, C), in ``dtype``, as suits the device."""
-    return _chains(rows, _column_chains, dtype) if rows.is_cuda else column_sums(rows, dtype)
+def block_sums(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Sum of the rows of (N, C), to be added to one in ``dtype``; so few that a cache holds them.
+
+    A CPU adds them up in a cascade of short chains, and does so fast within a cache.
+    """
+    return _chains(rows, _column_chains, dtype) if rows.is_cuda else rows.sum(0)
 
 
 def row_sums(rows: Tensor, dtype: torch.dtype, *, exact: bool) -> tuple[Tensor, Tensor]:
@@ -169,7 +172,7 @@ def row_sums(rows: Tensor, dtype: torch.dtype, *, exact: bool) -> tuple[Tensor, 
     total, product = _zeros(rows, dtype)
     for block in blocks(rows):
         if rows.is_cuda:
-            total += channel_sums(block, dtype)
+            total += _chains(block, _column_chains, dtype)
             product += _chains(block, _product_chains, dtype)
             continue
         wide = block.float() if cast else block
