@@ -152,6 +152,14 @@ def central_loss(features: Tensor, target: Tensor) -> Tensor:
     return torch.stack(losses).mean() / ((t - 0.5) ** 2 + 1e-4).mean(1).sum()
 
 
+def sliced_loss(features: Tensor, target: Tensor, directions: Tensor) -> Tensor:
+    """Along unit vectors (K, C), of as many positions as the target has."""
+    f, t = features[0].flatten(1), target[0].flatten(1)
+    found, wanted = ((directions @ x).sort(1).values for x in (f, t))
+    distance: Tensor = ((found - wanted) ** 2).mean() * len(f)
+    return distance / (t**2).sum(0).mean()
+
+
 MOMENTS = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserstein_loss}
 STYLE = {**MOMENTS, "central": central_loss}
 

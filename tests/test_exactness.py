@@ -106,7 +106,8 @@ def test_whole_equals_the_formulas(shape: str, style_loss: str) -> None:
 
 
 CASES: list[tuple[str, str, int]] = [
-    *itertools.product(("vgg19", "compact"), reference.STYLE, (48, 96)),
+    *itertools.product(("vgg19", "compact"), (*reference.STYLE, "sliced"), (48, 96)),
+    ("reflect", "wasserstein sliced:0.5 central:2", 44),
     ("reflect", "gram", 44),
     ("reflect", "wasserstein", 44),
 ]
@@ -288,7 +289,7 @@ def test_out_of_memory_at_a_seam_leaves_the_result_exact(
     assert relative(found.gradient, whole.gradient) <= 1e-12
 
 
-@pytest.mark.parametrize("style_loss", [*STYLE_LOSSES, "central"])
+@pytest.mark.parametrize("style_loss", [*STYLE_LOSSES, "central", "sliced"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_masks_are_exact_in_tiles(shape: str, style_loss: str) -> None:
     size = (150, 203)

@@ -178,7 +178,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("style_loss", [*STYLE_LOSSES, "central"])
+@pytest.mark.parametrize("style_loss", [*STYLE_LOSSES, "central", "sliced"])
 def test_blank_pictures_stay_finite(style_loss: str, dtype: torch.dtype) -> None:
     for canvas in PICTURES.values():
         for style in PICTURES.values():
@@ -187,7 +187,7 @@ def test_blank_pictures_stay_finite(style_loss: str, dtype: torch.dtype) -> None
             assert torch.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("style_loss", [*STYLE_LOSSES, "central"])
+@pytest.mark.parametrize("style_loss", [*STYLE_LOSSES, "central", "sliced"])
 def test_bf16_features_give_nearly_the_same_loss(style_loss: str) -> None:
     canvas, content, style = (random_image(*SIZE, seed=seed) for seed in (1, 2, 3))
     loss, gradient = evaluate(style_loss, canvas, content, style, torch.float32)

@@ -35,7 +35,7 @@ from hires.losses.patches import Patches
 from hires.losses.positions import Positions
 from hires.losses.style import STYLE_LOSSES
 
-LOSSES = (*STYLE_LOSSES, "central")
+LOSSES = (*STYLE_LOSSES, "central", "sliced")
 SAMPLES = Path(__file__).parent.parent / "samples"
 SIZE = (131, 183)
 STYLE_SIZES = [(75, 101), (90, 84)]

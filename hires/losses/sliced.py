@@ -14,7 +14,6 @@ from torch.autograd.function import once_differentiable
 
 from hires.errors import ConfigError
 from hires.kernels.histograms import PARTS, Bins, counts, histogram, sent_back, whole_numbers
-from hires.kernels.sums import nothing
 from hires.losses.moments import TINY
 from hires.losses.positions import View
 from hires.losses.regional import Regional
@@ -139,7 +138,7 @@ class Sliced(Term):
         """Along each direction, to where the map of the quantiles says."""
         parts = [(i, part.mask) for i, part in enumerate(view.regional) if part is not None]
         if not parts:
-            return nothing(features, (), view.sum_dtype)
+            return torch.zeros((), dtype=view.sum_dtype, device=features.device)
         tables = [verdict.slopes[_name(number)] for number, _ in parts]
         masks = [mask for _, mask in parts]
         return sent_back(features, self.slices[view.layer].bins, tables, masks)
