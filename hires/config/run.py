@@ -93,7 +93,7 @@ class Config:
 
     style_loss: Sequence[str] = option(("wasserstein",))
     """Which statistics of the style are matched, each a factor on --style-weight: gram, meanstd,
-    wasserstein; gram-mse and gram-sum are those of the presets."""
+    wasserstein, central, sliced; gram-mse and gram-sum are those of the presets."""
 
     content_loss: Literal["relative", "mse", "sum"] = option("relative")
     """Squared error of the content's features: over their squared size, its mean, or its sum."""
