@@ -151,9 +151,6 @@ def detail(
     return torch.stack([error / power for error, power in sums]).mean()
 
 
-STYLE = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserstein_loss}
-
-
 def central_loss(features: Tensor, target: Tensor) -> Tensor:
     x, t = (torch.sigmoid(f[0].flatten(1)) for f in (features, target))
     mean, wanted_mean = x.mean(1), t.mean(1)
@@ -174,6 +171,10 @@ def sliced_loss(features: Tensor, target: Tensor, directions: Tensor) -> Tensor:
     found, wanted = ((directions @ x).sort(1).values for x in (f, t))
     distance: Tensor = ((found - wanted) ** 2).mean() * len(f)
     return distance / (t**2).sum(0).mean()
+
+
+MOMENTS = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserstein_loss}
+STYLE = {**MOMENTS, "central": central_loss}
 
 
 MOMENTS = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserstein_loss}

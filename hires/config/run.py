@@ -93,8 +93,8 @@ class Config:
 
     style_loss: Sequence[str] = option(("wasserstein",))
     """Which statistics of the style are matched, each a factor on --style-weight: gram, meanstd,
-    wasserstein, central; gram-mse and gram-sum are those of the presets; neighbours asks each place
-    to be like the most similar one of the style, best beside wasserstein."""
+    wasserstein, central, sliced; neighbours asks each place to be like the most similar one of the
+    style, best beside wasserstein; gram-mse and gram-sum are those of the presets."""
 
     content_loss: Literal["relative", "mse", "sum"] = option("relative")
     """Squared error of the content's features: over their squared size, its mean, or its sum."""

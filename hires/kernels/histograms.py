@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from hires.kernels.sums import GPU_BLOCK, as_rows
+from hires.kernels.sums import as_rows
 
 # Values that are projected in one go.
 _BLOCK = 2**17
+# The same on a GPU, of whose memory a few copies must not take much.
+_GPU_BLOCK = 2**23
 # Weights are counted in such parts of 1.
 PARTS = 2**20
 
@@ -160,7 +162,7 @@ class _SentBack(Function):
 def _blocks(rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Blocks of (N, C) rows in at least float32."""
     wide = torch.promote_types(rows.dtype, torch.float32)
-    length = max((GPU_BLOCK if rows.is_cuda else _BLOCK) // rows.shape[1], 1)
+    length = max((_GPU_BLOCK if rows.is_cuda else _BLOCK) // rows.shape[1], 1)
     for start in range(0, len(rows), length):
         place = slice(start, start + length)
         yield place, rows[place].to(wide)

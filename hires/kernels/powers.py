@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from hires.kernels.sums import GPU_BLOCK, as_rows, block_sums
+from hires.kernels.sums import as_rows, block_sums
 
 NUM_POWERS = 5
 # Values that are taken through all powers in one go: a few copies of them fit a core's own cache.
 _BLOCK = 2**17
+# The same on a GPU, of whose memory a few copies must not take much.
+_GPU_BLOCK = 2**23
 # Values of the rows that are computed side by side.
 _ABREAST = 2**9
 
@@ -100,7 +102,7 @@ def _squashed(
     With each block come two more tensors of its shape, to compute in.
     """
     wide = torch.promote_types(rows.dtype, torch.float32)
-    length = min(max((GPU_BLOCK if rows.is_cuda else _BLOCK) // rows.shape[1], 1), len(rows))
+    length = min(max((_GPU_BLOCK if rows.is_cuda else _BLOCK) // rows.shape[1], 1), len(rows))
     # Memory that is asked for anew has to be fetched anew.
     room = torch.empty(3, length, rows.shape[1], dtype=wide, device=rows.device)
     for start in range(0, len(rows), length):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from hires.losses.central import Central
 from hires.losses.content import Content
 from hires.losses.moments import Moments
 from hires.losses.positions import PIXELS, Positions, View
+from hires.losses.sliced import Sliced
 from hires.losses.style import STYLE_LOSSES, Style
 from hires.losses.terms import Measured, References, Statistics, Term, Verdict
 from hires.losses.variation import TotalVariation
@@ -12,11 +14,13 @@ from hires.losses.variation import TotalVariation
 __all__ = [
     "PIXELS",
     "STYLE_LOSSES",
+    "Central",
     "Content",
     "Measured",
     "Moments",
     "Positions",
     "References",
+    "Sliced",
     "Statistics",
     "Style",
     "Term",
