@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hires.config.job import PaintJob as Job
     from hires.config.output import Delivery
     from hires.config.paper import Layout, Print
+    from hires.config.variations import variations
     from hires.engine.progress import Progress
     from hires.engine.stylize import iter_stylize, stylize
     from hires.errors import StylizeError
@@ -47,6 +48,7 @@ __all__ = [
     "read_picture",
     "save_image",
     "stylize",
+    "variations",
 ]
 
 # Loaded when first asked for: `hires --help` must not wait for torch.
@@ -72,6 +74,7 @@ _HOMES = {
     "read_picture": "image.decode.read",
     "save_image": "image.encode.save",
     "stylize": "engine.stylize",
+    "variations": "config.variations",
 }
 
 

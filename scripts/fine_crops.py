@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fine_measures import BINOMIAL, scaled_style, size_of
-from kornia.color import rgb_to_ycbcr
-from kornia.filters import filter2d_separable
+from fine_measures import size_of
 from PIL import Image, ImageDraw, ImageFont
 from resolution_ladder import as_pillow
 from torch import Tensor
-from torch.nn import functional
 
 from hires.image.resample import resize
+from hires.judging.comparison import crop_places, scaled_style
 
 # Side of a crop in pixels, how much larger it is shown, and the space around it.
 CROP, ZOOM, MARGIN, LABEL_HEIGHT = 128, 3, 8, 24
@@ -26,9 +24,9 @@ def crop_sheet(paintings: Mapping[str, Tensor], content: Tensor, style: Tensor) 
     size = size_of(paintings["after"])
     style = scaled_style(style, size)
     side = min(CROP, min(*size, *size_of(style)) // 2)
-    own = places(resize(content, size, clamp=True), side)
+    own = [*crop_places(resize(content, size, clamp=True), side), (0, 0)]
     columns = {run: (painting, own) for run, painting in paintings.items()}
-    columns["style"] = style, places(style, side)
+    columns["style"] = style, [*crop_places(style, side), (0, 0)]
     step = ZOOM * side + MARGIN
     shape = len(columns) * step + MARGIN, len(own) * step + LABEL_HEIGHT
     sheet = Image.new("RGB", shape, "white")
@@ -41,16 +39,3 @@ def crop_sheet(paintings: Mapping[str, Tensor], content: Tensor, style: Tensor) 
             enlarged = crop.resize((ZOOM * side, ZOOM * side), Image.Resampling.NEAREST)
             sheet.paste(enlarged, (left, LABEL_HEIGHT + row * step))
     return sheet
-
-
-def places(image: Tensor, side: int) -> list[tuple[int, int]]:
-    """Top left corners of the busiest and the flattest square of an image, and of the image."""
-    luma = rgb_to_ycbcr(image)[:, :1]
-    band = luma - filter2d_separable(luma, BINOMIAL.float(), BINOMIAL.float())
-    step = side // 4
-    energies = functional.avg_pool2d(band.square(), side, step)
-    columns = energies.shape[3]
-    busiest, flattest = (
-        divmod(int(found), columns) for found in (energies.argmax(), energies.argmin())
-    )
-    return [(step * row, step * column) for row, column in (busiest, flattest, (0, 0))]

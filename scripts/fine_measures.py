@@ -10,31 +10,19 @@ from dataclasses import dataclass
 
 import torch
 from judge_features import Judge
-from kornia.color import rgb_to_ycbcr
-from kornia.filters import filter2d_separable
 from torch import Tensor
 
-from hires.engine.ladder import Size, scale_to
+from hires.engine.ladder import Size
 from hires.errors import ImageError
 from hires.image.resample import resize
+from hires.judging.comparison import scaled_style
+from hires.judging.octaves import Octave, octave_ratios
 
 LEAST_SIDE = 32
 OCTAVES, JUDGED_OCTAVES = 3, 2
-BINOMIAL = torch.tensor([[1.0, 4.0, 6.0, 4.0, 1.0]], dtype=torch.float64) / 16
-BINOMIAL_RADIUS = 2
-# Variance of rounding to 8 bits, of values in [0, 1].
-ROUNDING = 1 / 12 / 255**2
 LEAST_RATIO, LARGEST_RATIO, TIMES_NEARER = 0.7, 1.4, 3
 # Borders: the thin frame, the wide one, and how many percent are never too much.
 THIN_FRAME, WIDE_FRAME, LEAST_TINT = 4, 24, 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Octave:
-    """Energies of an octave over those of the style: of luma, and of chroma over luma."""
-
-    luma: float
-    chroma_to_luma: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,38 +101,9 @@ def measure(judge: Judge, painting: Tensor, content: Tensor, style: Tensor) -> Q
         style_error=sum(errors.values()) / len(errors),
         style_errors=errors,
         content_error=content_error,
-        octaves=octave_ratios(painting, style),
+        octaves=octave_ratios(painting, style, OCTAVES),
         borders=measure_borders(painting, content),
     )
-
-
-def scaled_style(style: Tensor, size: Size) -> Tensor:
-    """The style with a painting's long side, or at its own size if that is smaller."""
-    own = size_of(style)
-    return resize(style, scale_to(own, min(max(size), max(own))), clamp=True)
-
-
-def octave_ratios(painting: Tensor, style: Tensor) -> tuple[Octave, ...]:
-    """Energies of a painting's octaves over those of its style, finest first."""
-    pairs = zip(octave_energies(painting), octave_energies(style), strict=True)
-    return tuple(
-        Octave(luma / of_style, (chroma / luma) / (chroma_of_style / of_style))
-        for (luma, chroma), (of_style, chroma_of_style) in pairs
-    )
-
-
-def octave_energies(image: Tensor) -> list[tuple[float, float]]:
-    """Energy of luma and chroma (Cb plus Cr) per octave of (1, 3, H, W), finest first."""
-    found = []
-    x = rgb_to_ycbcr(image.double())
-    border = slice(BINOMIAL_RADIUS, -BINOMIAL_RADIUS)
-    for _ in range(OCTAVES):
-        low = filter2d_separable(x, BINOMIAL, BINOMIAL)
-        band = (x - low)[0, :, border, border]
-        luma, blue, red = (band.square().mean((1, 2)) + ROUNDING).tolist()
-        found.append((luma, blue + red))
-        x = low[..., ::2, ::2]
-    return found
 
 
 def measure_borders(painting: Tensor, content: Tensor) -> tuple[Border, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -110,6 +110,51 @@ def central_loss(features: Tensor, target: Tensor) -> Tensor:
 
 MOMENTS = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserstein_loss}
 STYLE = {**MOMENTS, "central": central_loss}
+def detail_sums(
+    image: Tensor,
+    content: Tensor,
+    sides: Sequence[int],
+    mask: Tensor | None = None,
+    strictness: Tensor | None = None,
+) -> list[tuple[Tensor, Tensor]]:
+    """At each size, the weighted squared error of the Laplacians, and the photograph's power."""
+    found = []
+    cross = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=torch.float64)
+
+    def laplacian(picture: Tensor, side: int) -> Tensor:
+        x = F.pad(F.avg_pool2d(picture.mean(1, keepdim=True), side), (1,) * 4, mode="replicate")
+        return F.conv2d(x, cross.view(1, 1, 3, 3))
+
+    for side in sides:
+        own, wanted = laplacian(image, side), laplacian(content, side)
+        seen = torch.ones_like(wanted)
+        if mask is not None:
+            # The least of all pixels of a square and of those around it.
+            cells = -F.max_pool2d(-mask, side)
+            for i in range(seen.shape[2]):
+                for j in range(seen.shape[3]):
+                    around = cells[..., max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2]
+                    seen[..., i, j] = around.min()
+        factor = 1.0 if strictness is None else F.avg_pool2d(strictness, side)
+        error = (seen * factor * (own - wanted) ** 2).sum()
+        power = (seen * wanted**2).sum().clamp_min(0.05**2 * float(seen.sum()))
+        found.append((error, power))
+    return found
+
+
+def detail(
+    image: Tensor,
+    content: Tensor,
+    sides: Sequence[int],
+    mask: Tensor | None = None,
+    strictness: Tensor | None = None,
+) -> Tensor:
+    """Squared error of the Laplacians of lightness, over the photograph's: mean over the sizes."""
+    sums = detail_sums(image, content, sides, mask, strictness)
+    return torch.stack([error / power for error, power in sums]).mean()
+
+
+STYLE = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserstein_loss}
 
 
 def objective(

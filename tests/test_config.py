@@ -74,7 +74,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"content_layers": ("relu4_2:3",)}, r"the weight of relu4_2:3 does nothing, .*`content_weig"),
     ({"content_layers": (), "content_weight": 2.0}, r"`content_weight` does nothing without `con"),
     (
-        {f"{t}_weight": 0.0 for t in ("style", "content", "patch", "tv")},
+        {f"{t}_weight": 0.0 for t in ("style", "content", "detail", "patch", "tv")},
         r"are all 0: give one some",
     ),
     ({"style_weight": 0.0, "style_scale": 0.5}, r"`style_scale` does nothing where `style_weight`"),

@@ -137,7 +137,7 @@ def test_losses_of_the_same_moments_add_up() -> None:
     alone = [evaluate(build(COMPACT_SHAPE, name, SIZE), SIZE) for name in ("gram", "wasserstein")]
     style, *others = terms_of("gram", layers_of(COMPACT_SHAPE), FACTORS)
     config = Config(style_loss=("gram:0.5", "wasserstein:2"), style_weight=FACTORS[0])
-    (mixed,) = style_terms(config, style.layers)  # type: ignore[arg-type]
+    (mixed,) = style_terms(config, style.layers, {})  # type: ignore[arg-type]
     assert (mixed.name, mixed.weight) == ("style", 2.5 * FACTORS[0])
     network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
     network.prepare(CPU, torch.float64, torch.channels_last)

@@ -33,60 +33,9 @@ def measures(script: ModuleType) -> ModuleType:
     return importlib.import_module(script.measure.__module__)
 
 
-def checkerboard(square: int) -> Tensor:
-    """(1, 3, 64, 64), grey."""
-    lines = torch.arange(64) // square
-    return (0.4 + 0.2 * ((lines[:, None] + lines) % 2).double()).expand(1, 3, 64, 64)
-
-
 def noise(height: int, width: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.rand(1, 3, height, width, generator=generator)
-
-
-def test_a_checkerboard_is_in_the_finest_octave(measures: ModuleType) -> None:
-    fine = [luma for luma, _ in measures.octave_energies(checkerboard(1))]
-    # Its filtered self is its mean, so all of its variance is in the band, and nothing goes on.
-    assert fine == pytest.approx([0.1**2 + measures.ROUNDING] + [measures.ROUNDING] * 2, rel=1e-6)
-    coarse = [luma for luma, _ in measures.octave_energies(checkerboard(4))]
-    assert coarse[0] < fine[0] / 2
-    assert coarse[1] > 1000 * fine[1]
-
-
-def test_octaves_are_those_of_a_plain_pyramid(measures: ModuleType) -> None:
-    picture = noise(40, 52).double()
-    kernel = torch.tensor([1.0, 4, 6, 4, 1], dtype=torch.float64) / 16
-    matrix = torch.tensor(
-        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]],
-        dtype=torch.float64,
-    )
-    x = torch.einsum("ij,jhw->ihw", matrix, picture[0])[:, None]
-    weight = torch.outer(kernel, kernel)[None, None]
-    for luma, chroma in measures.octave_energies(picture):
-        padded = torch.nn.functional.pad(x, (2, 2, 2, 2), mode="reflect")
-        low = torch.nn.functional.conv2d(padded, weight)
-        band = (x - low)[:, 0, 2:-2, 2:-2].square().mean((1, 2)) + 1 / 12 / 255**2
-        assert luma == pytest.approx(float(band[0]), rel=1e-9)
-        assert chroma == pytest.approx(float(band[1] + band[2]), rel=2e-3)  # 0.564 for 0.5643
-        x = low[..., ::2, ::2]
-
-
-def test_a_grey_picture_has_the_chroma_of_rounding(measures: ModuleType) -> None:
-    grey = noise(64, 64)[:, :1].expand(1, 3, 64, 64)
-    for luma, chroma in measures.octave_energies(grey):
-        assert chroma == pytest.approx(2 * measures.ROUNDING, rel=1e-6)
-        assert luma > 100 * chroma
-    for octave in measures.octave_ratios(grey, grey):
-        assert (octave.luma, octave.chroma_to_luma) == (1, 1)
-    # Colour that a grey style has not is many times too much.
-    assert measures.octave_ratios(noise(64, 64), grey)[0].chroma_to_luma > 1000
-
-
-def test_twice_the_contrast_is_four_times_the_energy(measures: ModuleType) -> None:
-    picture = noise(64, 64) / 2
-    for octave in measures.octave_ratios(2 * picture, picture):
-        assert octave.luma == pytest.approx(4, rel=0.02)
-        assert octave.chroma_to_luma == pytest.approx(1, rel=0.02)
 
 
 def darkened(picture: Tensor, depth: int) -> Tensor:
@@ -184,7 +133,7 @@ def test_crops_are_of_the_busiest_and_the_flattest_place(script: ModuleType) -> 
     content[..., 60:90, 90:120] = noise(30, 30)  # Busy at the bottom right,
     content[..., 40:80, 10:50] = 0.5  # flat on the left.
     painting = noise(96, 128)
-    places = crops.places(content, 32)
+    places = [*crops.crop_places(content, 32), (0, 0)]
     (busy, flat, corner) = places
     assert (60 - 8 < busy[0] < 60 + 8, 90 - 8 < busy[1] < 90 + 8) == (True, True)
     assert 40 <= flat[0] <= 80 - 32

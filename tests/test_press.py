@@ -22,7 +22,7 @@ from press import press_profile, problems_of_pdfx4
 from torch import Tensor
 
 from hires.cli import main as cli
-from hires.cli.arguments import Plan
+from hires.cli.arguments.painting import Plan
 from hires.cli.commands.plan import saving_seconds
 from hires.config.output import Delivery
 from hires.config.paper import Print

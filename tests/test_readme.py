@@ -19,6 +19,7 @@ from press import press_profile
 
 import hires
 from hires.cli import main as cli
+from hires.cli.arguments.table import COMMANDS
 from hires.image.resample import resize
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +33,8 @@ SMALLER = {
     "hires plan": "--size 512 --no-probe",
     "hires stylize": "--size 128 --iterations 2",
     "hires texture": "--size 64 --iterations 2",
+    "hires variations": "--size 96 --iterations 1",
+    "hires batch": "--size 128 --iterations 2",
     "hires train": "--steps 2 --crop 64",
 }
 FOLDERS = "docs|tests|scripts|benchmarks|samples|hires"
@@ -58,7 +61,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     hires.save_image(resize(photograph, (150, 200), clamp=True), "photo.jpg")
     for name in ("painting.jpg", "first.jpg", "second.jpg"):
         hires.save_image(resize(painting, (160, 160), clamp=True), name)
-    for name in ("holiday", "photographs"):
+    for name in ("one.png", "two.png"):
+        hires.save_image(resize(photograph.flip(1), (75, 100), clamp=True), name)
+    for name in ("holiday", "photographs", "photos"):
         Path(name).mkdir()
         hires.save_image(torch.rand(1, 3, 128, 160), f"{name}/one.jpg")
     Path("painted").mkdir()
@@ -128,7 +133,7 @@ def test_every_file_exists() -> None:
 
 
 def test_every_option_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("stylize", "resume", "plan", "bench", "presets", "train", "apply", "export"):
+    for command in COMMANDS:
         assert cli.main([command, "--help"]) == 0
     known = set(re.findall(r"--[a-z][a-z0-9-]*", capsys.readouterr().out))
     told = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", TEXT)) - {"--strict", "--version"}

@@ -26,6 +26,9 @@ _PAINT_LESS = "give a smaller --memory or a smaller --size (of a print: --dpi)"
 _LESS_MEMORY = {
     "stylize": _PAINT_LESS,
     "texture": _PAINT_LESS,
+    "variations": _PAINT_LESS,
+    "morph": _PAINT_LESS,
+    "batch": _PAINT_LESS,
     "plan": _PAINT_LESS,
     "resume": "close other programs, or paint anew with a smaller --memory or a smaller --size",
     "apply": "give a smaller --memory or a smaller picture",

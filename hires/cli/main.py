@@ -11,7 +11,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from hires.cli.arguments import COMMANDS, DESCRIPTION
+from hires.cli.arguments.table import COMMANDS, DESCRIPTION
 from hires.cli.exits import guarded
 from hires.cli.options import UsageError
 from hires.cli.parsing import Given, parse

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from hires.config.feedforward import TrainConfig
 from hires.config.guides import Guides
 from hires.config.job import Job, PaintJob
+from hires.config.morph import MorphJob
 from hires.config.output import Delivery
 from hires.config.paper import Print
 from hires.config.run import Config
@@ -58,6 +59,8 @@ _OF_CONFIG: dict[tuple[type, str], Typed] = {
     (Guides, "mask"): Typed(metavar="CONTENT_MASK[:STYLE_MASK][:STYLE_NUMBER]", adds_up=True),
     (Guides, "labels"): Typed(metavar="CONTENT_LABELS STYLE_LABELS"),
     (Guides, "content_map"): Typed(metavar="MAP"),
+    (MorphJob, "content"): Typed(metavar="PHOTO"),
+    (MorphJob, "styles"): Typed(positional=True, metavar="STYLE STYLE"),
     (PaintJob, "source"): Typed(name="from", metavar="FILE"),
     (PaintJob, "run_dir"): Typed(metavar="DIR"),
     (Print, "paper"): Typed(name="print", metavar="PAPER"),
@@ -71,10 +74,17 @@ _OF_CONFIG: dict[tuple[type, str], Typed] = {
 # What a command inherits and has no use for, by the names of both.
 _LEFT_OUT: dict[str, tuple[str, ...]] = {
     "PaintJob": ("aspect", "tileable"),
+    "Variations": ("aspect", "tileable", "source", "fixed"),
     "Texture": (
         *("content", "content_weight", "content_detail", "content_layers", "content_loss"),
+        "detail_weight",
         *("color", "color_match"),
         *("mask", "labels", "content_map"),
+    ),
+    "MorphJob": (
+        *("source", "save_every", "run_dir", "no_run_dir", "checkpoint_every", "preview"),
+        *("finish", "tileable", "print", "sizes", "cpu_size", "style_weights", "mask", "labels"),
+        *("paper", "dpi", "bleed", "landscape", "portrait", "fit", "gravity"),
     ),
 }
 
@@ -136,11 +146,19 @@ class Option:
 
     def text(self, value: Any) -> str:
         """A value as it would be typed."""
+        return " ".join(self._texts(value))
+
+    def words(self, value: Any) -> list[str]:
+        """Flag and value as they would be typed."""
+        return [self.usage] if self.is_switch else [self.flags[-1], *self._texts(value)]
+
+    def _texts(self, value: Any) -> list[str]:
         if value in (None, ()) and self.kinds[0] in _NUMBERS:
-            return AUTO
+            return [AUTO]
         if self.is_many:
-            return " ".join(map(str, value))
-        return f"{value:g}" if isinstance(value, float) else str(value)
+            return [*map(str, value)]
+        short = f"{value:g}" if isinstance(value, float) else str(value)
+        return [short if not isinstance(value, float) or float(short) == value else repr(value)]
 
     def read(self, texts: list[str]) -> Any:
         """The value that was typed.
@@ -179,13 +197,17 @@ def parts_of(command: Any) -> dict[str, Any]:
 
 
 def options_of(command: type) -> list[Option]:
-    """Everything that can be typed for a dataclass: its own fields first, then those of groups."""
-    parts = parts_of(command)
+    """Everything that can be typed for a dataclass: its own fields first, then those of groups.
+
+    Its own field stands for one of the same name in a group.
+    """
+    parts, left_out = parts_of(command), _LEFT_OUT.get(command.__name__, ())
+    own = [field.name for field in fields(command)]
     return [
         _option(group, kind, field)
         for group, kind in parts.items()
         for field in fields(kind)
-        if field.name not in (*parts, *_LEFT_OUT.get(command.__name__, ()))
+        if field.name not in (*parts, *left_out) and not (group and field.name in own)
     ]
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
+from hires.cli.arguments.painting import Variations
 from hires.cli.options import Option, UsageError, options_of, parts_of
 from hires.config.run import Config, changed
 from hires.errors import ConfigError
@@ -65,6 +66,8 @@ def _made(command: type[Command], given: Given, before: Command | None) -> Comma
         return {name: value for (part, name), value in given.items() if part == group}
 
     values = of("")
+    if command is Variations:
+        values["fixed"] = (*of("config"),)
     for name, kind in [*parts_of(command).items()][1:]:
         start: Any = getattr(before, name, None)
         if isinstance(start, Config):

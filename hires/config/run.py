@@ -19,6 +19,7 @@ from hires.config.values import (
     parse_blend,
     parse_bytes,
     parse_loss,
+    parse_style_layer,
     size_share,
 )
 from hires.errors import ConfigError
@@ -78,6 +79,9 @@ class Config:
     content_weight: float = option(0.025)
     """How strongly the scene of the content picture is kept."""
 
+    detail_weight: float = option(0.0)
+    """How strongly fine drawing, as of faces, is the photograph's: 0.1 is seen, 1 is strict."""
+
     style_weight: float = option(1.0)
     """How strongly the style's textures and strokes are asked for."""
 
@@ -101,7 +105,7 @@ class Config:
     """Whether the losses of several layers are averaged or added up."""
 
     style_layers: tuple[str, ...] = option(("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
-    """Layers that carry the style, as NAME or NAME:WEIGHT."""
+    """Layers that carry the style, as NAME[@NUMBER][:WEIGHT]; NUMBER: of the one style it takes."""
 
     content_layers: tuple[str, ...] = option(("relu4_2",))
     """Layers that carry the content, as NAME or NAME:WEIGHT."""
@@ -278,6 +282,24 @@ class Config:
                 " `style_weight`"
             )
         return tuple(weight / sum(weights) for weight in weights)
+
+    def check_style_layers(self, num_styles: int) -> None:
+        """Hold the styles that layers name to the number of styles.
+
+        Raises:
+            ConfigError: for a style that is not there, and for the only one.
+        """
+        for text in self.style_layers:
+            number = parse_style_layer(text).number
+            if number is not None and num_styles == 1:
+                raise ConfigError(
+                    f"layer '{text}': there is one style picture: leave @{number} out"
+                )
+            if number is not None and number > num_styles:
+                raise ConfigError(
+                    f"layer '{text}' names style {number}, but there are {num_styles}: give a"
+                    f" number from 1 to {num_styles}"
+                )
 
 
 def changed(config: Config, **given: Any) -> Config:

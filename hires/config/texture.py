@@ -14,6 +14,7 @@ from hires.errors import ConfigError
 _OF_CONTENT: dict[str, Any] = {
     "color": "style",
     "content_weight": 0.0,
+    "detail_weight": 0.0,
     "content_detail": 0.0,
     "content_layers": (),
 }

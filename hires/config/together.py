@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hires.config.checks import leave_out
 from hires.config.presets import APPLIES
-from hires.config.values import parse_layer, parse_loss
+from hires.config.values import parse_layer, parse_loss, parse_style_layer
 from hires.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,9 +59,14 @@ def check_guides(
     if content is None:
         leave_out((name for name in names if getattr(guides, name)), "is for photographs")
     guides.check(len(styles), config.style_weights)
+    is_shared = guides.mask or guides.labels or config.color == "palette"
+    layers = [parse_style_layer(layer) for layer in config.style_layers]
+    if config.style_weights and not is_shared and layers and all(one.number for one in layers):
+        leave_out(["style_weights"], "does nothing where each of `style_layers` names its style")
     pairs = {"style": ("mask", "labels"), "content": ("content_map",)}
     for term, named in pairs.items():
-        if not getattr(config, f"{term}_weight") or not getattr(config, f"{term}_layers"):
+        weighs = getattr(config, f"{term}_weight") and getattr(config, f"{term}_layers")
+        if not (weighs or (term == "content" and config.detail_weight)):
             idle = (name for name in named if getattr(guides, name))
             leave_out(idle, f"does nothing where `{term}_weight` is 0 or there are no layers of it")
 
@@ -92,12 +97,13 @@ def _check_optimizer(config: Config, defaults: Mapping[str, Any]) -> None:
 def _check_layers(config: Config) -> None:
     if not (config.style_layers or config.content_layers):
         raise ConfigError("`style_layers` and `content_layers` are both empty: name a layer")
-    for layers in (config.style_layers, config.content_layers):
-        names = [parse_layer(layer)[0] for layer in layers]
-        if len(set(names)) != len(names):
-            raise ConfigError(f"a layer is named twice: {' '.join(layers)}")
-        if layers and not any(parse_layer(layer)[1] for layer in layers):
-            raise ConfigError(f"layers {' '.join(layers)} all weigh 0: give one some weight")
+    style = [(layer.name, layer.weight) for layer in map(parse_style_layer, config.style_layers)]
+    content = [*map(parse_layer, config.content_layers)]
+    for texts, layers in ((config.style_layers, style), (config.content_layers, content)):
+        if len(dict(layers)) != len(layers):
+            raise ConfigError(f"a layer is named twice: {' '.join(texts)}")
+        if layers and not any(weight for _, weight in layers):
+            raise ConfigError(f"layers {' '.join(texts)} all weigh 0: give one some weight")
 
 
 def _check_losses(config: Config) -> None:
@@ -115,12 +121,10 @@ def _check_losses(config: Config) -> None:
 
 def _check_terms(config: Config) -> None:
     """Refuse options of a term of the loss that has no weight, and weights of no term."""
-    names = ("style_weight", "content_weight", "patch_weight", "tv_weight")
+    names = ("style_weight", "content_weight", "detail_weight", "patch_weight", "tv_weight")
     if not any(getattr(config, name) for name in names):
-        raise ConfigError(
-            "`style_weight`, `content_weight`, `patch_weight` and `tv_weight` are all 0: give"
-            " one some weight"
-        )
+        *others, last = (f"`{name}`" for name in names)
+        raise ConfigError(f"{', '.join(others)} and {last} are all 0: give one some weight")
     for term, options in _OF_TERM.items():
         if not getattr(config, f"{term}_weight"):
             given = (name for name in options if not config.is_default(name))
@@ -131,7 +135,7 @@ def _check_terms(config: Config) -> None:
             raise ConfigError(f"`{weight}` does nothing without `{term}_layers`: name one")
         # Stand-ins for the layers of a preset may count twice.
         alone = len(layers) == 1 and config.preset == "hires" and config.layer_reduction == "mean"
-        if alone and parse_layer(layers[0])[1] != 1:
+        if alone and parse_style_layer(layers[0]).weight != 1:
             raise ConfigError(
                 f"the weight of {layers[0]} does nothing, for it is the only one of"
                 f" `{term}_layers`: give `{weight}`"

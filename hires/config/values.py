@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 
 from hires.errors import ConfigError
 
@@ -52,7 +53,7 @@ def parse_layer(text: str) -> tuple[str, float]:
         value = float(weight or 1)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value >= 0 and name):
+    if not (math.isfinite(value) and value >= 0 and name) or "@" in name:
         raise ConfigError(f"layer '{text}': write NAME or NAME:WEIGHT with a weight of 0 or more")
     return name, value
 
@@ -73,6 +74,44 @@ def parse_loss(text: str) -> tuple[str, float]:
     if not (math.isfinite(value) and value > 0):
         raise ConfigError(f"`style_loss={text}`: write NAME or NAME:WEIGHT with a weight above 0")
     return name, value
+
+
+@dataclass(frozen=True, slots=True)
+class StyleLayer:
+    """A layer that carries the style.
+
+    Attributes:
+        name: of the layer.
+        weight: of its loss.
+        number: of the style that it takes, from 1; None for all by their shares.
+    """
+
+    name: str
+    weight: float
+    number: int | None
+
+    @property
+    def depth(self) -> tuple[float, ...]:
+        """Its block and its place there: of two layers the nearer to the pixels has the smaller."""
+        return (*map(float, re.findall(r"\d+", self.name)), math.inf)
+
+    def __str__(self) -> str:
+        """As it is typed."""
+        number = "" if self.number is None else f"@{self.number}"
+        return self.name + number + ("" if self.weight == 1 else f":{self.weight!r}")
+
+
+def parse_style_layer(text: str) -> StyleLayer:
+    """Turn ``NAME[@NUMBER][:WEIGHT]``, such as ``relu4_1@2:0.5``, into a layer.
+
+    Raises:
+        ConfigError: if it cannot be read so.
+    """
+    match = re.fullmatch(r"([^@:]+)@([1-9][0-9]*)(:[^@]*)?", text)
+    if match is None and "@" in text:
+        raise ConfigError(f"layer '{text}': write NAME@NUMBER or NAME@NUMBER:WEIGHT, as relu1_1@2")
+    name, weight = parse_layer(text if match is None else match[1] + (match[3] or ""))
+    return StyleLayer(name, weight, None if match is None else int(match[2]))
 
 
 def size_share(text: str) -> float:

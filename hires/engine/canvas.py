@@ -48,6 +48,9 @@ class Canvas(Protocol):
             TileMemoryError: if nothing is left.
         """
 
+    def pixels(self, picture: Original) -> Tensor:
+        """What it shows of a picture, (1, 3, H, W); a filter may leave values beyond [0, 1]."""
+
     def features(
         self, picture: Original, layers: Sequence[str], measuring: Measuring
     ) -> dict[str, Tensor]:
@@ -98,11 +101,15 @@ class WholeCanvas:
         """See `Canvas`."""
         return self._setup.smaller_plan(self.size, plan)
 
+    def pixels(self, picture: Original) -> Tensor:
+        """See `Canvas`."""
+        return self._of_picture(picture.pixels)
+
     def features(
         self, picture: Original, layers: Sequence[str], measuring: Measuring
     ) -> dict[str, Tensor]:
         """See `Canvas`."""
-        network, pixels = self._setup.network, self._of_picture(picture.pixels)
+        network, pixels = self._setup.network, self.pixels(picture)
         return measuring(self.size, partial(features_of, network, pixels, layers), self._plan)
 
     def weights(self, mask: Tensor, most: float = 1.0) -> Tensor:

@@ -105,6 +105,7 @@ def plan_run(
     """
     config, style_sizes = fitted.config, [style.size for style in styles]
     config.style_shares(len(styles))
+    config.check_style_layers(len(styles))
     what = "the texture" if content is None else "the content"
     content = content or blank(size or ladder.texture_size(config, aspect))
     rungs = ladder.plan(config, content.size, style_sizes, size=size)

@@ -14,7 +14,7 @@ from hires.engine.measuring import Measuring
 from hires.engine.setup import Setup
 from hires.image.guides import MOST_STRICT, UNGUIDED, Guided
 from hires.image.originals import Original
-from hires.losses.positions import Positions
+from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Measured, Term
 
 
@@ -57,7 +57,11 @@ class References:
     @property
     def regions(self) -> list[list[float]]:
         """How much each style counts in each region of the canvas."""
-        return self.guides.shares(self.shares)
+        return self.regions_of(None)
+
+    def regions_of(self, style: int | None) -> list[list[float]]:
+        """The same where one style, by its place, counts alone in each region that has it."""
+        return self.guides.shares(self.shares, style)
 
     @cached_property
     def strictness(self) -> Tensor | None:
@@ -75,5 +79,9 @@ class References:
         ]
 
     def of_content(self, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Features of the whole content, on the device."""
-        return self.canvas.features(self.content, layers, self.measuring) if layers else {}
+        """Features of the whole content, on the device; of `PIXELS` its colours, in [0, 1]."""
+        names = [name for name in layers if name != PIXELS]
+        found = self.canvas.features(self.content, names, self.measuring) if names else {}
+        if len(names) < len(layers):
+            found[PIXELS] = self.canvas.pixels(self.content).clamp(0, 1).to(self.setup.device)
+        return found

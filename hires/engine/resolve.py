@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from hires.config.presets import PRESETS
 from hires.config.run import Config
-from hires.config.values import parse_layer
+from hires.config.values import StyleLayer, parse_style_layer
+from hires.errors import ConfigError
 from hires.features.architecture import VGG19, Architecture
 from hires.features.checkpoints import architecture_of
 from hires.kernels.precision import resolve_device
@@ -64,17 +65,21 @@ def _replaced(
     layers = architecture.layers()
     settings = PRESETS[preset].settings
     own = {*settings["content_layers"], *settings["style_layers"]}
-    weights: dict[str, float] = {}
+    named: dict[str, StyleLayer] = {}
     missing: dict[str, str] = {}
-    for text in texts:
-        name, weight = parse_layer(text)
-        if name not in layers and name in own:
-            missing[name] = stand_in(name, architecture)
+    for layer in map(parse_style_layer, texts):
+        if layer.name not in layers and layer.name in own:
+            missing[layer.name] = stand_in(layer.name, architecture)
+        found = replace(layer, name=missing.get(layer.name, layer.name))
+        before = named.get(found.name, replace(found, weight=0.0))
+        if before.number != found.number:
+            raise ConfigError(
+                f"{found.name} stands in for two layers that take different styles: name"
+                " `style_layers` that the network has"
+            )
         # Two layers may share a stand-in: it counts twice.
-        found = missing.get(name, name)
-        weights[found] = weights.get(found, 0.0) + weight
-    named = tuple(name if weight == 1 else f"{name}:{weight!r}" for name, weight in weights.items())
-    return named, missing
+        named[found.name] = replace(found, weight=before.weight + found.weight)
+    return tuple(map(str, named.values())), missing
 
 
 def stand_in(name: str, architecture: Architecture) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hires.config.pixels import PIXEL_SCALES
 from hires.config.run import Config
-from hires.config.values import parse_layer
+from hires.config.values import parse_layer, parse_style_layer
 from hires.engine.budget import Budget, budget_of
 from hires.engine.ladder import Rung
 from hires.engine.objective import Objective
@@ -26,6 +26,7 @@ from hires.features.costs import costs_of
 from hires.features.network import Network
 from hires.kernels.precision import Precision, resolve_device, resolve_precision
 from hires.losses.content import Content
+from hires.losses.detail import Detail
 from hires.losses.patches import Patches
 from hires.losses.positions import BAND_PIXELS, PIXELS, Positions
 from hires.losses.style import shares_of
@@ -245,16 +246,25 @@ def _check_terms(terms: Sequence[Term]) -> None:
 
 def terms_of(config: Config) -> tuple[Term, ...]:
     """What a configuration asks of the canvas."""
+    layers = [parse_style_layer(layer) for layer in config.style_layers]
+    weights = {layer.name: layer.weight for layer in layers}
+    chosen = {layer.name: layer.number - 1 for layer in layers if layer.number is not None}
     style, content = (
-        shares_of(dict(map(parse_layer, layers)), config.layer_reduction)
-        for layers in (config.style_layers, config.content_layers)
+        shares_of(found, config.layer_reduction)
+        for found in (weights, dict(map(parse_layer, config.content_layers)))
     )
+    # Grain goes with the finest strokes.
+    finest = min(
+        (layer for layer in layers if layer.weight), key=lambda layer: layer.depth, default=None
+    )
+    grain = None if finest is None else chosen.get(finest.name)
     of_content = Content(layers=content, kind=config.content_loss, weight=config.content_weight)
     return (
-        *style_terms(config, style),
+        *style_terms(config, style, chosen),
         # A texture has none.
         *([of_content] if content or config.content_weight else []),
-        *([Patches(weight=config.patch_weight)] if config.patch_weight else []),
+        *([Detail(weight=config.detail_weight)] if config.detail_weight else []),
+        *([Patches(weight=config.patch_weight, style=grain)] if config.patch_weight else []),
         TotalVariation(
             form=config.tv_loss,
             weight=config.tv_weight,

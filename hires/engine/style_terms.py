@@ -12,7 +12,9 @@ from hires.losses.style import STYLE_LOSSES, Style
 from hires.losses.terms import Term
 
 
-def style_terms(config: Config, layers: Mapping[str, float]) -> list[Term]:
+def style_terms(
+    config: Config, layers: Mapping[str, float], styles: Mapping[str, int]
+) -> list[Term]:
     """A term for each of the style losses, but one for all that are functions of moments.
 
     A single term is called ``style``, several by their losses: ``gram+wasserstein``.
@@ -20,6 +22,7 @@ def style_terms(config: Config, layers: Mapping[str, float]) -> list[Term]:
     Args:
         config: how to paint.
         layers: what each layer's loss counts.
+        styles: the style that a layer takes, by its place from 0; all where none is named.
     """
     factors = config.style_losses
     of_moments = {name: factor for name, factor in factors.items() if name in STYLE_LOSSES}
@@ -31,6 +34,7 @@ def style_terms(config: Config, layers: Mapping[str, float]) -> list[Term]:
             name=name,
             losses={STYLE_LOSSES[loss]: factor / total for loss, factor in of_moments.items()},
             layers=layers,
+            styles=styles,
             weight=config.style_weight * total,
         )
 
@@ -49,7 +53,7 @@ def style_terms(config: Config, layers: Mapping[str, float]) -> list[Term]:
 
 def option_weights(config: Config, terms: Iterable[Term]) -> dict[str, float]:
     """What was given as weight of each term, by its option's name without ``_weight``."""
-    of_style = {term.name for term in style_terms(config, {})}
+    of_style = {term.name for term in style_terms(config, {}, {})}
     return dict(
         ("style", config.style_weight) if term.name in of_style else (term.name, term.weight)
         for term in terms

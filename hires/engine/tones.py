@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hires.config.run import Config
+from hires.config.values import parse_style_layer
 from hires.engine.ladder import Size, scale_to
 from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original
@@ -77,6 +78,8 @@ def compared(
     """
     if not config.style_weight or not config.style_layers:
         return None
+    if any(parse_style_layer(layer).number for layer in config.style_layers):
+        return None  # Tones are made by all layers, and no picture has those of several.
     advice = "give more `iterations`"
     if config.content_weight:
         advice += " or a smaller `content_weight`"

@@ -64,14 +64,20 @@ class Guided:
         planes += [part for region in self.regions for part in region.styles.values()]
         return sum(plane.numel() for plane in planes if plane is not None)
 
-    def shares(self, of_styles: Sequence[float]) -> list[list[float]]:
-        """What each style counts in each region, summing to 1; all styles where there is one."""
-        if not self.regions:
-            return [list(of_styles)]
-        found = []
-        for region in self.regions:
-            own = [share if i in region.styles else 0.0 for i, share in enumerate(of_styles)]
-            found.append([share / sum(own) for share in own])
+    def shares(self, of_styles: Sequence[float], only: int | None = None) -> list[list[float]]:
+        """What each style counts in each region, summing to 1; once where there are no regions.
+
+        Args:
+            of_styles: the same of the whole picture.
+            only: the style by its place, from 0, that counts alone wherever a region has it.
+        """
+        found, everywhere = [], dict.fromkeys(range(len(of_styles)))
+        for styles in [region.styles for region in self.regions] or [everywhere]:
+            own = [share if i in styles else 0.0 for i, share in enumerate(of_styles)]
+            if only in styles and only in everywhere:
+                own = [float(i == only) for i in everywhere]
+            total = sum(own) if self.regions else 1.0
+            found.append([share / total for share in own])
         return found
 
     def of_style(self, index: int, size: Size) -> list[Tensor | None]:

@@ -50,6 +50,8 @@ class Patches(Term):
 
     Attributes:
         weight: of the term.
+        style: whose patches they are, by its place from 0, in each region that has it; None for all
+            styles by their shares.
         centres: mean colour of each region's styles, (3,) in [0, 1].
         whitenings: inverse root of the second moments of each region's styles, (27, 27), at each
             size.
@@ -61,13 +63,14 @@ class Patches(Term):
     layers: Collection[str] = (PIXELS,)
     # Two pixels of a quarter's size, and what is missing to whole ones.
     margin: ClassVar[int] = (REACH + 1) << (NUM_LEVELS - 1)
+    style: int | None = None
     centres: Sequence[Tensor] = field(default_factory=lambda: [torch.full((3,), 0.5)])
     whitenings: Sequence[Mapping[int, Tensor]] = ()
     areas: Sequence[float] = (1.0,)
 
     def at(self, references: References) -> Self:
         """Measure the styles of a rung and blend them, position for position, by their shares."""
-        regions = [*enumerate(references.regions)]
+        regions = [*enumerate(references.regions_of(self.style))]
         off = references.of_styles(_MeanColour())
         centres = [_blended(off, shares, f"total{i}", f"count{i}") for i, shares in regions]
         centred = replace(self, centres=centres)

@@ -41,6 +41,7 @@ class View:
             that it has; None for all alike.
         sum_dtype: type to add up in.
         wraps: whether the whole repeats for ever: the margin is that of all four sides then.
+        origin: of pixels, top and left on the canvas of the picture that is the whole.
         regions: the same as the mask for each region of the picture; None where it has nothing
             here. Empty for a picture without regions.
     """
@@ -52,6 +53,7 @@ class View:
     sum_dtype: torch.dtype
     wraps: bool = False
     regions: tuple[Tensor | None, ...] = ()
+    origin: tuple[int, int] = (0, 0)
 
     @property
     def regional(self) -> tuple[View | None, ...]:
@@ -95,6 +97,9 @@ class Positions:
         wrap: width in pixels of what is only seen, all around a canvas that wraps: the opposite
             borders. A multiple of all strides and at least as wide as all margins.
 
+    Attributes:
+        pictures: what lies side by side on it, or all of it; without what is only seen.
+
     Raises:
         ConfigError: if nothing of the picture counts at one of the layers.
     """
@@ -115,7 +120,7 @@ class Positions:
         self.size = size
         self._band_pixels = band_pixels
         inner = Region(Span(wrap, size[0] - wrap), Span(wrap, size[1] - wrap))
-        self._pictures = pictures or [inner]
+        self.pictures = pictures or [inner]
         self._wraps = wrap > 0
         if wrap:
             mask = torch.zeros(1, 1, *size)
@@ -167,7 +172,7 @@ class Positions:
 
     def mask(self, layer: str) -> Tensor | None:
         """(1, 1, H, W) at the resolution of a layer; None where all counts alike."""
-        return self._masks.get(self._layers[layer].stride)
+        return self._masks.get(self.stride(layer))
 
     def of_tile(self, layer: str, tile: Tile) -> View:
         """A tile's part of a layer."""
@@ -182,7 +187,7 @@ class Positions:
         Returns:
             The index of each band and its margin, and the view of the band.
         """
-        for picture in self._pictures:
+        for picture in self.pictures:
             height, width = picture.size
             num_rows = max(self._band_pixels // width, _BAND_MARGINS * margin, 1)
             for start in range(0, height, num_rows):
@@ -199,7 +204,7 @@ class Positions:
                 )
                 mask = self._masks[1][..., *around] if self._masks else None
                 parts = self._parts(PIXELS, around)
-                yield around, replace(view, mask=mask, regions=parts)
+                yield around, replace(view, mask=mask, regions=parts, origin=(top, left))
 
     def _view(self, layer: str, stride: int, index: tuple[slice, slice]) -> View:
         mask = self._masks[stride][..., *index] if self._masks else None
@@ -218,7 +223,7 @@ class Positions:
         stride, halo = self._place(layer)
         if (stride, halo) not in self._guides:
             seen = self._masks.get(stride)
-            places = [picture.index for picture in self._pictures]
+            places = [picture.index for picture in self.pictures]
             self._guides[stride, halo] = [
                 None
                 if region is None

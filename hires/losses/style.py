@@ -98,6 +98,8 @@ class Style(Term):
     Attributes:
         losses: distances of moments to a target's, and what each counts.
         layers: what each layer's loss counts; `shares_of` makes them from weights.
+        styles: the style that a layer takes, by its place from 0, in each region that has it; all
+            by their shares where none is named.
         weight: of the term.
         targets: moments of the styles, blended; of every layer, for each region.
         canvas: how many positions there are.
@@ -108,6 +110,7 @@ class Style(Term):
 
     losses: Mapping[StyleLoss, float]
     layers: Mapping[str, float]
+    styles: Mapping[str, int] = field(default_factory=dict)
     weight: float = 1.0
     name: str = "style"
     targets: Mapping[str, Sequence[Moments]] = field(default_factory=dict)
@@ -122,7 +125,10 @@ class Style(Term):
         return replace(
             self,
             targets={
-                name: [blended(each, name, number, shares) for number, shares in enumerate(regions)]
+                name: [
+                    blended(each, name, number, shares)
+                    for number, shares in enumerate(references.regions_of(self.styles.get(name)))
+                ]
                 for name in self.layers
             },
             canvas=Regional.of(references, self.layers),

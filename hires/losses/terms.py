@@ -67,6 +67,9 @@ class References(Protocol):
     def regions(self) -> Sequence[Sequence[float]]:
         """The same in each region of the canvas; once where it has none."""
 
+    def regions_of(self, style: int | None) -> Sequence[Sequence[float]]:
+        """The same where one style, by its place, counts alone in each region that has it."""
+
     @property
     def strictness(self) -> Tensor | None:
         """(1, 1, H, W), factor on the content's loss at each pixel of the canvas; None for 1."""
@@ -75,7 +78,7 @@ class References(Protocol):
         """What a term measures on each style picture."""
 
     def of_content(self, layers: Sequence[str]) -> Mapping[str, Tensor]:
-        """Features (1, C, H, W) of the whole content picture, on the device."""
+        """Features (1, C, H, W) of the whole content on the device; of `PIXELS`, its colours."""
 
 
 class Term(ABC):

@@ -27,6 +27,7 @@ _NAMES = {
     "loss": "Loss",
     "style": "Style",
     "content": "Content",
+    "detail": "Detail",
     "patch": "Patches",
     "tv": "Total variation",
 }

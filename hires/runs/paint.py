@@ -211,7 +211,7 @@ class JobRun:
             if self.planned.finish is not None and self._last.is_last:
                 picture = self.planned.finish(picture)
                 picture = planned_run.guides.restored(picture, planned_run.content)
-        return self.planned.save(picture, path)
+        return self.planned.save(picture, path, stopped="" if self._last.is_last else self.where())
 
     def save(self) -> Painted:
         """Save the finished painting; if that fails, nothing that was painted is lost.

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from hires.config.job import NOT_OF_THE_PICTURE, Job, PaintJob
 from hires.config.paper import Layout
+from hires.config.run import Config
 from hires.config.settings import settings_of
 from hires.config.values import counted, parse_blend
 from hires.engine import ladder
 from hires.engine.ladder import Rung, Size
 from hires.engine.planned import PlannedRun, plan_run
 from hires.engine.preview import preview_rung
-from hires.engine.resolve import fit
+from hires.engine.resolve import Fitted, fit
 from hires.errors import ConfigError
 from hires.feedforward.finish import Finish
 from hires.image.colour.inks import TotalInk
@@ -82,12 +84,13 @@ class PlannedJob:
         """``out-0020.png`` for ``out.png`` after 20 steps of the whole ladder."""
         return beside(self.job.output, f"{step:0{max(len(str(self.num_steps)), 4)}}")
 
-    def save(self, picture: Tensor, path: str | Path) -> TotalInk | None:
+    def save(self, picture: Tensor, path: str | Path, *, stopped: str = "") -> TotalInk | None:
         """Save a picture of this job, of any size, as the job wants it.
 
         Args:
             picture: (1, 3, H, W) in [0, 1].
             path: where.
+            stopped: where the run stands, if it is not at its end.
 
         Returns:
             The total ink of a picture in CMYK.
@@ -107,19 +110,19 @@ class PlannedJob:
             dpi=job.print.dpi_of_file if self.layout is None else None,
             layout=self.layout,
             delivery=job.delivery,
-            xmp=self._xmp(),
+            xmp=self._xmp(stopped),
             author=self.author,
             seed=job.config.seed,
         )
 
-    def _xmp(self) -> bytes | None:
+    def _xmp(self, stopped: str) -> bytes | None:
         """How the picture is made, as metadata."""
         job = self.job
         if not isinstance(job, PaintJob) or job.delivery.no_metadata:
             return None
-        settings = settings_of(replace(job, config=self.run.config))
-        told = {name: settings[name] for name in settings if name not in NOT_OF_THE_PICTURE}
-        return to_xmp(Provenance(seed=job.config.seed, settings=told, inputs=self.inputs))
+        told = recorded_settings(job, self.run.config)
+        made = Provenance(seed=job.config.seed, settings=told, inputs=self.inputs, stopped=stopped)
+        return to_xmp(made)
 
 
 def plan_job(job: Job, *, hashes: Mapping[str, str] | None = None) -> PlannedJob:
@@ -134,22 +137,20 @@ def plan_job(job: Job, *, hashes: Mapping[str, str] | None = None) -> PlannedJob
     """
     _check_output(job, job.output)
     before = rerun.repeated(job)
-    on_paper = job.print.paper is not None
-    # A paper says how large the painting is, with a GPU or without.
-    fitted = fit(replace(job.config, cpu_size=None) if on_paper else job.config)
-    whole = _shape(job) if on_paper else None
+    on_machine = fitted(job)
+    whole = _shape(job) if job.print.paper is not None else None
     layout = None if whole is None else job.print.layout(whole)
     picture = _photograph(job, layout)
     content, styles = None if picture is None else original(picture), originals(job.styles)
-    shape = ladder.texture_size(fitted.config, job.aspect) if content is None else content.size
+    shape = ladder.texture_size(on_machine.config, job.aspect) if content is None else content.size
     guides = _guides(job, whole or shape, styles, layout)
     exact, dpi = (None, None) if layout is None else (layout.painted, layout.dpi)
     finish = None
     if job.finish is not None:
-        finish = Finish(job.finish, fitted.config, shape, exact=exact)
+        finish = Finish(job.finish, on_machine.config, shape, exact=exact)
         exact, dpi = finish.painted, None if dpi is None else dpi / finish.factor
     run = plan_run(
-        fitted,
+        on_machine,
         content,
         styles,
         guides=guides,
@@ -172,6 +173,23 @@ def plan_job(job: Job, *, hashes: Mapping[str, str] | None = None) -> PlannedJob
     again = [] if before is None else rerun.differences(job, before, planned.inputs)
     told = (*again, *run.warnings, *_idle(planned))
     return replace(planned, run=replace(run, warnings=told))
+
+
+def fitted(job: Job) -> Fitted:
+    """How a job is painted on this machine.
+
+    Raises:
+        ValueError: see `fit`.
+    """
+    # A paper says how large the painting is, with a GPU or without.
+    on_paper = job.print.paper is not None
+    return fit(replace(job.config, cpu_size=None) if on_paper else job.config)
+
+
+def recorded_settings(job: PaintJob, config: Config) -> dict[str, Any]:
+    """What a file tells of the job that painted it, with the configuration of the machine."""
+    settings = settings_of(replace(job, config=config))
+    return {name: settings[name] for name in settings if name not in NOT_OF_THE_PICTURE}
 
 
 def _photograph(job: Job, layout: Layout | None) -> Picture | None:

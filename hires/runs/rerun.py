@@ -39,6 +39,12 @@ def recorded_job(path: str) -> PaintJob:
             f"{path} was made with a trained model, not painted: repeat it with hires apply"
             f" {settings['model']}"
         )
+    if "variations" in settings:
+        raise ImageError(
+            f"{path} is a contact sheet: hires inspect tells the commands that paint its pictures"
+        )
+    if "morph" in settings:
+        raise ImageError(f"{path} is a strip of paintings: repeat it with hires morph")
     return job_of({**settings, "output": ""})
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hires.cli.arguments import NOT_OF_THE_APPLIED, Apply
+from hires.cli.arguments.networks import NOT_OF_THE_APPLIED, Apply
 from hires.cli.display import Display, open_display
 from hires.cli.exits import EXIT_MENDABLE, mendable, tell
 from hires.config.settings import settings_of

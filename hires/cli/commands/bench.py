@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hires.bench import outputs, report, runs
 from hires.bench.cases import cases_of
-from hires.cli.arguments import Bench
+from hires.cli.arguments.looking import Bench
 from hires.cli.exits import EXIT_MENDABLE, tell
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from hires.cli.arguments import Doctor
+from hires.cli.arguments.looking import Doctor
 from hires.cli.exits import EXIT_FAULT, tell
 from hires.engine import self_check
 

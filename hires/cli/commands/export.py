@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hires.cli.arguments import Export
+from hires.cli.arguments.networks import Export
 from hires.feedforward.export import ENDING, export, grain_to_add
 from hires.feedforward.model import check_model_output, load_model
 

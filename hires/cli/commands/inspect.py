@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hires.cli.arguments import Apply, Inspect, Texture
-from hires.cli.options import options_of, parts_of
-from hires.config.job import PaintJob
-from hires.config.run import Config
-from hires.config.texture import texture_config
+from hires.cli.arguments.looking import Inspect
+from hires.cli.typed import options_typed
 from hires.image.decode.headers import Header, read_header
 from hires.image.metadata.provenance import Provenance, ProvenanceError, from_xmp
 
@@ -77,27 +74,16 @@ def _described(header: Header) -> str:
 
 def _story(made: Provenance) -> Iterator[tuple[str, str]]:
     model = made.settings.get("model")
-    seed = f"seed {made.seed}" if model is None else f"with the model {model}"
-    yield "painted", f"by hires {made.version}, {seed}"
+    how = f"seed {made.seed}" if model is None else f"with the model {model}"
+    if "variations" in made.settings:
+        how += "; a contact sheet of the beginnings of what these commands paint"
+    if "morph" in made.settings:
+        how += f"; {made.settings['morph']} pictures, from style to style"
+    if made.stopped:
+        how += f", as it stood at {made.stopped}"
+    yield "painted", f"by hires {made.version}, {how}"
     for one in made.inputs:
         yield one.role, f"{one.path} (SHA-256 {one.sha256[:16]}...)"
-    options = [*_options(made.settings)]
-    yield "options", " ".join(options) if options else "all as they are by default"
-
-
-def _options(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Options that differ from their defaults, as they would be typed."""
-    is_texture = "content" in settings and settings["content"] is None
-    command = Apply if "model" in settings else Texture if is_texture else PaintJob
-    defaults: dict[str, Any] = {name: kind() for name, kind in parts_of(command).items() if name}
-    if is_texture:
-        defaults["config"] = texture_config(Config(), tileable=settings["tileable"])
-    for option in sorted(options_of(command), key=lambda option: not option.group):
-        group, name = option.key
-        if not group and name not in ("aspect", "tileable", "bit_depth", "dpi"):
-            continue
-        default = getattr(defaults[group], name) if group else option.field.default
-        value = (settings[group] if group else settings).get(name, default)
-        value = tuple(value) if isinstance(value, list) else value
-        if value != default:
-            yield option.usage if option.is_switch else f"{option.flags[-1]} {option.text(value)}"
+    yield "options", options_typed(made.settings) or "all as they are by default"
+    for number, command in enumerate(made.settings.get("variations", ()), start=1):
+        yield f"{number}", command

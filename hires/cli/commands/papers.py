@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hires.cli.arguments import Papers
+from hires.cli.arguments.looking import Papers
 from hires.config.paper import MM_PER_INCH, PAPERS, Paper, to_pixels
 
 _DPI = (150, 200, 300)

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hires.cli.arguments import Plan
+from hires.cli.arguments.painting import Plan
 from hires.cli.commands.stylize import tell_warnings
 from hires.cli.exits import as_typed
 from hires.config.run import Config

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hires.cli.arguments import Presets
+from hires.cli.arguments.looking import Presets
 from hires.cli.options import Option, options_of
 from hires.config.presets import PRESETS, Preset
 from hires.config.run import Config

@@ -6,7 +6,7 @@ from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 
-from hires.cli.arguments import Resume
+from hires.cli.arguments.painting import Resume
 from hires.config.settings import job_of
 from hires.runs.record import read_unfinished
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hires.cli.arguments import Train
+from hires.cli.arguments.networks import Train
 from hires.cli.display import losses, open_display
 from hires.cli.exits import EXIT_INTERRUPTED, tell
 from hires.config.values import counted

@@ -52,12 +52,14 @@ class Provenance:
         seed: of everything random.
         inputs: the files that it read.
         settings: every option of the run, as JSON can hold it.
+        stopped: where the run stood, if this is not what it ended with; else "".
     """
 
     version: str = __version__
     seed: int
     inputs: tuple[Input, ...]
     settings: Mapping[str, Any]
+    stopped: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
@@ -84,6 +86,8 @@ def to_xmp(provenance: Provenance) -> bytes:
         f"{{{_OURS}}}inputs": json.dumps(content["inputs"]),
         f"{{{_OURS}}}settings": json.dumps(content["settings"]),
     }
+    if provenance.stopped:
+        texts[f"{{{_OURS}}}stopped"] = provenance.stopped
     return with_properties(None, texts)
 
 
@@ -107,6 +111,7 @@ def from_xmp(packet: bytes | None) -> Provenance:
             seed=int(texts["seed"]),
             settings=dict(json.loads(texts["settings"])),
             inputs=tuple(Input(**one) for one in json.loads(texts["inputs"])),
+            stopped=texts.get("stopped", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ProvenanceError(

@@ -1,0 +1,1 @@
+"""The commands as dataclasses: what can be typed for each. No torch."""

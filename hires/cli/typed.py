@@ -1,0 +1,55 @@
+"""Commands as they would be typed, from what they do. No torch."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hires.cli.arguments.networks import Apply
+from hires.cli.arguments.painting import Texture
+from hires.cli.options import options_of, parts_of
+from hires.config.job import PaintJob
+from hires.config.presets import PRESETS
+from hires.config.run import Config
+from hires.config.settings import settings_of
+from hires.config.texture import texture_config
+
+# Of a command's own fields those that say what the picture looks like.
+_OF_PICTURE = ("aspect", "tileable", "bit_depth", "dpi", "finish")
+
+
+def options_typed(settings: Mapping[str, Any]) -> str:
+    """Options that differ from their defaults, of a picture's recorded settings."""
+    return shlex.join(word for words in _options(settings) for word in words)
+
+
+def command_typed(job: PaintJob) -> str:
+    """The command that paints a photograph, with the options that differ from their defaults."""
+    assert job.content is not None
+    words = ["hires", "stylize", job.content, *job.styles, "-o", job.output]
+    return " ".join(filter(None, (shlex.join(words), options_typed(settings_of(job)))))
+
+
+def _options(settings: Mapping[str, Any]) -> Iterator[list[str]]:
+    is_texture = "content" in settings and settings["content"] is None
+    command = Apply if "model" in settings else Texture if is_texture else PaintJob
+    defaults: dict[str, Any] = {name: kind() for name, kind in parts_of(command).items() if name}
+    if command is not Apply:
+        preset = settings["config"].get("preset")
+        defaults["config"] = Config(preset=preset) if preset in PRESETS else Config()
+    if is_texture:
+        defaults["config"] = texture_config(defaults["config"], tileable=settings["tileable"])
+    for option in sorted(options_of(command), key=lambda option: not option.group):
+        group, name = option.key
+        if not group and name not in _OF_PICTURE:
+            continue
+        default = getattr(defaults[group], name) if group else option.field.default
+        if name == "preset":
+            default = Config().preset
+        value = (settings[group] if group else settings).get(name, default)
+        # Style losses were one word before they were several.
+        value = [value] if option.is_many and isinstance(value, str) else value
+        value = tuple(value) if isinstance(value, list) else value
+        if value != default:
+            yield option.words(value)
