@@ -36,7 +36,7 @@ def terms_of(
     """Style, content and total variation, with the layers of the first two and all weights."""
     style, content = (shares_of(part, "mean") for part in layers)
     return (
-        *style_terms(Config(style_loss=style_loss.split(), style_weight=weights[0]), style),
+        *style_terms(Config(style_loss=style_loss.split(), style_weight=weights[0]), style, {}),
         Content(layers=content, kind=content_loss, weight=weights[1]),
         TotalVariation(weight=weights[2]),
     )

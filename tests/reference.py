@@ -110,6 +110,8 @@ def central_loss(features: Tensor, target: Tensor) -> Tensor:
 
 MOMENTS = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserstein_loss}
 STYLE = {**MOMENTS, "central": central_loss}
+
+
 def detail_sums(
     image: Tensor,
     content: Tensor,

@@ -7,6 +7,7 @@ from typing import Any
 
 from hires.config.run import Config
 from hires.losses.central import Central
+from hires.losses.gathered import RelaxedTransport
 from hires.losses.sliced import Sliced
 from hires.losses.style import STYLE_LOSSES, Style
 from hires.losses.terms import Term
@@ -44,11 +45,20 @@ def style_terms(
 
     if "central" in factors:
         found["central"] = Central(**named("central"))
+    drawn: dict[str, Any] = {"seed": config.seed, "redraws": redraws(config)}
     if "sliced" in factors:
-        # L-BFGS compares the slopes of a step with those of the last, of the same loss.
-        redraws = config.optimizer == "adam"
-        found["sliced"] = Sliced(**named("sliced"), seed=config.seed, redraws=redraws)
+        found["sliced"] = Sliced(**named("sliced"), **drawn)
+    if "transport" in factors:
+        found["transport"] = RelaxedTransport(**named("transport"), **drawn)
     return [*found.values()]
+
+
+def redraws(config: Config) -> bool:
+    """Whether random terms are others at every step.
+
+    L-BFGS compares the slopes of a step with those of the last, of the same loss.
+    """
+    return config.optimizer == "adam"
 
 
 def option_weights(config: Config, terms: Iterable[Term]) -> dict[str, float]:

@@ -120,7 +120,6 @@ class Style(Term):
 
     def at(self, references: References) -> Self:
         """Measure the styles of a rung and blend them, position for position, by their shares."""
-        regions = references.regions
         each = references.of_styles(replace(self, exact=True))
         return replace(
             self,
