@@ -38,7 +38,7 @@ def plain_similarity(own: Tensor, scene: Tensor, weights: Tensor) -> float:
             ]
             shares.append([value / sum(row) for value in row])
         rows.append(float(weights[i]) * sum(abs(a - b) for a, b in zip(*shares, strict=True)))
-    return sum(rows) / float(weights.sum())
+    return float(sum(rows) / weights.sum())
 
 
 def plain_transport(own: Tensor, like: Tensor) -> float:
@@ -47,7 +47,7 @@ def plain_transport(own: Tensor, like: Tensor) -> float:
     ]
     here = [min(row) for row in distances]
     there = [min(column) for column in zip(*distances, strict=True)]
-    return max(sum(here) / len(here), sum(there) / len(there))
+    return float(max(sum(here) / len(here), sum(there) / len(there)))
 
 
 class TestSelfSimilarity:

@@ -11,7 +11,16 @@ from hires.errors import ConfigError
 # The least side of a painting in pixels.
 LEAST_SIZE = 32
 # What a style can be asked for; `hires.engine.style_terms` makes terms of it.
-STYLE_LOSSES = ("gram", "meanstd", "wasserstein", "central", "sliced", "gram-mse", "gram-sum")
+STYLE_LOSSES = (
+    "gram",
+    "meanstd",
+    "wasserstein",
+    "central",
+    "sliced",
+    "transport",
+    "gram-mse",
+    "gram-sum",
+)
 BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 

@@ -262,7 +262,7 @@ def terms_of(config: Config) -> tuple[Term, ...]:
     return (
         *style_terms(config, style, chosen),
         # A texture has none.
-        *([_content_term(config, content)] if content or config.content_weight else []),
+        *([content_term(config, content)] if content or config.content_weight else []),
         *([Detail(weight=config.detail_weight)] if config.detail_weight else []),
         *([Patches(weight=config.patch_weight, style=grain)] if config.patch_weight else []),
         TotalVariation(
@@ -273,7 +273,8 @@ def terms_of(config: Config) -> tuple[Term, ...]:
     )
 
 
-def _content_term(config: Config, layers: Mapping[str, float]) -> Term:
+def content_term(config: Config, layers: Mapping[str, float]) -> Term:
+    """What a configuration asks of the content, and what each layer's loss counts."""
     if config.content_loss != "self-similarity":
         return Content(layers=layers, kind=config.content_loss, weight=config.content_weight)
     return SelfSimilarity(
