@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +14,11 @@ from hires.engine.canvas import WholeCanvas
 from hires.engine.measuring import Measuring
 from hires.engine.objective import Objective
 from hires.engine.references import References
-from hires.engine.setup import Setup
+from hires.engine.setup import Setup, content_term
 from hires.engine.style_terms import style_terms
 from hires.features.network import Network
 from hires.image.originals import Original
 from hires.kernels.precision import Precision
-from hires.losses.content import Content
 from hires.losses.style import shares_of
 from hires.losses.terms import Term
 from hires.losses.variation import TotalVariation
@@ -31,13 +31,13 @@ def terms_of(
     layers: tuple[Layers, Layers],
     weights: tuple[float, float, float],
     *,
-    content_loss: str = "relative",
+    content_loss: Any = "relative",
 ) -> tuple[Term, ...]:
     """Style, content and total variation, with the layers of the first two and all weights."""
     style, content = (shares_of(part, "mean") for part in layers)
     return (
         *style_terms(Config(style_loss=style_loss.split(), style_weight=weights[0]), style, {}),
-        Content(layers=content, kind=content_loss, weight=weights[1]),
+        content_term(Config(content_loss=content_loss, content_weight=weights[1]), content),
         TotalVariation(weight=weights[2]),
     )
 

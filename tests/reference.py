@@ -177,10 +177,6 @@ MOMENTS = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserste
 STYLE = {**MOMENTS, "central": central_loss}
 
 
-MOMENTS = {"gram": gram_loss, "meanstd": mean_std_loss, "wasserstein": wasserstein_loss}
-STYLE = {**MOMENTS, "central": central_loss}
-
-
 def objective(
     architecture: Architecture,
     weights: Weights,

@@ -52,8 +52,9 @@ def build(
     pooling: Pooling = "max",
     device: torch.device = CPU,
     masked: bool = False,
+    content_loss: str = "relative",
 ) -> Objective:
-    terms = terms_of(style_loss, layers_of(architecture), FACTORS)
+    terms = terms_of(style_loss, layers_of(architecture), FACTORS, content_loss=content_loss)
     network = Network(architecture, random_weights(architecture), pooling=pooling)
     network.prepare(device, dtype, torch.channels_last)
     content, style = random_image(*size, seed=1).to(dtype), random_image(75, 101, seed=2).to(dtype)
@@ -289,13 +290,25 @@ def test_out_of_memory_at_a_seam_leaves_the_result_exact(
     assert relative(found.gradient, whole.gradient) <= 1e-12
 
 
-@pytest.mark.parametrize("style_loss", [*STYLE_LOSSES, "central", "sliced"])
+@pytest.mark.parametrize("style_loss", [*STYLE_LOSSES, "central", "sliced", "transport"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_masks_are_exact_in_tiles(shape: str, style_loss: str) -> None:
     size = (150, 203)
     whole = evaluate(build(SHAPES[shape], style_loss, size, masked=True), size)
     tiled = evaluate(build(SHAPES[shape], style_loss, size, masked=True, tile=32, num_kept=3), size)
     plain = evaluate(build(SHAPES[shape], style_loss, size), size)
+    assert float(tiled.loss) == pytest.approx(float(whole.loss), rel=1e-12)
+    assert relative(tiled.gradient, whole.gradient) <= 1e-12
+    assert relative(plain.gradient, whole.gradient) > 0.01
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_self_similarity_is_exact_in_tiles(shape: str) -> None:
+    size = (150, 203)
+    options: dict[str, Any] = {"masked": True, "content_loss": "self-similarity"}
+    whole = evaluate(build(SHAPES[shape], "gram", size, **options), size)
+    tiled = evaluate(build(SHAPES[shape], "gram", size, tile=32, num_kept=3, **options), size)
+    plain = evaluate(build(SHAPES[shape], "gram", size, masked=True), size)
     assert float(tiled.loss) == pytest.approx(float(whole.loss), rel=1e-12)
     assert relative(tiled.gradient, whole.gradient) <= 1e-12
     assert relative(plain.gradient, whole.gradient) > 0.01

@@ -96,8 +96,9 @@ class Config:
     wasserstein, central, sliced; neighbours asks each place to be like the most similar one of the
     style, best beside wasserstein; gram-mse and gram-sum are those of the presets."""
 
-    content_loss: Literal["relative", "mse", "sum"] = option("relative")
-    """Squared error of the content's features: over their squared size, its mean, or its sum."""
+    content_loss: Literal["relative", "mse", "sum", "self-similarity"] = option("relative")
+    """Squared error of the content's features: over their squared size, its mean, or its sum; or
+    whether what is alike in the photograph is alike, whatever its colours (self-similarity)."""
 
     tv_loss: Literal["squared", "absolute", "power"] = option("squared")
     """Form of the total variation; absolute is that of d2l, power that of keras."""

@@ -19,6 +19,7 @@ STYLE_LOSSES = (
     "central",
     "sliced",
     "neighbours",
+    "transport",
     "gram-mse",
     "gram-sum",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +19,7 @@ from hires.engine.budget import Budget, budget_of
 from hires.engine.ladder import Rung
 from hires.engine.objective import Objective
 from hires.engine.replay import Graphs
-from hires.engine.style_terms import style_terms
+from hires.engine.style_terms import redraws, style_terms
 from hires.errors import ConfigError
 from hires.features.checkpoints import load_features
 from hires.features.costs import costs_of
@@ -27,6 +27,7 @@ from hires.features.network import Network
 from hires.kernels.precision import Precision, resolve_device, resolve_precision
 from hires.losses.content import Content
 from hires.losses.detail import Detail
+from hires.losses.gathered import SelfSimilarity
 from hires.losses.patches import Patches
 from hires.losses.positions import BAND_PIXELS, PIXELS, Positions
 from hires.losses.style import shares_of
@@ -258,11 +259,10 @@ def terms_of(config: Config) -> tuple[Term, ...]:
         (layer for layer in layers if layer.weight), key=lambda layer: layer.depth, default=None
     )
     grain = None if finest is None else chosen.get(finest.name)
-    of_content = Content(layers=content, kind=config.content_loss, weight=config.content_weight)
     return (
         *style_terms(config, style, chosen),
         # A texture has none.
-        *([of_content] if content or config.content_weight else []),
+        *([content_term(config, content)] if content or config.content_weight else []),
         *([Detail(weight=config.detail_weight)] if config.detail_weight else []),
         *([Patches(weight=config.patch_weight, style=grain)] if config.patch_weight else []),
         TotalVariation(
@@ -270,4 +270,16 @@ def terms_of(config: Config) -> tuple[Term, ...]:
             weight=config.tv_weight,
             pixel_scale=PIXEL_SCALES[config.pixels],
         ),
+    )
+
+
+def content_term(config: Config, layers: Mapping[str, float]) -> Term:
+    """What a configuration asks of the content, and what each layer's loss counts."""
+    if config.content_loss != "self-similarity":
+        return Content(layers=layers, kind=config.content_loss, weight=config.content_weight)
+    return SelfSimilarity(
+        layers=layers,
+        weight=config.content_weight,
+        seed=config.seed,
+        redraws=redraws(config),
     )

@@ -8,6 +8,7 @@ from typing import Any
 from hires.config.run import Config
 from hires.config.values import matched_layers
 from hires.losses.central import Central
+from hires.losses.gathered import RelaxedTransport
 from hires.losses.neighbours import CONTENT_SHARE, MATCHED_EVERY, Neighbours
 from hires.losses.sliced import Sliced
 from hires.losses.style import STYLE_LOSSES, Style
@@ -42,14 +43,17 @@ def style_terms(
 
     def named(loss: str) -> dict[str, Any]:
         name = loss if len(factors) > 1 else "style"
-        return {"name": name, "layers": layers, "weight": config.style_weight * factors[loss]}
+        weight = config.style_weight * factors[loss]
+        return {"name": name, "layers": layers, "styles": styles, "weight": weight}
 
-    # L-BFGS compares the slopes of a step with those of the last, of the same loss.
-    changes = config.optimizer == "adam"
+    changes = redraws(config)
+    drawn: dict[str, Any] = {"seed": config.seed, "redraws": changes}
     if "central" in factors:
         found["central"] = Central(**named("central"))
     if "sliced" in factors:
-        found["sliced"] = Sliced(**named("sliced"), seed=config.seed, redraws=changes)
+        found["sliced"] = Sliced(**named("sliced"), **drawn)
+    if "transport" in factors:
+        found["transport"] = RelaxedTransport(**named("transport"), **drawn)
     if "neighbours" in factors:
         found["neighbours"] = Neighbours(
             **{**named("neighbours"), "layers": matched_layers(layers)},
@@ -59,6 +63,14 @@ def style_terms(
             seed=config.seed,
         )
     return [*found.values()]
+
+
+def redraws(config: Config) -> bool:
+    """Whether random terms are others at every step.
+
+    L-BFGS compares the slopes of a step with those of the last, of the same loss.
+    """
+    return config.optimizer == "adam"
 
 
 def option_weights(config: Config, terms: Iterable[Term]) -> dict[str, float]:

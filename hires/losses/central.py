@@ -38,6 +38,7 @@ class Central(Term):
 
     Attributes:
         layers: what each layer's loss counts.
+        styles: the style that a layer takes, by its place from 0; all where none is named.
         weight: of the term.
         targets: (5, C) of the styles, blended, about the centres; of every layer, for each region.
         centres: (C,) what powers are taken about: the mean of the styles.
@@ -45,6 +46,7 @@ class Central(Term):
     """
 
     layers: Mapping[str, float]
+    styles: Mapping[str, int] = field(default_factory=dict)
     weight: float = 1.0
     name: str = "central"
     targets: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
@@ -65,8 +67,9 @@ class Central(Term):
 
     def _powers(self, references: References) -> Iterator[tuple[str, list[Tensor]]]:
         """Means of powers (5, C) of the styles, blended; of every layer, for each region."""
-        each, regions = references.of_styles(self), [*enumerate(references.regions)]
+        each = references.of_styles(self)
         for name in self.layers:
+            regions = [*enumerate(references.regions_of(self.styles.get(name)))]
             yield (
                 name,
                 [_blended(of_region(each, name, i, shares), _name(i)) for i, shares in regions],

@@ -40,6 +40,7 @@ class Neighbours(Term):
 
     Attributes:
         layers: what each layer's loss counts.
+        styles: the style that a layer takes, by its place from 0; all where none is named.
         weight: of the term.
         budget: entries of a dictionary at most.
         every: steps from one matching to the next; 0 for one matching a rung.
@@ -51,6 +52,7 @@ class Neighbours(Term):
     """
 
     layers: Mapping[str, float]
+    styles: Mapping[str, int] = field(default_factory=dict)
     weight: float = 1.0
     name: str = "neighbours"
     budget: int = 8192
@@ -63,16 +65,19 @@ class Neighbours(Term):
 
     def at(self, references: References) -> Self:
         """Draw the dictionaries of a rung; nothing is matched yet."""
-        regions = [*enumerate(references.regions)]
         styles = references.of_each_style(
             lambda own: Entries.drawn(
-                own, self.layers, num_regions=len(regions), most=self.budget, seed=self.seed
+                own,
+                self.layers,
+                num_regions=len(references.regions),
+                most=self.budget,
+                seed=self.seed,
             )
         )
         dictionaries = {
             name: [
                 dictionary_of(styles, name, number, shares, budget=self.budget)
-                for number, shares in regions
+                for number, shares in enumerate(references.regions_of(self.styles.get(name)))
             ]
             for name in self.layers
         }

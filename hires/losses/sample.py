@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from hires.errors import ConfigError
 from hires.losses.positions import View
-from hires.losses.terms import Statistics, Term
+from hires.losses.terms import Measured, Statistics, Term
+
+# Seeds tell so many steps and layers apart.
+_STEPS, _LAYERS = 1_000_003, 101
+# Features of a sample, at most.
+_MOST_VALUES = 2**24
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,3 +73,51 @@ class Sample(Term):
     def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
         """Nothing: it is only measured."""
         raise NotImplementedError
+
+
+def seed_of(seed: int, step: int, number: int = 0) -> int:
+    """A seed of its own for a step of a run, and for something in it."""
+    return ((seed * _STEPS + step) * _LAYERS + number) % 2**63
+
+
+def sample_of_step(layers: Collection[str], most: int, seed: int, step: int) -> Sample:
+    """A sample of at most so many positions, others at every step.
+
+    Args:
+        layers: what it looks at.
+        most: positions of each.
+        seed: of the run.
+        step: its number.
+    """
+    return Sample(
+        layers=tuple(layers), most_values=_MOST_VALUES, most=most, seed=seed_of(seed, step)
+    )
+
+
+def mixed(
+    styles: Sequence[Measured], layer: str, regions: Sequence[Sequence[float]]
+) -> tuple[Tensor, Tensor]:
+    """Vectors (n, C) of all styles, and what each counts in every region, (n, R); columns sum to 1.
+
+    Args:
+        styles: what a `Sample` has measured on each.
+        layer: its name.
+        regions: share of each style in every region.
+
+    Raises:
+        ConfigError: if nothing of a style is left for a region.
+    """
+    weights = []
+    for i, style in enumerate(styles):
+        own = style.statistics[layer]["weights"].clone()
+        for region, shares in enumerate(regions):
+            total = own[:, region].sum()
+            if shares[i] and not total > 0:
+                height, width = style.positions.size
+                raise ConfigError(
+                    f"nothing of a style's mask is left at {width}x{height}: mask more of the"
+                    " style, or give a larger `min_size`"
+                )
+            own[:, region] *= shares[i] / total if shares[i] else 0.0
+        weights.append(own)
+    return torch.cat([style.statistics[layer]["vectors"] for style in styles]), torch.cat(weights)

@@ -12,13 +12,12 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from hires.errors import ConfigError
 from hires.kernels.histograms import PARTS, Bins, counts, histogram, sent_back, whole_numbers
 from hires.losses.moments import TINY
 from hires.losses.positions import View
 from hires.losses.regional import Regional
-from hires.losses.sample import Sample
-from hires.losses.terms import Measured, References, Statistics, Term, Verdict
+from hires.losses.sample import Sample, mixed, seed_of
+from hires.losses.terms import References, Statistics, Term, Verdict
 
 NUM_BINS = 512
 # Directions of a layer in a step; the next step has others.
@@ -26,8 +25,6 @@ _MOST_DIRECTIONS = 64
 # Of the styles' range and size, what bins reach further on either side: what lies beyond is sent
 # back from there.
 _MARGIN = 0.25
-# Seeds tell so many steps and layers apart.
-_STEPS, _LAYERS = 1_000_003, 101
 # Positions of a style of which it is known what lies along a direction, and their values.
 _MOST_SAMPLES, _MOST_VALUES = 2**14, 2**21
 
@@ -62,6 +59,7 @@ class Sliced(Term):
 
     Attributes:
         layers: what each layer's loss counts.
+        styles: the style that a layer takes, by its place from 0; all where none is named.
         weight: of the term.
         seed: of the directions, with the number of the step.
         redraws: whether there are others at every step. L-BFGS wants the same loss at all.
@@ -74,6 +72,7 @@ class Sliced(Term):
     """
 
     layers: Mapping[str, float]
+    styles: Mapping[str, int] = field(default_factory=dict)
     weight: float = 1.0
     name: str = "sliced"
     seed: int = 0
@@ -93,7 +92,10 @@ class Sliced(Term):
             seed=self.seed,
         )
         each = references.of_styles(sample)
-        samples = {name: _mixed(each, name, references.regions) for name in self.layers}
+        samples = {
+            name: mixed(each, name, references.regions_of(self.styles.get(name)))
+            for name in self.layers
+        }
         canvas = Regional.of(references, self.layers)
         return replace(self, samples=samples, canvas=canvas)._drawn(0)
 
@@ -104,8 +106,7 @@ class Sliced(Term):
     def _drawn(self, step: int) -> Self:
         slices = {}
         for number, (name, (vectors, weights)) in enumerate(self.samples.items()):
-            seed = (self.seed * _STEPS + step) * _LAYERS + number
-            generator = torch.Generator().manual_seed(seed % 2**63)
+            generator = torch.Generator().manual_seed(seed_of(self.seed, step, number))
             slices[name] = _sliced(vectors, weights, self.num_bins, generator)
         return replace(self, slices=slices, step=step)
 
@@ -195,30 +196,6 @@ def _integrated(target: Tensor, places: Tensor, mass: Tensor) -> Tensor:
 def _cumulated(rows: Tensor) -> Tensor:
     """Sums of all values before each, and of all; (K, bins + 1)."""
     return torch.cat([torch.zeros_like(rows[:, :1]), rows.cumsum(1)], dim=1)
-
-
-def _mixed(
-    styles: Sequence[Measured], layer: str, regions: Sequence[Sequence[float]]
-) -> tuple[Tensor, Tensor]:
-    """Vectors (n, C) of all styles, and what each counts in every region, (n, R); columns sum to 1.
-
-    Raises:
-        ConfigError: if nothing of a style is left for a region.
-    """
-    weights = []
-    for i, style in enumerate(styles):
-        own = style.statistics[layer]["weights"].clone()
-        for region, shares in enumerate(regions):
-            total = own[:, region].sum()
-            if shares[i] and not total > 0:
-                height, width = style.positions.size
-                raise ConfigError(
-                    f"nothing of a style's mask is left at {width}x{height}: mask more of the"
-                    " style, or give a larger `min_size`"
-                )
-            own[:, region] *= shares[i] / total if shares[i] else 0.0
-        weights.append(own)
-    return torch.cat([style.statistics[layer]["vectors"] for style in styles]), torch.cat(weights)
 
 
 def _sliced(vectors: Tensor, weights: Tensor, num_bins: int, generator: torch.Generator) -> Slices:
