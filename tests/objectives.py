@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -32,11 +33,12 @@ def terms_of(
     weights: tuple[float, float, float],
     *,
     content_loss: Any = "relative",
+    styles: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[Term, ...]:
     """Style, content and total variation, with the layers of the first two and all weights."""
     style, content = (shares_of(part, "mean") for part in layers)
     return (
-        *style_terms(Config(style_loss=style_loss.split(), style_weight=weights[0]), style, {}),
+        *style_terms(Config(style_loss=style_loss.split(), style_weight=weights[0]), style, styles),
         content_term(Config(content_loss=content_loss, content_weight=weights[1]), content),
         TotalVariation(weight=weights[2]),
     )

@@ -30,12 +30,14 @@ from hires.features.network import Network
 from hires.image.decode.read import read_picture
 from hires.image.guides import MOST_STRICT, UNGUIDED, Guided, PaintedRegion, guided
 from hires.image.originals import Original
+from hires.losses.detail import Detail
 from hires.losses.erosion import eroded
+from hires.losses.gathered import SelfSimilarity
 from hires.losses.patches import Patches
 from hires.losses.positions import Positions
 from hires.losses.style import STYLE_LOSSES
 
-LOSSES = (*STYLE_LOSSES, "central", "sliced")
+LOSSES = (*STYLE_LOSSES, "central", "sliced", "transport", "neighbours")
 SAMPLES = Path(__file__).parent.parent / "samples"
 SIZE = (131, 183)
 STYLE_SIZES = [(75, 101), (90, 84)]
@@ -72,11 +74,19 @@ def build(
     weights: tuple[float, float, float] = (7.0, 2.0, 3.0),
     patch_weight: float = 0.5,
     depth: int | None = None,
+    controls: bool = False,
 ) -> Objective:
     num_blocks = len(shape.blocks)
     layers = {f"relu{b}_1": 1.0 / b for b in range(1, (depth or num_blocks) + 1)}
-    terms = [*terms_of(style_loss, (layers, {f"relu{num_blocks - 1}_2": 1.0}), weights)]
+    both = layers, {f"relu{num_blocks - 1}_2": 1.0}
+    styles_of = {"relu2_1": 1, "relu4_1": 0} if controls else {}
+    terms = [*terms_of(style_loss, both, weights, styles=styles_of)]
     terms += [Patches(weight=patch_weight)] if patch_weight else []
+    if controls:
+        terms += [
+            Detail(weight=0.4),
+            SelfSimilarity(name="similarity", layers={"relu3_1": 1}, weight=0.3),
+        ]
     network = Network(shape, random_weights(shape))
     network.prepare(CPU, torch.float64, torch.channels_last)
     setup = setup_of(network, terms, torch.float64, tile)
@@ -98,6 +108,7 @@ def build(
 
 
 def evaluate(objective: Objective, seed: int = 3) -> Evaluation:
+    objective.at_step(0)
     found = objective(random_image(*objective.positions.size, seed=seed).double())
     return Evaluation(found.loss, found.terms, found.gradient.clone())
 
@@ -108,10 +119,14 @@ def relative(found: Tensor, wanted: Tensor) -> float:
 
 @pytest.mark.parametrize(
     ("shape", "style_loss"),
-    [*((COMPACT_SHAPE, loss) for loss in LOSSES), (VGG_SHAPE, "wasserstein")],
+    [
+        *((COMPACT_SHAPE, loss) for loss in LOSSES),
+        (VGG_SHAPE, "wasserstein central sliced transport neighbours:0.3"),
+    ],
 )
-def test_all_together_is_exact_in_tiles(shape: Architecture, style_loss: str) -> None:
-    options: dict[str, Any] = {"given": guides(), "margin": 5, "hidden": True}
+def test_all_controls_together_are_exact_in_tiles(shape: Architecture, style_loss: str) -> None:
+    """Regions, parts of styles, styles of layers, a map, drawing, what is hidden, a margin."""
+    options: dict[str, Any] = {"given": guides(), "margin": 5, "hidden": True, "controls": True}
     whole = evaluate(build(shape, style_loss, **options))
     tiled = evaluate(build(shape, style_loss, tile=48, num_kept=3, **options))
     plain = evaluate(build(shape, style_loss, margin=5, hidden=True))
