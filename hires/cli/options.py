@@ -56,6 +56,7 @@ _OF_CONFIG: dict[tuple[type, str], Typed] = {
     (Job, "styles"): Typed(positional=True, metavar="STYLE [STYLE ...]"),
     (Job, "output"): Typed(short="-o", metavar="PATH"),
     (Job, "finish"): Typed(metavar="MODEL"),
+    (Config, "brush_size"): Typed(metavar="WIDTH"),
     (Guides, "mask"): Typed(metavar="CONTENT_MASK[:STYLE_MASK][:STYLE_NUMBER]", adds_up=True),
     (Guides, "labels"): Typed(metavar="CONTENT_LABELS STYLE_LABELS"),
     (Guides, "content_map"): Typed(metavar="MAP"),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar, cast
 
+from hires.config.brush import check_brush
 from hires.config.checks import LARGEST, bounds, check_device, check_fields
 from hires.config.presets import PRESETS, yielding
 from hires.config.together import check_together
@@ -158,6 +159,10 @@ class Config:
     style_scale: float = option(1.0, 0.01, 16.0)
     """Size of the style picture relative to the painting: finer strokes below 1, coarser above."""
 
+    brush_size: float | str | None = option(None)
+    """Width of the broadest strokes, in place of --style-scale: 8mm on paper (with --print or
+    --dpi), or 24px. auto: as wide as --style-scale makes them."""
+
     style_fit: Literal["aspect", "stretch"] = option("aspect")
     """Whether a style keeps its shape or is stretched to the canvas's."""
 
@@ -202,6 +207,8 @@ class Config:
             raise ConfigError("`style_weights` are all 0: give at least one style some weight")
         check_together(self, _DEFAULTS)
         parse_blend(self.init)
+        if self.brush_size is not None:
+            check_brush(self.brush_size)
         _ = self.memory_bytes
 
     def _fill_in(self) -> None:

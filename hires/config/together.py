@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Options that do nothing where their term of the loss has no weight.
 _OF_TERM = {
-    "style": ("style_loss", "style_weights", "style_scale", "style_fit"),
+    "style": ("style_loss", "style_weights", "style_scale", "brush_size", "style_fit"),
     "content": ("content_loss",),
     "tv": ("tv_loss",),
 }
@@ -39,6 +39,14 @@ def check_together(config: Config, defaults: Mapping[str, Any]) -> None:
     _check_losses(config)
     _check_terms(config)
     _check_colours(config)
+    if config.brush_size is not None:
+        if not config.is_default("style_scale"):
+            raise ConfigError("`brush_size` and `style_scale` say the same: leave one of them out")
+        if config.style_fit == "stretch":
+            raise ConfigError(
+                "`brush_size` needs styles that keep their shape: give `style_fit=aspect`, or"
+                " leave it out"
+            )
 
 
 def check_guides(

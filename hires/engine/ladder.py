@@ -17,6 +17,8 @@ Size = tuple[int, int]
 MAX_ASPECT = 20.0
 # Longest side of a painting in pixels: 7 times that of A0 at 300 dpi, and hundreds of GB of memory.
 MAX_SIZE = 100_000
+# A style is enlarged at most so many times for a brush: beyond, its strokes have no edges.
+MOST_ENLARGED = 4.0
 # Pixels that the parts of a step that do not grow with the canvas are worth: between the measured
 # 170 thousand (compact, two cores) and the 20 thousand of VGG-19.
 _FIXED_WORK = 2**16
@@ -148,7 +150,12 @@ def _per_rung(config: Config, name: str, num_rungs: int) -> tuple[int, ...]:
 
 
 def plan(
-    config: Config, content: Size, styles: Sequence[Size], *, size: Size | None = None
+    config: Config,
+    content: Size,
+    styles: Sequence[Size],
+    *,
+    size: Size | None = None,
+    scales: Sequence[float] = (),
 ) -> tuple[Rung, ...]:
     """Lay out the whole ladder for a content picture and styles of the given sizes.
 
@@ -158,6 +165,7 @@ def plan(
         styles: the same of each style.
         size: exact ``(height, width)`` of the last rung, in place of ``config.size``; the rungs
             before it have its shape.
+        scales: of each style, for a brush, in place of ``config.style_scale``.
 
     Raises:
         ConfigError: for an absurd aspect ratio or size, an exact size of another shape than the
@@ -189,7 +197,10 @@ def plan(
             size=canvas,
             num_iterations=steps[i],
             learning_rate=config.learning_rate_for(steps[i]),
-            style_sizes=tuple(style_size(config, style, canvas) for style in styles),
+            style_sizes=tuple(
+                style_size(config, style, canvas, scales[i] if scales else None)
+                for i, style in enumerate(styles)
+            ),
             decay=config.learning_rate_decay or 1.0,
             decay_every=every[i] if every else 0,
             margin=config.margin,
@@ -272,12 +283,17 @@ def _check_shape(config: Config, content: Size, size: Size) -> None:
         )
 
 
-def style_size(config: Config, style: Size, canvas: Size) -> Size:
+def style_size(config: Config, style: Size, canvas: Size, scale: float | None = None) -> Size:
     """Size at which a style is measured beside a canvas.
 
     It grows with the canvas, but not past its own pixels, unless it is stretched to the canvas or
-    ``style_scale`` is above 1: then it is enlarged, at most by that factor.
+    ``style_scale`` is above 1: then it is enlarged, at most by that factor. With a scale of its
+    own, for a brush, it is enlarged at most `MOST_ENLARGED` times, and seen by the deepest layer.
     """
+    if scale is not None:
+        least = config.min_short_side * max(style) / min(style)
+        side = min(max(max(canvas) * scale, least), max(style) * MOST_ENLARGED)
+        return scale_to(style, round(side))
     if config.style_fit == "stretch":
         height, width = (max(round(side * config.style_scale), 1) for side in canvas)
         return height, width

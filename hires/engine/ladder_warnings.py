@@ -21,6 +21,7 @@ def about_ladder(
     *,
     dpi: float | None = None,
     is_part: bool = False,
+    has_brush: bool = False,
 ) -> tuple[str, ...]:
     """What the user should know before the run starts.
 
@@ -31,6 +32,7 @@ def about_ladder(
         styles: ``(height, width)`` of each style.
         dpi: pixels per inch of the print, if it is one.
         is_part: whether the content is what lies on a paper of a larger picture.
+        has_brush: whether the sizes of styles follow from a brush, of which others tell.
     """
     found = idle(config, rungs)
     height, width = rungs[-1].size
@@ -41,7 +43,7 @@ def about_ladder(
             f"{what} is {content[1]}x{content[0]} and is painted at {width}x{height}: its"
             f" scene will be {times:.1f} times coarser than the painting; a larger photograph helps"
         )
-    for i, style in enumerate(styles, start=1):
+    for i, style in enumerate(() if has_brush else styles, start=1):
         found += _about_style(f"style {i} is {style[1]}x{style[0]}", style, config, rungs[-1], dpi)
     return tuple(found)
 

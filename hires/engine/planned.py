@@ -8,6 +8,7 @@ from typing import Any
 
 from hires.config.run import Config
 from hires.engine import ladder
+from hires.engine.brush import Brush, about_brush, brush_of
 from hires.engine.colours import Chroma, recoloured
 from hires.engine.ladder import Rung, Size
 from hires.engine.ladder_check import check_ladder
@@ -19,6 +20,7 @@ from hires.engine.snapshot import Snapshot
 from hires.features.network import Network
 from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original, about_hidden, blank
+from hires.image.strokes import stroke_width
 from hires.losses.terms import Term
 
 
@@ -34,6 +36,7 @@ class PlannedRun:
         chroma: what the painting gets in the end, if anything.
         guides: which part of the content is painted how.
         rungs: the ladder.
+        brush: what the styles' sizes follow from, if they do.
         warnings: what the user should know.
     """
 
@@ -44,6 +47,7 @@ class PlannedRun:
     chroma: Chroma | None
     guides: Guided
     rungs: tuple[Rung, ...]
+    brush: Brush | None
     warnings: tuple[str, ...]
 
     @property
@@ -55,6 +59,19 @@ class PlannedRun:
     def style_sizes(self) -> list[Size]:
         """``(height, width)`` of each style."""
         return [style.size for style in self.styles]
+
+    def broadest_strokes(self) -> tuple[float | None, ...]:
+        """How wide those of each style are, in pixels of the last rung; None where it has none."""
+        strokes: Sequence[float | None]
+        if self.brush is None:
+            strokes = [stroke_width(style.pixels, style.mask) for style in self.styles]
+        else:
+            strokes = self.brush.strokes
+        sizes = self.rungs[-1].style_sizes
+        return tuple(
+            None if stroke is None else stroke * max(size) / max(style.size)
+            for stroke, size, style in zip(strokes, sizes, self.styles, strict=True)
+        )
 
     def start(self, resume: Snapshot | None = None) -> Run:
         """The run, from its beginning or from a snapshot, whose tensors it takes over."""
@@ -79,6 +96,7 @@ def plan_run(
     guides: Guided = UNGUIDED,
     size: Size | None = None,
     dpi: float | None = None,
+    enlarged: float = 1.0,
     is_part: bool = False,
     aspect: str = "1:1",
     tileable: bool = False,
@@ -94,6 +112,7 @@ def plan_run(
         guides: which part of the content is painted how.
         size: exact ``(height, width)`` of the painting, in place of the configuration's size.
         dpi: pixels per inch of the print, if it is one.
+        enlarged: how many times the painting is enlarged when it is finished.
         is_part: whether the content is what lies on a paper of a larger picture.
         aspect: shape of a texture, as WIDTH:HEIGHT, unless ``size`` says it.
         tileable: whether the canvas of a texture wraps.
@@ -110,16 +129,27 @@ def plan_run(
     content = content or blank(size or ladder.texture_size(config, aspect))
     rungs = ladder.plan(config, content.size, style_sizes, size=size)
     setup = _opened(config, guides, terms, network)
+    brush = brush_of(config, styles, rungs[-1].size, dpi=dpi, enlarged=enlarged)
+    if brush is not None:
+        rungs = ladder.plan(config, content.size, style_sizes, size=size, scales=brush.scales)
     rungs = ladder.wrapping(rungs, *setup.wrap) if tileable else rungs
     rounded = about_rounding(rungs[-1], content.size, setup.wrap[1], is_exact=size is not None)
     names = [picture.name for picture in (content, *styles)]
     check_ladder(setup, config, rungs, content.size, style_sizes, names=names, what=what)
-    notes = about_ladder(config, rungs, content.size, style_sizes, dpi=dpi, is_part=is_part)
-    notes = (*rounded, *_about_home(setup, rungs), *notes, *about_hidden([content, *styles]))
+    told: dict[str, Any] = {"dpi": dpi, "is_part": is_part, "has_brush": brush is not None}
+    notes = about_ladder(config, rungs, content.size, style_sizes, **told)
+    notes = (
+        *about_brush(brush, style_sizes, rungs),
+        *rounded,
+        *_about_home(setup, rungs),
+        *notes,
+        *about_hidden([content, *styles]),
+    )
     warnings = (*fitted.warnings, *notes, *guides.notes)
     content, styles, chroma = recoloured(config, content, styles)
     how: dict[str, Any] = {"content": content, "styles": styles, "chroma": chroma, "guides": guides}
-    return PlannedRun(setup=setup, config=config, rungs=rungs, warnings=warnings, **how)
+    how |= {"rungs": rungs, "brush": brush}
+    return PlannedRun(setup=setup, config=config, warnings=warnings, **how)
 
 
 def _opened(

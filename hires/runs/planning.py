@@ -144,7 +144,7 @@ def plan_job(job: Job, *, hashes: Mapping[str, str] | None = None) -> PlannedJob
     content, styles = None if picture is None else original(picture), originals(job.styles)
     shape = ladder.texture_size(on_machine.config, job.aspect) if content is None else content.size
     guides = _guides(job, whole or shape, styles, layout)
-    exact, dpi = (None, None) if layout is None else (layout.painted, layout.dpi)
+    exact, dpi = None if layout is None else layout.painted, job.print.dpi_of_file
     finish = None
     if job.finish is not None:
         finish = Finish(job.finish, on_machine.config, shape, exact=exact)
@@ -156,6 +156,7 @@ def plan_job(job: Job, *, hashes: Mapping[str, str] | None = None) -> PlannedJob
         guides=guides,
         size=exact,
         dpi=dpi,
+        enlarged=1 if finish is None else finish.factor,
         is_part=content is not None and whole not in (None, shape),
         aspect=job.aspect,
         tileable=job.tileable,

@@ -17,6 +17,7 @@ from rich.table import Table
 from hires.cli.arguments.painting import Plan
 from hires.cli.commands.stylize import tell_warnings
 from hires.cli.exits import as_typed
+from hires.config.brush import told_width
 from hires.config.run import Config
 from hires.config.values import counted, format_bytes
 from hires.engine import ladder
@@ -66,6 +67,9 @@ class _Estimate:
         self.rungs = self.of(planned.rungs)
         self.saving = 0.0 if rates is None else saving_seconds(planned)
         self.finishing = self._finishing_seconds()
+        factor = 1 if self.finish is None else self.finish.factor
+        widths = planned.run.broadest_strokes()
+        self.strokes = [None if width is None else width * factor for width in widths]
 
     def of(self, rungs: Sequence[ladder.Rung]) -> tuple[Forecast, ...]:
         """The forecast of a ladder."""
@@ -109,6 +113,7 @@ class _Estimate:
             "peak_bytes": self.peak_bytes,
             "available_bytes": free,
             "largest_size": None if largest is None else largest[::-1],
+            "strokes": self.strokes,
             "proposal": None if proposal is None else {proposal[0]: proposal[1]},
             "warnings": [as_typed(warning) for warning in self.planned.run.warnings],
         }
@@ -132,6 +137,7 @@ class _Estimate:
             text += "" if self.rates is None else f" in {duration(self.finishing)} of that time"
         lines = [text, f"about {format_bytes(peak)} of memory at most{_of(free)}"]
         lines += self._about_memory()
+        lines += self._about_strokes()
         largest = self.largest(free)
         if largest is not None and free is not None:
             height, width = largest
@@ -157,6 +163,15 @@ class _Estimate:
                 " GPU and back"
             )
         return found
+
+    def _about_strokes(self) -> list[str]:
+        """How wide the broadest strokes are."""
+        widths = [width for width in self.strokes if width is not None]
+        if not widths or not self.config.style_weight:
+            return []
+        dpi = self.planned.job.print.dpi_of_file
+        told = [told_width(width, dpi) for width in widths]
+        return [f"broadest strokes about {' and '.join(dict.fromkeys(told))}"]
 
     def largest(self, free: int | None) -> tuple[int, int] | None:
         """The largest ``(height, width)`` for the memory that is free; not with an enlargement."""
@@ -198,7 +213,8 @@ class _Estimate:
     def _ladder(self, config: Config, size: ladder.Size | None = None) -> tuple[ladder.Rung, ...]:
         """That of a smaller painting."""
         run = self.planned.run
-        rungs = ladder.plan(config, run.content.size, run.style_sizes, size=size)
+        scales = () if run.brush is None else run.brush.scales
+        rungs = ladder.plan(config, run.content.size, run.style_sizes, size=size, scales=scales)
         return ladder.wrapping(rungs, *self.setup.wrap) if self.planned.job.tileable else rungs
 
 
