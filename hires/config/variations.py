@@ -39,7 +39,7 @@ _CHANGES = (
     _Change("as it is", 0, {}),
     _Change("closer to the photograph", 3, {"content_weight": 4.0}),
     _Change("freer", 5, {"content_weight": 0.25}),
-    _Change("Gram matrices", 7, {"style_loss": ("gram",)}),
+    _Change("each stroke in its place", 7, {"style_loss": ("wasserstein", "neighbours:0.3")}),
     _Change("broad strokes", 1, {"style_scale": 2.0}),
     _Change("broad strokes, freer", 9, {"style_scale": 2.0, "content_weight": 0.25}),
     _Change("fine strokes", 4, {"style_scale": 0.5}),
@@ -48,7 +48,7 @@ _CHANGES = (
     _Change("the photograph's colours and light", 8, {"color": "luminance"}),
     _Change("style recoloured like the photograph", 6, {"color": "match"}),
     _Change("colours laid out as in the photograph", 10, {"color": "palette"}),
-    _Change("means and spreads", 12, {"style_loss": ("meanstd",)}),
+    _Change("Gram matrices", 12, {"style_loss": ("gram",)}),
     _Change("much closer to the photograph", 13, {"content_weight": 16.0}),
     _Change("much freer", 14, {"content_weight": 0.0625}),
     _Change("very broad strokes", 15, {"style_scale": 4.0}),
@@ -120,7 +120,7 @@ def _changed(config: Config, fixed: Collection[str], most: int) -> Iterator[tupl
     found: list[tuple[_Change, Config]] = []
     for change in _CHANGES:
         options = change.options
-        if any(name in fixed or not config.is_default(name) for name in options):
+        if any(name in fixed or not config.is_default(name) for name in _given_by(options)):
             continue
         if "style_loss" in options and not {*config.style_losses} <= _LOSSES:
             continue
@@ -132,3 +132,8 @@ def _changed(config: Config, fixed: Collection[str], most: int) -> Iterator[tupl
             found.append((change, replace(config, **values)))
     ranks = sorted(change.rank for change, _ in found)[:most]
     yield from ((change.name, one) for change, one in found if change.rank in ranks)
+
+
+def _given_by(options: Collection[str]) -> set[str]:
+    """What says as much as some options do: a brush size says the scale of the styles."""
+    return {*options} | ({"brush_size"} if "style_scale" in options else set())

@@ -13,17 +13,17 @@ from hires.image.colour.oklab import to_oklab
 from hires.image.resample import resize
 
 # Pictures are looked at from this long side in pixels down, by a factor of √2 each time; smaller
-# ones are enlarged to it, at most so many times.
-_LARGEST, _RATIO, _ENLARGED = 1024, math.sqrt(2), 2.0
+# ones are enlarged to it, at most so many times. It is small, so that a scan of half the size has
+# strokes of half the width: grain that only the larger one shows must not count.
+_LARGEST, _RATIO, _ENLARGED = 512, math.sqrt(2), 2.0
 # The least short side that is looked at.
 _LEAST = 40
 # A stroke is looked at where it is so many pixels wide: finer things are averaged away there.
-_WIDTH = 6.0
+_WIDTH = 8.0
 # How far is looked in each of twice so many directions, in pixels, and from how many places.
 _REACH, _DIRECTIONS, _PLACES = 32, 8, 4000
 # Contrast is that of squares of 5 among 64 along the long side.
 _COARSE, _SQUARE = 64, 5
-_TOL, _Q = 1.0, 0.5
 # Less contrast than this, in OKLab, is none.
 _BLANK = 1e-3
 # Significant digits: what is left of rounding by other numbers of threads must not matter.
@@ -37,11 +37,11 @@ def stroke_width(pixels: Tensor, mask: Tensor | None = None) -> float | None:
     its own (in OKLab) by less than the picture's contrast: the root of the mean variance within
     squares of 8% of the long side. The width is what half of the picture exceeds, places counting
     by the contrast around them, so that empty ground and faint grain hardly do. Grain shortens
-    chords, so they are measured on the smaller copy of the picture on which that median is 6
-    pixels. A picture of half the size has half the width, but for strokes below about 6 pixels of
-    a copy of 1024: of these, grain is not told apart.
+    chords, so they are measured on the smaller copy of the picture on which that median is 8
+    pixels. A picture of half the size has half the width to 10%, unless one of them is smaller than
+    the largest copy, 512 pixels.
 
-    It is a granulometry by line segments (Soille, "Morphological Image Analysis", chapter 4.5)
+    It is a granulometry by line segments (Soille, "Morphological Image Analysis")
     with a scale that the picture chooses, as in Lindeberg 1998, "Feature Detection with Automatic
     Scale Selection".
 
@@ -103,10 +103,10 @@ def _median_chord(colours: Tensor, mask: Tensor | None) -> float | None:
     most = float(((contrast.double() ** 2 * counts).sum() / total).sqrt())
     if most < _BLANK:
         return None
-    chords = _chords(colours[0], rows, columns, most * _TOL)
+    chords = _chords(colours[0], rows, columns, most)
     chords, order = chords.sort()
     passed = (contrast * counts).flatten().double()[order].cumsum(0)
-    return float(chords[int((passed >= passed[-1] * _Q).nonzero()[0])])
+    return float(chords[int((passed >= passed[-1] / 2).nonzero()[0])])
 
 
 def _contrast(colours: Tensor) -> Tensor:

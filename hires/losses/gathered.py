@@ -23,7 +23,7 @@ from hires.losses.terms import References, Statistics, Term
 from hires.tiling.geometry import Layer
 
 # Positions of a layer in a step, as published, and of a style at a rung.
-NUM_POSITIONS, _NUM_OF_STYLE = 1024, 4096
+NUM_POSITIONS, _NUM_OF_STYLE = 1024, 2048
 _TINY = 1e-8
 
 
@@ -138,12 +138,18 @@ def _shares(vectors: Tensor, seen: Tensor) -> Tensor:
     return distances / distances.sum(1, keepdim=True).clamp_min(_TINY)
 
 
+def _of_pairs(some: Tensor, others: Tensor) -> Tensor:
+    """``1 - cos`` (K,) of vectors (K, C) and as many others."""
+    return 1 - (_directions(some) * _directions(others)).sum(1)
+
+
+def _directions(vectors: Tensor) -> Tensor:
+    return vectors / (vectors.square().sum(1, keepdim=True) + _TINY).sqrt()
+
+
 def cosine_distances(some: Tensor, others: Tensor) -> Tensor:
     """``1 - cos`` (K, N) of vectors (K, C) and (N, C), 0 to 2; of a blank one 1."""
-    one, other = (
-        part / (part.square().sum(1, keepdim=True) + _TINY).sqrt() for part in (some, others)
-    )
-    return 1 - one @ other.T
+    return 1 - _directions(some) @ _directions(others).T
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -224,13 +230,14 @@ def relaxed_transport(vectors: Tensor, weights: Tensor, targets: Tensor, wanted:
         targets: (N, C), of the styles.
         wanted: (N,), how much each of them counts.
     """
-    distances = cosine_distances(vectors, targets)
-    far = 2.0  # No two vectors are further from each other.
-    here = (distances + far * (wanted <= 0)).amin(1)
-    there = (distances + far * (weights <= 0)[:, None]).amin(0)
+    with torch.no_grad():
+        distances = cosine_distances(vectors, targets)
+        far = 2.0  # No two vectors are further from each other.
+        like = (distances + far * (wanted <= 0)).argmin(1)
+        here = (distances + far * (weights <= 0)[:, None]).argmin(0)
     means = [
-        (one * share).sum() / share.sum().clamp_min(_TINY)
-        for one, share in ((here, weights), (there, wanted))
+        (_of_pairs(vectors, targets[like]) * weights).sum() / weights.sum().clamp_min(_TINY),
+        (_of_pairs(vectors[here], targets) * wanted).sum() / wanted.sum().clamp_min(_TINY),
     ]
     return torch.maximum(*means)
 
