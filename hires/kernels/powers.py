@@ -23,7 +23,12 @@ _ABREAST = 2**9
 
 
 def power_sums(
-    features: Tensor, centres: Tensor, dtype: torch.dtype, *, mask: Tensor | None = None
+    features: Tensor,
+    centres: Tensor,
+    dtype: torch.dtype,
+    *,
+    mask: Tensor | None = None,
+    are_known: bool = False,
 ) -> Tensor:
     """``Σ m (σ(f) - c)ᵏ`` for k from 1 to 5, (5, C) in ``dtype``; ``σ`` is the sigmoid.
 
@@ -32,18 +37,26 @@ def power_sums(
         centres: (C,), c; near the mean of σ(f), or what sums are used for loses digits.
         dtype: type of the sums.
         mask: (1, 1, H, W), how much each position counts; None for all alike.
+        are_known: whether they are wanted for their slope alone; they are zeros then.
     """
-    sums: Tensor = _PowerSums.apply(features, centres, dtype, mask)
+    sums: Tensor = _PowerSums.apply(features, centres, dtype, mask, are_known)
     return sums
 
 
 class _PowerSums(Function):
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, centres: Tensor, dtype: torch.dtype, mask: Tensor | None
+        ctx: Any,
+        features: Tensor,
+        centres: Tensor,
+        dtype: torch.dtype,
+        mask: Tensor | None,
+        are_known: bool,
     ) -> Tensor:
         ctx.save_for_backward(features)
         ctx.centres, ctx.mask = centres, mask
+        if are_known:
+            return torch.zeros(NUM_POWERS, len(centres), dtype=dtype, device=features.device)
         found = []
         for rows, weights in _parts(as_rows(features), mask):
             sums = torch.zeros(NUM_POWERS, rows.shape[1], dtype=dtype, device=rows.device)
@@ -74,7 +87,7 @@ class _PowerSums(Function):
                 torch.ops.aten.sigmoid_backward(total, squashed, grad_input=total)
                 target[place] = total if weight is None else total.mul_(weight)
         height, width = features.shape[2:]
-        return slope.view(1, height, width, -1).permute(0, 3, 1, 2), None, None, None
+        return slope.view(1, height, width, -1).permute(0, 3, 1, 2), None, None, None, None
 
 
 def _parts(rows: Tensor, mask: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:

@@ -15,7 +15,7 @@ from hires.kernels.powers import NUM_POWERS, power_sums
 from hires.kernels.sums import nothing
 from hires.losses.positions import View
 from hires.losses.regional import Regional, of_region
-from hires.losses.terms import References, Statistics, Term
+from hires.losses.terms import References, Statistics, Term, Verdict
 
 # What powers of the styles are taken about, between those of a feature of 0 and of a large one.
 _MIDDLE = 0.75
@@ -77,6 +77,9 @@ class Central(Term):
 
     def measure(self, view: View, features: Tensor) -> Statistics:
         """Sums of powers, (5, C) in each region."""
+        return self._sums(view, features, are_known=False)
+
+    def _sums(self, view: View, features: Tensor, *, are_known: bool) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
         centres = self.centres.get(view.layer, [])
         for number, part in enumerate(view.regional):
@@ -87,7 +90,9 @@ class Central(Term):
             centre = (
                 centres[number] if centres else features.new_full((features.shape[1],), _MIDDLE)
             )
-            found[_name(number)] = power_sums(features, centre, view.sum_dtype, mask=part.mask)
+            found[_name(number)] = power_sums(
+                features, centre, view.sum_dtype, mask=part.mask, are_known=are_known
+            )
         return found
 
     def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
@@ -102,6 +107,13 @@ class Central(Term):
             return self.canvas.mean(name, loss, statistics[name])
 
         return reduce(torch.add, (share * of_layer(name) for name, share in self.layers.items()))
+
+    def local(self, view: View, features: Tensor, verdict: Verdict) -> Tensor:
+        """Sums are not taken a second time."""
+        found = self._sums(view, features, are_known=True)
+        return reduce(
+            torch.add, ((verdict.slopes[name] * part).sum() for name, part in found.items())
+        )
 
 
 def central_moments(powers: Tensor) -> Tensor:
