@@ -62,7 +62,7 @@ def wasserstein_loss(features: Tensor, target: Tensor) -> Tensor:
     mean, _, covariance = statistics(features)
     wanted_mean, wanted_gram, wanted = statistics(target)
     ridge = 1e-4 * wanted.diagonal().mean() * torch.eye(len(mean), dtype=torch.float64)
-    covariance, wanted = covariance + ridge, wanted + 1e-4
+    covariance, wanted = covariance + ridge, wanted + ridge
     root = matrix_root(wanted.detach())
     # Of eigenvalues alone: eigenvectors of equal eigenvalues (dead channels) have no derivative.
     cross = torch.linalg.eigvalsh(root @ covariance @ root).clamp(min=0).sqrt().sum()
