@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 from hires.config.run import Config
 from hires.config.texture import parse_aspect
@@ -173,20 +174,9 @@ def plan(
     """
     if size is not None:
         _check_shape(config, content, size)
-    aspect = max(content) / min(content)
-    if aspect > MAX_ASPECT:
-        raise ConfigError(
-            f"the content is {content[1]}x{content[0]}, {aspect:.3g} times longer than wide:"
-            f" crop it to at most {MAX_ASPECT:.0f}:1"
-        )
-    # The short side of the first rung must still show something to the deepest layer.
+    _check_aspect(content)
     shape = content if size is None else size
-    least = least_first(config, content)
-    final = final_side(config, content) if size is None else measured(config, size)
-    if config.min_size > final and not config.is_default("min_size") and config.rungs != 1:
-        raise ConfigError(f"`min_size` is {config.min_size}: give at most the last size, {final}")
-    smallest = min(max(config.min_size, least), final)
-    sides = config.sizes or long_sides(final, smallest, config.rungs)
+    sides = _sides(config, content, size)
     steps = iterations(config, len(sides))
     every = _per_rung(config, "decay_every", len(sides))
     canvases = [scale_side(shape, side, config.measured_side) for side in sides]
@@ -198,8 +188,8 @@ def plan(
             num_iterations=steps[i],
             learning_rate=config.learning_rate_for(steps[i]),
             style_sizes=tuple(
-                style_size(config, style, canvas, scales[i] if scales else None)
-                for i, style in enumerate(styles)
+                style_size(config, style, canvas, scale)
+                for style, scale in zip(styles, scales or repeat(None), strict=False)
             ),
             decay=config.learning_rate_decay or 1.0,
             decay_every=every[i] if every else 0,
@@ -207,6 +197,26 @@ def plan(
         )
         for i, canvas in enumerate(canvases)
     )
+
+
+def _sides(config: Config, content: Size, size: Size | None) -> Sequence[int]:
+    """Sides of all rungs, as they are measured."""
+    # The short side of the first rung must still show something to the deepest layer.
+    least = least_first(config, content)
+    final = final_side(config, content) if size is None else measured(config, size)
+    if config.min_size > final and not config.is_default("min_size") and config.rungs != 1:
+        raise ConfigError(f"`min_size` is {config.min_size}: give at most the last size, {final}")
+    smallest = min(max(config.min_size, least), final)
+    return config.sizes or long_sides(final, smallest, config.rungs)
+
+
+def _check_aspect(content: Size) -> None:
+    aspect = max(content) / min(content)
+    if aspect > MAX_ASPECT:
+        raise ConfigError(
+            f"the content is {content[1]}x{content[0]}, {aspect:.3g} times longer than wide:"
+            f" crop it to at most {MAX_ASPECT:.0f}:1"
+        )
 
 
 def _check_size(config: Config, size: Size, *, is_exact: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,29 +127,48 @@ def plan_run(
     config.check_style_layers(len(styles))
     what = "the texture" if content is None else "the content"
     content = content or blank(size or ladder.texture_size(config, aspect))
-    rungs = ladder.plan(config, content.size, style_sizes, size=size)
     setup = _opened(config, guides, terms, network)
-    brush = brush_of(config, styles, rungs[-1].size, dpi=dpi, enlarged=enlarged)
-    if brush is not None:
-        rungs = ladder.plan(config, content.size, style_sizes, size=size, scales=brush.scales)
+    rungs, brush = _ladder(config, content, styles, size, dpi=dpi, enlarged=enlarged)
     rungs = ladder.wrapping(rungs, *setup.wrap) if tileable else rungs
-    rounded = about_rounding(rungs[-1], content.size, setup.wrap[1], is_exact=size is not None)
     names = [picture.name for picture in (content, *styles)]
     check_ladder(setup, config, rungs, content.size, style_sizes, names=names, what=what)
     told: dict[str, Any] = {"dpi": dpi, "is_part": is_part, "has_brush": brush is not None}
-    notes = about_ladder(config, rungs, content.size, style_sizes, **told)
-    notes = (
-        *about_brush(brush, style_sizes, rungs),
-        *rounded,
-        *_about_home(setup, rungs),
-        *notes,
-        *about_hidden([content, *styles]),
+    rounded = about_rounding(rungs[-1], content.size, setup.wrap[1], is_exact=size is not None)
+    notes = *rounded, *about_ladder(config, rungs, content.size, style_sizes, **told)
+    notes = *about_brush(brush, style_sizes, rungs), *_about_home(setup, rungs), *notes
+    how: dict[str, Any] = {"setup": setup, "config": config, "rungs": rungs, "brush": brush}
+    return _recoloured(how, content, styles, guides, (*fitted.warnings, *notes))
+
+
+def _recoloured(
+    how: Mapping[str, Any],
+    content: Original,
+    styles: Sequence[Original],
+    guides: Guided,
+    warnings: tuple[str, ...],
+) -> PlannedRun:
+    """The run with its pictures in the colours that are looked at."""
+    warnings = (*warnings, *about_hidden([content, *styles]), *guides.notes)
+    content, styles, chroma = recoloured(how["config"], content, styles)
+    return PlannedRun(
+        content=content, styles=styles, chroma=chroma, guides=guides, warnings=warnings, **how
     )
-    warnings = (*fitted.warnings, *notes, *guides.notes)
-    content, styles, chroma = recoloured(config, content, styles)
-    how: dict[str, Any] = {"content": content, "styles": styles, "chroma": chroma, "guides": guides}
-    how |= {"rungs": rungs, "brush": brush}
-    return PlannedRun(setup=setup, config=config, warnings=warnings, **how)
+
+
+def _ladder(
+    config: Config,
+    content: Original,
+    styles: Sequence[Original],
+    size: Size | None,
+    **resolution: Any,
+) -> tuple[tuple[Rung, ...], Brush | None]:
+    """The rungs, and the brush that their styles are scaled for."""
+    sizes = [style.size for style in styles]
+    rungs = ladder.plan(config, content.size, sizes, size=size)
+    brush = brush_of(config, styles, rungs[-1].size, **resolution)
+    if brush is not None:
+        rungs = ladder.plan(config, content.size, sizes, size=size, scales=brush.scales)
+    return rungs, brush
 
 
 def _opened(
