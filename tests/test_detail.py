@@ -38,7 +38,7 @@ def setup(weight: float = 2.0) -> Setup:
     network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
     network.prepare(CPU, DOUBLE, torch.channels_last)
     # A network without a layer to look at is none; these terms weigh nothing.
-    others = terms_of("gram", ({"relu1_1": 1.0}, {"relu2_1": 1.0}), (0.0, 0.0, 0.0))
+    others = terms_of("wasserstein", ({"relu1_1": 1.0}, {"relu2_1": 1.0}), (0.0, 0.0, 0.0))
     return setup_of(network, [*others, Detail(weight=weight)], DOUBLE)
 
 
