@@ -24,6 +24,10 @@ class SaveError(ImageError, OSError):
     """The system refused to write a file; whatever stood at the target is untouched."""
 
 
+class ProcessLostError(RuntimeError):
+    """Another process is gone, and with it a part of the canvas; the message names it."""
+
+
 class StylizeError(RuntimeError):
     """The optimisation broke down.
 

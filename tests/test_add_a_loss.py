@@ -19,6 +19,8 @@ import hires
 from hires.errors import ConfigError
 from hires.features.network import Network
 from hires.losses import PIXELS, References, Statistics, Term, Verdict, View
+from hires.losses.variation import TotalVariation
+from hires.processes.together import Together
 
 ROOT = Path(__file__).parents[1]
 SIZE = (131, 283)
@@ -223,24 +225,25 @@ def test_what_a_canvas_does_not_move_may_be_measured(term: Term, tile: int | Non
     assert float((found.gradient - slope).norm() / slope.norm()) < 1e-12
 
 
-def test_pixels_are_seen_by_every_process() -> None:
-    """Only what is added up over tiles is added up across processes, and once."""
+def test_everything_is_added_up_over_processes_at_once() -> None:
     network = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
     network.prepare(CPU, torch.float64, torch.channels_last)
     canvas = random_image(*SIZE, seed=3)
-    objective = objective_of(
-        setup_of(network, [Mean(), Contrast()], torch.float64, 64), canvas, canvas
-    )
+    terms = [Mean(), Contrast(), TotalVariation()]
+    objective = objective_of(setup_of(network, terms, torch.float64, 64), canvas, canvas)
     alone = {name: float(value) for name, value in objective(canvas).terms.items()}
-    calls: list[Tensor] = []
+    calls: list[list[Any]] = []
 
-    def of_two(sums: Tensor) -> Tensor:
-        calls.append(sums)
-        return 2 * sums
+    class Twice(Together):
+        def sums(self, sums: dict[Any, Tensor]) -> dict[Any, Tensor]:
+            calls.append([*sums])
+            return {key: 2 * part for key, part in sums.items()}
 
-    objective.reduce = of_two
-    assert {name: float(value) for name, value in objective(canvas).terms.items()} == alone
-    assert len(calls) == 2
+    objective.together = Twice()
+    found = {name: float(value) for name, value in objective(canvas).terms.items()}
+    assert [{key[0] for key in keys} for keys in calls] == [{0, 1, 2}]
+    assert found["tv"] == pytest.approx(2 * alone["tv"], rel=1e-12)
+    assert all(found[name] != alone[name] for name in alone)
 
 
 @pytest.mark.parametrize(("num_kept", "tile"), [(1, None), (1, 64), (8, 64), (100, 64)])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any
 
-from hires.errors import StylizeError
+from hires.errors import ProcessLostError, StylizeError
 from hires.utils.memory import is_out_of_memory
 
 EXIT_FAULT, EXIT_MENDABLE, EXIT_INTERRUPTED = 1, 2, 130
@@ -99,7 +99,8 @@ def mendable(error: Exception, command: str) -> str | None:
         return f"out of memory: {_LESS_MEMORY.get(command, _USE_LESS)}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return text if isinstance(error, ValueError | OSError | StylizeError) else None
+    is_mendable = isinstance(error, ValueError | OSError | StylizeError | ProcessLostError)
+    return text if is_mendable else None
 
 
 class _Unread(BaseException):

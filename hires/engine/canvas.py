@@ -19,6 +19,7 @@ from hires.image.decode.read import load_image
 from hires.image.originals import Original
 from hires.image.resample import fill, resize
 from hires.kernels.wrapping import resized
+from hires.processes.bands import Band
 from hires.tiling.geometry import Region
 from hires.tiling.planning import TilePlan
 
@@ -28,11 +29,15 @@ class Canvas(Protocol):
 
     @property
     def size(self) -> Size:
-        """``(height, width)`` of what is looked at in pixels."""
+        """``(height, width)`` in pixels of what is looked at, by all processes."""
 
     @property
     def wrap(self) -> int:
         """Pixels all around it that it sees of itself beyond its borders; 0 if it does not wrap."""
+
+    @property
+    def band(self) -> Band | None:
+        """The rows of it that this process has; None for all of them."""
 
     @property
     def pictures(self) -> Sequence[Region]:
@@ -49,7 +54,10 @@ class Canvas(Protocol):
         """
 
     def pixels(self, picture: Original) -> Tensor:
-        """What it shows of a picture, (1, 3, H, W); a filter may leave values beyond [0, 1]."""
+        """What it shows of a picture, (1, 3, H, W); a filter may leave values beyond [0, 1].
+
+        Of a band, of the rows that are seen; so are features. Weights are those of all rows.
+        """
 
     def features(
         self, picture: Original, layers: Sequence[str], measuring: Measuring
@@ -92,6 +100,7 @@ class WholeCanvas:
         around = 2 * (margin + wrap)
         self.size = size[0] + around, size[1] + around
         self.pictures: Sequence[Region] = ()
+        self.band: Band | None = None
 
     def plan(self) -> TilePlan:
         """See `Canvas`."""
@@ -116,6 +125,10 @@ class WholeCanvas:
         """See `Canvas`."""
         return self._of_picture(mask).clamp_(0, most)
 
+    def start(self, image: Tensor) -> Tensor:
+        """What it shows of a picture (1, 3, H, W) that has its size without margins."""
+        return extended(image, self._margin)
+
     def from_below(self, image: Tensor) -> Tensor:
         """See `Canvas`."""
         if self.wrap:
@@ -132,16 +145,21 @@ class WholeCanvas:
         return extended(resize(image, self._shown), self._margin)
 
 
-def extended(image: Tensor, margin: int) -> Tensor:
+def extended(image: Tensor, margin: int, dims: Sequence[int] = (2, 3)) -> Tensor:
     """A picture (1, C, H, W) with its mirror image around it, ``margin`` pixels on each side."""
-    for dim in (2, 3) if margin else ():
+    for dim in dims if margin else ():
         side = image.shape[dim]
         around = torch.arange(margin, device=image.device)
-        index = torch.stack([around - margin, around + side]).remainder(2 * side)
-        before, after = torch.minimum(index, 2 * side - 1 - index)
+        before, after = mirrored(torch.stack([around - margin, around + side]), side)
         strips = [image.index_select(dim, lines) for lines in (before, after)]
         image = torch.cat([strips[0], image, strips[1]], dim)
     return image
+
+
+def mirrored(lines: Tensor, side: int) -> Tensor:
+    """Which lines of a picture are seen at some of it and its mirror images."""
+    index = lines.remainder(2 * side)
+    return torch.minimum(index, 2 * side - 1 - index)
 
 
 def without_margin(image: Tensor, margin: int) -> Tensor:

@@ -97,7 +97,7 @@ def statistics_of(
     for tile, features in _walk(network, image, layers, plan):
         for name, part in features.items():
             with torch.no_grad():
-                sums = term.measure(positions.of_tile(name, tile), part)
+                sums = term.measure(positions.of_tile(name, tile)[0], part)
             before = found.get(name)
             found[name] = sums if before is None else _added(before, sums)
     return found

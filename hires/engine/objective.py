@@ -16,8 +16,8 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from hires.engine.graphs import Graph, add_to, graph_of
 from hires.engine.replay import Evaluation, Graphs, Replay
 from hires.features.costs import costs_of, remade_layer
 from hires.features.network import Network
@@ -27,6 +27,7 @@ from hires.losses.judge import Key, judge
 from hires.losses.local import Verdicts, awaiting
 from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Term, Verdict, layers_of
+from hires.processes.together import Together
 from hires.tiling.geometry import Tile
 from hires.tiling.pixels import CanvasGradient, fetched, read_pixels
 from hires.tiling.planning import TilePlan, smaller_plan, within_memory
@@ -44,8 +45,7 @@ class Objective:
         precision: types of features and sums.
         smaller: what to try in place of a plan that took more memory than there is; None for the
             tiles of a canvas that is one picture.
-        reduce: adds sums over tiles up across processes; nothing to do on one. Each of them sees
-            all pixels.
+        together: the processes that each have a band of the canvas, and of its tiles.
         timed: a context for each stage by its name, for those who time them.
         graphs: whether evaluations of a canvas of one tile are recorded.
     """
@@ -59,7 +59,7 @@ class Objective:
         plan: TilePlan,
         precision: Precision,
         smaller: Callable[[TilePlan], TilePlan] | None = None,
-        reduce: Callable[[Tensor], Tensor] = lambda sums: sums,
+        together: Together | None = None,
         timed: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
         graphs: Graphs | None = None,
     ) -> None:
@@ -68,7 +68,7 @@ class Objective:
         self.positions = positions
         self.plan = plan
         self.precision = precision
-        self.reduce = reduce
+        self.together = together or Together()
         self.timed = timed
         self._names = layers_of(terms)
         self._costs = costs_of(network, self._names, precision.dtype)
@@ -115,7 +115,8 @@ class Objective:
         found = self._evaluate(canvas)
         if self.precision.dtype == torch.float16 and math.isfinite(float(found.loss)):
             for headroom in _HEADROOMS:
-                if torch.isfinite(torch.linalg.vector_norm(found.gradient)):
+                is_finite = torch.isfinite(torch.linalg.vector_norm(found.gradient))
+                if self.together.least(float(is_finite)):
                     break
                 found = self._evaluate(canvas, headroom)
         return found
@@ -126,19 +127,26 @@ class Objective:
         See `judge` for who ``looks``.
         """
         verdicts: dict[tuple[int, str], Verdict] = {}
-        with self.timed("variation"):
-            sums, values = self._look_at_pixels(canvas)
         try:
-            with self.timed("measure"):
-                measured, kept = self._measure(canvas, verdicts)
-            sums.update(measured)
-            with self.timed("judge"), fp32_island(self._device):
-                loss, terms, found = judge(self.terms, sums, values, self._zero(), looks=looks)
-                verdicts.update(found)
-                self._scale = self._scale_of(terms, headroom)
-            with self.timed("paint"):
-                self._paint(canvas, verdicts, kept)
-                gradient = self._gradient_of(canvas).settle()
+            with self.together.stage(interruptible=True):
+                with self.timed("variation"):
+                    sums, values = self._look_at_pixels(canvas)
+                with self.timed("measure"):
+                    measured, kept = self._measure(canvas, verdicts)
+                sums.update(measured)
+            found = self.together.sums(sums | {(i, _VALUE, ""): values[i] for i in values})
+            sums, values = (
+                {key: found[key] for key in sums},
+                {i: found[i, _VALUE, ""] for i in values},
+            )
+            with self.together.stage():
+                with self.timed("judge"), fp32_island(self._device):
+                    loss, terms, judged = judge(self.terms, sums, values, self._zero(), looks=looks)
+                    verdicts.update(judged)
+                    self._scale = self._scale_of(terms, headroom)
+                with self.timed("paint"):
+                    self._paint(canvas, verdicts, kept)
+                    gradient = self._gradient_of(canvas).settle()
         finally:
             # A complete pass leaves nothing at the seams; one that broke off does.
             self._seams.clear()
@@ -186,7 +194,7 @@ class Objective:
                 if not term.is_linear:
                     with torch.no_grad():
                         found = term.measure(view, fetched(canvas, index, self._device))
-                    _add(sums, {(i, PIXELS, name): part for name, part in found.items()})
+                    add_to(sums, {(i, PIXELS, name): part for name, part in found.items()})
                     continue
                 with torch.enable_grad():
                     window = fetched(canvas, index, self._device).detach().requires_grad_()
@@ -221,9 +229,11 @@ class Objective:
         first = remade_layer(self._names)
         remade = Recomputed(lambda: self._remake(first, canvas, tile, seams))
 
-        def keeping(layer: str, found: Tensor | None = None) -> AbstractContextManager[object]:
+        def keeping(
+            layer: str, found: Tensor | None = None, rows: slice | None = None
+        ) -> AbstractContextManager[object]:
             is_remade = self.plan.remakes and layer == first and first in self._names
-            return buffer.recomputing(remade, found) if is_remade else nullcontext()
+            return buffer.recomputing(remade, found, rows) if is_remade else nullcontext()
 
         sums: dict[Key, Tensor] = {}
         waiting: list[Tensor] = []
@@ -233,8 +243,15 @@ class Objective:
             seams=seams,
             around=keeping,
         ):
-            view = self.positions.of_tile(layer, tile)
-            with keeping(layer, features):
+            view, rows = self.positions.of_tile(layer, tile)
+            if rows is not None:
+                # A process's strip is seen, and does not count. A tile that has nothing that does
+                # sends zeros back: its neighbours wait for their seams.
+                if rows.stop == rows.start:
+                    waiting.append(features[0, 0, 0, 0].to(self.precision.sum_dtype) * 0)
+                    continue
+                features = features[..., rows, :]
+            with keeping(layer, features, rows):
                 for i, term in enumerate(self.terms):
                     if layer not in term.layers:
                         continue
@@ -264,12 +281,10 @@ class Objective:
             self._buffer = ActivationBuffer(num_bytes, device, [*self.network.buffers(), *lasting])
         return self._buffer
 
-    def _measure(
-        self, canvas: Tensor, verdicts: Verdicts
-    ) -> tuple[dict[Key, Tensor], list[_Graph]]:
+    def _measure(self, canvas: Tensor, verdicts: Verdicts) -> tuple[dict[Key, Tensor], list[Graph]]:
         """Add up the sums of all tiles; also return the graphs of the last few."""
         sums: dict[Key, Tensor] = {}
-        kept: list[_Graph] = []
+        kept: list[Graph] = []
         buffer = self._room()
         buffer.clear()
         for i, tile in enumerate(self.plan.tiles):
@@ -278,15 +293,15 @@ class Objective:
             with torch.set_grad_enabled(keep), buffer.saving():
                 parts, waiting = self._forward(canvas, tile, buffer, seams, verdicts)
             if keep:
-                kept.append(_graph(parts, waiting))
-            _add(sums, parts)
-        return {key: self.reduce(total) for key, total in sums.items()}, kept
+                kept.append(graph_of(parts, waiting))
+            add_to(sums, parts)
+        return sums, kept
 
     def _paint(
         self,
         canvas: Tensor,
         verdicts: Verdicts,
-        kept: list[_Graph],
+        kept: list[Graph],
     ) -> None:
         """Send the cotangents back through every tile, the last one first."""
         for i, term in self._of_pixels():
@@ -307,9 +322,9 @@ class Objective:
             seams = self._seams.of(tile, first=False)
             with torch.enable_grad(), buffer.saving():
                 found = self._forward(canvas, tile, buffer, seams, verdicts)
-            self._send_back(_graph(*found), slopes)
+            self._send_back(graph_of(*found), slopes)
 
-    def _send_back(self, graph: _Graph, slopes: Mapping[Key, Tensor]) -> None:
+    def _send_back(self, graph: Graph, slopes: Mapping[Key, Tensor]) -> None:
         """Go back from the ends of a tile's graph; what has waited for a verdict asks for it."""
         one = self._zero() + self._scale
         given = [one if key is None else slopes[key] for _, key in graph]
@@ -326,22 +341,9 @@ class Objective:
             gradient.add(index, slope)
 
 
+# In place of a layer and a statistic: the loss of a term that needs no verdict.
+_VALUE = "value"
 # A smaller loss is taken for this one when gradients are scaled for fp16.
 _LEAST_LOSS = 2.0**-20
 # Powers of two by which gradients that overflow in fp16 are made smaller, one after the other.
 _HEADROOMS = (6, 12, 18)
-_Graph = list[tuple[GradientEdge, Key | None]]
-"""The ends of a tile's graph, each with the sum that it is a part of; None where it waits."""
-
-
-def _add(sums: dict[Key, Tensor], parts: Mapping[Key, Tensor]) -> None:
-    for key, part in parts.items():
-        sums[key] = sums[key].add_(part.detach()) if key in sums else part.detach()
-
-
-def _graph(sums: Mapping[Key, Tensor], waiting: Sequence[Tensor]) -> _Graph:
-    """Of a tile's sums, only where they come from is needed again; a count comes from nowhere."""
-    found: _Graph = [
-        (get_gradient_edge(part), key) for key, part in sums.items() if part.requires_grad
-    ]
-    return found + [(get_gradient_edge(end), None) for end in waiting]

@@ -16,12 +16,14 @@ from hires.engine.ladder_warnings import about_ladder, about_rounding
 from hires.engine.resolve import Fitted
 from hires.engine.run import Run
 from hires.engine.setup import Setup, open_setup
+from hires.engine.shared import check_shared, shared_setup
 from hires.engine.snapshot import Snapshot
 from hires.features.network import Network
 from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original, about_hidden, blank
 from hires.image.strokes import stroke_width
 from hires.losses.terms import Term
+from hires.processes.group import Group
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -38,6 +40,7 @@ class PlannedRun:
         rungs: the ladder.
         brush: what the styles' sizes follow from, if they do.
         warnings: what the user should know.
+        group: the processes that paint together; None for this one alone.
     """
 
     setup: Setup
@@ -49,6 +52,7 @@ class PlannedRun:
     rungs: tuple[Rung, ...]
     brush: Brush | None
     warnings: tuple[str, ...]
+    group: Group | None = None
 
     @property
     def photograph(self) -> Original:
@@ -85,7 +89,17 @@ class PlannedRun:
             guides=self.guides,
             warnings=self.warnings,
             resume=resume,
+            group=self.group,
         )
+
+    def shared(self, group: Group) -> PlannedRun:
+        """The same, painted by several processes, with the memory of the one that has least.
+
+        Raises:
+            ConfigError: for what several processes cannot paint.
+        """
+        check_shared(self.config, self.rungs, group.size)
+        return replace(self, setup=shared_setup(self.setup, group), group=group)
 
 
 def plan_run(

@@ -29,6 +29,7 @@ from hires.errors import StylizeError
 from hires.image.guides import blended
 from hires.image.originals import Original
 from hires.image.resample import resize
+from hires.processes.bands import Band
 from hires.tiling.geometry import Region, Span, Tile, canvas_window
 from hires.tiling.planning import TileMemoryError, TilePlan
 
@@ -164,6 +165,7 @@ class SampledCanvas:
         self.windows = _windows(whole, spot)
         self._margin_below = margin_below
         self._windows_below = _windows(below, spot) if margin_below is None else None
+        self.band: Band | None = None
         self.wrap = 0  # Windows of a canvas that wraps show no border of it, or hardly.
         places = self.pictures = [window.place for window in self.windows]
         self.size = (

@@ -52,6 +52,7 @@ class References:
             [self.canvas.weights(region.mask) for region in self.guides.regions],
             self.canvas.pictures,
             self.canvas.wrap,
+            self.canvas.band,
         )
 
     @property
@@ -65,11 +66,13 @@ class References:
 
     @cached_property
     def strictness(self) -> Tensor | None:
-        """Factor on the content's loss at each pixel of the canvas, on the device."""
+        """Factor on the content's loss at each pixel that is seen, on the device."""
         found = self.guides.strictness
-        return (
-            None if found is None else self.canvas.weights(found, MOST_STRICT).to(self.setup.device)
-        )
+        if found is None:
+            return None
+        weights, band = self.canvas.weights(found, MOST_STRICT), self.canvas.band
+        seen = weights if band is None else weights[..., band.seen.slice, :]
+        return seen.to(self.setup.device)
 
     def of_styles(self, term: Term) -> list[Measured]:
         """What a term measures on each style picture."""
@@ -83,7 +86,7 @@ class References:
         ]
 
     def of_content(self, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Features of the whole content, on the device; of `PIXELS` its colours, in [0, 1]."""
+        """Features of the content that is seen, on the device; of `PIXELS` its colours."""
         names = [name for name in layers if name != PIXELS]
         found = self.canvas.features(self.content, names, self.measuring) if names else {}
         if len(names) < len(layers):

@@ -12,30 +12,33 @@ import torch
 from torch import Tensor
 
 from hires.config.run import Config
-from hires.engine.canvas import Canvas, WholeCanvas, extended, first_canvas
+from hires.engine.bands import BandCanvas, Bands, Order
+from hires.engine.canvas import Canvas, WholeCanvas, first_canvas
 from hires.engine.colours import Chroma
 from hires.engine.ladder import Rung
 from hires.engine.measuring import Measuring
 from hires.engine.objective import Objective
 from hires.engine.progress import Progress
 from hires.engine.references import References
-from hires.engine.replay import Evaluation, Graphs
+from hires.engine.replay import Graphs
 from hires.engine.setup import Setup
 from hires.engine.snapshot import Snapshot, SnapshotError, mapped
 from hires.engine.standing import Position, Standing
-from hires.engine.style_terms import option_weights
-from hires.errors import ConfigError, StylizeError
+from hires.engine.step import move
+from hires.errors import ConfigError
 from hires.image.guides import UNGUIDED, Guided
 from hires.image.originals import Original
-from hires.kernels.wrapping import folded, wrapped
 from hires.losses.terms import states_of
-from hires.optim.canvas_optimizer import CanvasOptimizer, NonFiniteError
+from hires.optim.canvas_optimizer import CanvasOptimizer
 from hires.optim.create import optimizer_of, restored
-from hires.optim.stall import StalledError, blamed, require_motion, sampled
+from hires.processes.group import Group
 from hires.tiling.planning import replan
 from hires.utils.memory import is_out_of_memory, keep_freed_memory, return_freed_memory
 from hires.utils.openmp import Waiting
-from hires.utils.signals import held_back
+
+
+class EndedError(RuntimeError):
+    """Rank 0 paints no more, and the other processes have nothing left to do."""
 
 
 class Run:
@@ -57,6 +60,7 @@ class Run:
             tensors over and goes on from there.
         below: the rung of ``resume``, if it is the one below ``rungs``.
         canvas_of: the canvas of a rung; None for one that is the whole picture.
+        group: the processes that each have a band of the canvas; None for this one alone.
         timed: a context for each stage of a step by its name, for those who time them.
 
     Raises:
@@ -77,6 +81,7 @@ class Run:
         resume: Snapshot | None = None,
         below: Rung | None = None,
         canvas_of: Callable[[Rung], Canvas] | None = None,
+        group: Group | None = None,
         timed: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
     ) -> None:
         if setup.budget is not None and resume is not None and resume.memory is not None:
@@ -87,14 +92,8 @@ class Run:
         self._standing = Standing(config, content, tuple(styles), chroma, guides, memory)
         self.shares = config.style_shares(len(styles))
         self.warnings = warnings
-        self._canvas_of = canvas_of or (
-            lambda rung: WholeCanvas(
-                setup.beside(rung),
-                rung.size,
-                margin=rung.margin,
-                wrap=rung.wrap,
-            )
-        )
+        self._canvas_of = canvas_of or self._whole_or_band
+        self._group = group
         self._timed = timed
         self._work = {rung.index: rung.work for rung in self.rungs}
         self._started = time.perf_counter() - (resume.seconds if resume else 0)
@@ -105,6 +104,42 @@ class Run:
         self._is_resumed = resume is not None and below is None
         if resume is not None:
             self._standing.position = self._restored(resume, below)
+
+    def _whole_or_band(self, rung: Rung) -> Canvas:
+        setup, bands = self.setup.beside(rung), self._bands(rung)
+        if bands is None:
+            return WholeCanvas(setup, rung.size, margin=rung.margin, wrap=rung.wrap)
+        before = self._standing.position
+        if before is None or before.bands is None:
+            return BandCanvas(setup, rung, bands)
+        return BandCanvas(setup, rung, bands, (before.bands, before.rung.margin))
+
+    def _bands(self, rung: Rung) -> Bands | None:
+        """Which rows of a rung's canvas each process has."""
+        if self._group is None:
+            return None
+        return Bands(self._group, rung.canvas_size[0], self.setup.wrap[0])
+
+    def obey(self) -> bool:
+        """Do what rank 0 orders until it goes on; returns whether it does, or has ended.
+
+        Called by the others, between two steps and after the last.
+        """
+        assert self._group is not None
+        while (order := self._group.order())[0] not in (Order.GO_ON, Order.END):
+            now = self._standing.now
+            assert now.bands is not None
+            now.bands.obey(order, now.optimizer)
+        return order[0] == Order.GO_ON
+
+    def _take_turn(self) -> None:
+        """Go on together with the other processes."""
+        if self._group is None:
+            return
+        if self._group.rank == 0:
+            self._group.order(Order.GO_ON)
+        elif not self.obey():
+            raise EndedError("the run has ended in rank 0")
 
     def __iter__(self) -> Iterator[Progress]:
         """Paint. A resumed run first yields the step that the other had done."""
@@ -151,6 +186,11 @@ class Run:
 
     def begin(self, rung: Rung) -> None:
         """Bring the canvas to a rung, if it is not there, and measure what it is compared to."""
+        self._take_turn()
+        with self.setup.together.stage():
+            self._begin(rung)
+
+    def _begin(self, rung: Rung) -> None:
         self._objective = None  # The last rung's buffers make room for this one's.
         # What lasts is allocated until the first step is done: outside of the heap, which then has
         # no holes and may keep what later steps free.
@@ -171,14 +211,16 @@ class Run:
             optimizer = self._optimizer(setup.home, rung, canvas)
             loss, terms = (before.loss, before.terms) if before else (torch.zeros(()), {})
             # In one piece: whoever interrupts the run finds the old rung or the new one.
+            measured, bands = tuple(measuring.sides), getattr(canvas, "bands", None)
             self._standing.position = Position(
                 rung,
                 optimizer,
                 objective.plan,
-                tuple(measuring.sides),
+                measured,
                 loss,
                 terms,
                 states_of(objective.terms),
+                bands,
             )
         self._objective = objective
 
@@ -200,7 +242,7 @@ class Run:
             canvas.plan(),
             smaller=canvas.smaller,
             timed=self._timed,
-            graphs=None if setup.is_hosted else self._graphs,
+            graphs=None if setup.is_hosted or self._group is not None else self._graphs,
         )
 
     def _optimizer(self, home: torch.device, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
@@ -211,8 +253,11 @@ class Run:
                 optimizer.add(detail.to(home))
             return optimizer
         start = first_canvas(self.config, rung.size, self._standing.content.pixels)
-        start = extended(start, rung.margin).to(home)
-        return optimizer_of(self.config, start, rung.learning_rate)
+        assert isinstance(canvas, WholeCanvas)
+        start = canvas.start(start).to(home)
+        optimizer = optimizer_of(self.config, start, rung.learning_rate)
+        optimizer.is_part_of(_num_values(rung))
+        return optimizer
 
     def _detail(self, canvas: Canvas) -> Tensor | None:
         """What the content has of what a larger canvas adds: a start for its finest octave.
@@ -236,9 +281,10 @@ class Run:
 
         for resize in (at_home, by_host):
             try:
-                return self.optimizer.enlarged(resize, rung.learning_rate)
+                return self.optimizer.enlarged(resize, rung.learning_rate, _num_values(rung))
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                # Several processes would have to turn to the host together.
+                if not is_out_of_memory(error) or self._group is not None:
                     raise
         height, width = rung.size
         raise ConfigError(f"out of memory with a canvas of {width}x{height}: give a smaller `size`")
@@ -252,9 +298,10 @@ class Run:
         standing, objective = self._standing, self._objective
         now = standing.now
         assert objective is not None, "the rung has not begun"
+        self._take_turn()
         now.optimizer.set_learning_rate(now.rung.learning_rate_at(now.optimizer.num_steps + 1))
         with self._waiting:
-            _move(standing, objective)
+            move(standing, objective)
         keep_freed_memory(True)
 
     def _restored(self, snapshot: Snapshot, below: Rung | None) -> Position:
@@ -265,46 +312,19 @@ class Run:
             raise SnapshotError("the snapshot is that of a longer ladder")
         setup = self.setup.beside(rung)
         optimizer = restored(mapped(snapshot.state, lambda tensor: tensor.to(setup.home)))
-        if _size(optimizer.canvas) != rung.canvas_size or snapshot.iteration > rung.num_iterations:
+        bands, size, seen = self._bands(rung), rung.canvas_size, rung.seen_size
+        if bands is not None:
+            size, seen = (bands.band.own.length, size[1]), (bands.band.seen.length, size[1])
+            optimizer.is_part_of(_num_values(rung))
+        if _size(optimizer.canvas) != size or snapshot.iteration > rung.num_iterations:
             raise SnapshotError("the snapshot is that of another ladder")
         side, num_kept = snapshot.tiles
-        plan = setup.plan_tiles(rung.seen_size)
-        plan = replan(setup.costs, rung.seen_size, plan, side=side, num_kept=num_kept)
+        plan = replan(setup.costs, seen, setup.plan_tiles(seen), side=side, num_kept=num_kept)
         number = partial(torch.tensor, dtype=torch.float64)
         terms = {name: number(value) for name, value in snapshot.terms.items()}
         measured = tuple(snapshot.measured)
         loss, of_terms = number(snapshot.loss), snapshot.of_terms
-        return Position(rung, optimizer, plan, measured, loss, terms, of_terms)
-
-
-def _move(standing: Standing, objective: Objective) -> None:
-    now = standing.now
-    evaluations: list[Evaluation] = []
-
-    def evaluate(canvas: Tensor) -> tuple[Tensor, Tensor]:
-        with shield.lifted():
-            found = objective(wrapped(canvas, now.rung.wrap))
-        evaluations.append(replace(found, gradient=folded(found.gradient, now.rung.wrap)))
-        return found.loss.to(canvas.device), evaluations[-1].gradient
-
-    # Of the first step of a rung: what does not move then never will.
-    before = None if now.optimizer.num_steps else sampled(now.optimizer.canvas)
-    iteration = now.optimizer.num_steps + 1
-    objective.at_step(now.optimizer.num_steps)
-    with held_back() as shield:
-        try:
-            now.optimizer.step(evaluate)
-            if before is not None:
-                after, least = sampled(now.optimizer.canvas), now.optimizer.least_step
-                require_motion(before, after, evaluations[-1].gradient, least=least)
-        except (NonFiniteError, StalledError) as error:
-            height, width = now.rung.size
-            weights = option_weights(standing.config, objective.terms)
-            where = f"rung {now.rung.index + 1} ({width}x{height}), iteration {iteration}"
-            message = f"{error} at {where}: {blamed(weights, error)}"
-            raise StylizeError(message, standing.finished(now.picture)) from None
-        now.plan = objective.plan
-        now.loss, now.terms = evaluations[-1].loss, evaluations[-1].terms
+        return Position(rung, optimizer, plan, measured, loss, terms, of_terms, bands)
 
 
 def _parallel_work() -> None:
@@ -314,3 +334,8 @@ def _parallel_work() -> None:
 
 def _size(image: Tensor) -> tuple[int, int]:
     return image.shape[2], image.shape[3]
+
+
+def _num_values(rung: Rung) -> int:
+    height, width = rung.canvas_size
+    return 3 * height * width

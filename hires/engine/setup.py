@@ -6,7 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -33,6 +33,8 @@ from hires.losses.positions import BAND_PIXELS, PIXELS, Positions
 from hires.losses.style import shares_of
 from hires.losses.terms import References, Term, layers_of
 from hires.losses.variation import TotalVariation
+from hires.processes.bands import Band
+from hires.processes.together import Together
 from hires.tiling.geometry import Region, round_up
 from hires.tiling.planning import Costs, TilePlan, plan_tiles, smaller_plan
 
@@ -64,6 +66,8 @@ class Setup:
         is_hosted: whether the canvas, its gradient and the optimizer lie in the host's memory,
             because the GPU, where tiles are computed, has no room for them.
         num_regions: of a canvas, each with guides; 0 if it has none.
+        together: the processes that paint a canvas.
+        num_bands: how many they are, each with a band of its rows.
     """
 
     network: Network
@@ -75,6 +79,8 @@ class Setup:
     budget: Budget | None = None
     is_hosted: bool = False
     num_regions: int = 0
+    together: Together = field(default_factory=Together)
+    num_bands: int = 1
 
     def at(self, num_pixels: int, rung: int) -> Setup:
         """The same with the memory that there is beside a canvas of so many pixels, at a rung."""
@@ -82,7 +88,7 @@ class Setup:
             return self
         weights = sum(buffer.nbytes for buffer in self.network.buffers())
         memory, is_hosted = self.budget.at(
-            num_pixels, rung, weights=weights, references=self.reference_bytes
+            num_pixels // self.num_bands, rung, weights=weights, references=self.reference_bytes
         )
         return replace(self, memory=memory, is_hosted=is_hosted)
 
@@ -146,6 +152,7 @@ class Setup:
         regions: Sequence[Tensor | None] = (),
         pictures: Sequence[Region] = (),
         wrap: int = 0,
+        band: Band | None = None,
     ) -> Positions:
         """Those of a picture of ``(height, width)``; see `Positions`."""
         layers = {name: self.network.layers[name] for name in self.names}
@@ -160,6 +167,8 @@ class Setup:
             pictures=pictures,
             band_pixels=self._band_pixels,
             wrap=wrap,
+            band=band,
+            total=self.together.number,
         )
 
     @property
@@ -189,6 +198,7 @@ class Setup:
             plan=plan,
             precision=self.precision,
             smaller=smaller,
+            together=self.together,
             timed=timed,
             graphs=graphs,
         )

@@ -10,9 +10,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,6 +40,31 @@ _NO_HASH = "0" * 64
 # Fields of a snapshot that hold tensors.
 _WITH_TENSORS = ("state", "of_terms")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spread:
+    """A tensor (1, C, H, W) of which each of several processes has some rows.
+
+    Attributes:
+        own: those of this one.
+        shape: of all of it.
+        parts: fetches it, channel by channel, from the first row to the last.
+    """
+
+    own: Tensor
+    shape: tuple[int, ...]
+    parts: Callable[[], Iterator[Tensor]]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its values."""
+        return self.own.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Of all of it."""
+        return math.prod(self.shape) * self.own.itemsize
 
 
 class SnapshotError(ValueError):
@@ -101,12 +128,13 @@ def mapped(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return [mapped(value, change) for value in state] if isinstance(state, list) else state
 
 
-def _tensors(state: Any) -> list[Tensor]:
-    if isinstance(state, Tensor):
+def tensors_of(state: Any) -> list[Any]:
+    """All tensors of a state in order, also those that are spread over processes."""
+    if isinstance(state, Tensor | Spread):
         return [state]
     parts = state.values() if isinstance(state, Mapping) else state
     nested = isinstance(state, Mapping | list)
-    return [tensor for part in parts for tensor in _tensors(part)] if nested else []
+    return [tensor for part in parts for tensor in tensors_of(part)] if nested else []
 
 
 def write_snapshot(snapshot: Snapshot, path: Path, *, owner: str = "") -> None:
@@ -144,7 +172,7 @@ def _reserve(file: BinaryIO, size: int) -> None:
                 raise
 
 
-def _header(snapshot: Snapshot, tensors: list[Tensor], owner: str) -> bytes:
+def _header(snapshot: Snapshot, tensors: list[Any], owner: str) -> bytes:
     numbers = iter(range(len(tensors)))
     values = {each.name: getattr(snapshot, each.name) for each in fields(snapshot)}
     values |= {name: _described(values[name], numbers) for name in _WITH_TENSORS}
@@ -170,7 +198,7 @@ def _header(snapshot: Snapshot, tensors: list[Tensor], owner: str) -> bytes:
 
 def _described(state: Any, numbers: Iterator[int]) -> Any:
     """The state as JSON, with the number of each tensor in its place."""
-    if isinstance(state, Tensor):
+    if isinstance(state, Tensor | Spread):
         return {"tensor": next(numbers)}
     if isinstance(state, Mapping):
         return {"items": {name: _described(value, numbers) for name, value in state.items()}}
@@ -187,10 +215,11 @@ def _restored(description: Any, tensors: list[Tensor]) -> Any:
     return {name: _restored(value, tensors) for name, value in description["items"].items()}
 
 
-def _chunks(tensors: list[Tensor]) -> Iterator[memoryview]:
+def _chunks(tensors: list[Any]) -> Iterator[memoryview]:
     for tensor in tensors:
-        for part in _parts(tensor.detach().contiguous()):
-            yield part.cpu().numpy().data
+        for whole in [tensor] if isinstance(tensor, Tensor) else tensor.parts():
+            for part in _parts(whole.detach().contiguous()):
+                yield part.cpu().numpy().data
 
 
 def _parts(tensor: Tensor) -> Sequence[Tensor]:
@@ -198,15 +227,22 @@ def _parts(tensor: Tensor) -> Sequence[Tensor]:
     return torch.split(tensor.view(-1).view(torch.uint8), _CHUNK)
 
 
-def read_snapshot(path: Path, *, owner: str = "") -> Snapshot:
+def read_snapshot(
+    path: Path, *, owner: str = "", rows_of: Callable[[int], slice] | None = None
+) -> Snapshot:
     """Read a snapshot into memory of its own, and make sure that it is what was written.
+
+    Args:
+        path: the file.
+        owner: name of the run that it belongs to.
+        rows_of: which rows of canvases of so many are kept; None for all.
 
     Raises:
         SnapshotError: if the file is missing, cut off, damaged, or belongs to another run.
     """
     try:
         with path.open("rb") as file:
-            return _read(file, owner)
+            return _read(file, owner, rows_of)
     except OSError as error:
         raise SnapshotError(f"{path}: {error.strerror or error}") from None
     except (SnapshotError, ValueError, KeyError, TypeError, IndexError) as error:
@@ -214,7 +250,7 @@ def read_snapshot(path: Path, *, owner: str = "") -> Snapshot:
         raise SnapshotError(f"{path}: {reason}") from None
 
 
-def _read(file: BinaryIO, owner: str) -> Snapshot:
+def _read(file: BinaryIO, owner: str, rows_of: Callable[[int], slice] | None) -> Snapshot:
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= _LONGEST_HEADER:
         raise SnapshotError("not a snapshot")
@@ -229,7 +265,8 @@ def _read(file: BinaryIO, owner: str) -> Snapshot:
     if os.fstat(file.fileno()).st_size != 8 + length + end:
         raise SnapshotError("cut off")
     found = hashlib.sha256(text.replace(metadata["sha256"].encode(), _NO_HASH.encode(), 1))
-    tensors = [_tensor(file, header[str(number)], found) for number in range(len(header))]
+    read = _tensor if rows_of is None else partial(_some_rows, rows_of)
+    tensors = [read(file, header[str(number)], found) for number in range(len(header))]
     if found.hexdigest() != metadata["sha256"]:
         raise SnapshotError("damaged")
     values = json.loads(metadata["snapshot"])
@@ -248,3 +285,24 @@ def _tensor(file: BinaryIO, entry: Mapping[str, Any], found: hashlib._Hash) -> T
             raise SnapshotError("cut off")
         found.update(chunk)
     return tensor
+
+
+def _some_rows(
+    rows_of: Callable[[int], slice], file: BinaryIO, entry: Mapping[str, Any], found: hashlib._Hash
+) -> Tensor:
+    """Of a canvas, some of its rows; the others are looked at, a few at a time, and forgotten."""
+    shape = entry["shape"]
+    if len(shape) != 4 or shape[2] == 1:
+        return _tensor(file, entry, found)
+    rows, planes = rows_of(shape[2]), []
+    for _ in range(shape[1]):
+        parts = []
+        for start, stop in ((0, rows.start), (rows.start, rows.stop), (rows.stop, shape[2])):
+            is_kept = start == rows.start and stop == rows.stop
+            step = stop - start if is_kept else max(_CHUNK // (4 * shape[3]), 1)
+            for first in range(start, stop, max(step, 1)):
+                some = [1, 1, min(step, stop - first), shape[3]]
+                part = _tensor(file, {**entry, "shape": some}, found)
+                parts += [part] if is_kept else []
+        planes += parts
+    return torch.cat(planes, 1)

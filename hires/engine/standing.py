@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hires.config.run import Config
+from hires.engine.bands import Bands
 from hires.engine.canvas import without_margin
 from hires.engine.colours import Chroma
 from hires.engine.ladder import Rung
@@ -20,7 +21,7 @@ from hires.tiling.planning import TilePlan
 
 @dataclass(slots=True)
 class Position:
-    """Where a run stands."""
+    """Where a run stands; with other processes, what this one has of it."""
 
     rung: Rung
     optimizer: CanvasOptimizer
@@ -29,11 +30,15 @@ class Position:
     loss: Tensor
     terms: Mapping[str, Tensor]
     of_terms: Mapping[str, Mapping[str, Tensor]]
+    bands: Bands | None = None
 
     @property
     def picture(self) -> Tensor:
         """The picture so far, without the margin of its canvas; the next step may change it."""
-        return without_margin(self.optimizer.picture, self.rung.margin)
+        picture = self.optimizer.picture
+        if self.bands is not None:
+            picture = self.bands.whole(picture)
+        return without_margin(picture, self.rung.margin)
 
 
 @dataclass(slots=True)
@@ -68,6 +73,7 @@ class Standing:
     def snapshot(self, seconds: float) -> Snapshot:
         """Everything that the rest of the run depends on; no copies."""
         now = self.now
+        state = now.optimizer.state()
         return Snapshot(
             rung=now.rung.index,
             iteration=now.optimizer.num_steps,
@@ -77,6 +83,6 @@ class Standing:
             tiles=(now.plan.side, now.plan.num_kept),
             measured=now.measured,
             memory=self.memory,
-            state=now.optimizer.state(),
+            state=state if now.bands is None else now.bands.spread(state),
             of_terms=now.of_terms,
         )

@@ -73,7 +73,7 @@ class PerceptualLoss:
         layers = {name: self.network.layers[name] for name in self.style_layers}
         dtype = self.precision.sum_dtype
         positions = Positions(region.size, layers, device=device, sum_dtype=dtype)
-        self._views = {name: positions.of_tile(name, Tile(region)) for name in layers}
+        self._views = {name: positions.of_tile(name, Tile(region))[0] for name in layers}
         self._views[PIXELS] = View(PIXELS, region.index, region.size, None, dtype)
 
     def _terms_of(self, style: Original) -> tuple[Term, ...]:

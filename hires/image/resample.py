@@ -8,6 +8,9 @@ from torch.nn import functional
 
 from hires.config.paper import largest_within
 
+# Rows that are resampled at a time by `resize_rows`.
+_ROWS = 256
+
 
 def resize(image: Tensor, size: tuple[int, int], *, clamp: bool = False) -> Tensor:
     """Resample bicubically (Catmull-Rom), antialiased along each axis that shrinks.
@@ -39,20 +42,37 @@ def resize(image: Tensor, size: tuple[int, int], *, clamp: bool = False) -> Tens
     return result.clamp_(0, 1) if clamp else result
 
 
-def resize_rows(image: Tensor, size: tuple[int, int], rows: slice) -> Tensor:
+def resize_rows(
+    image: Tensor, size: tuple[int, int], rows: slice, *, height: int | None = None, first: int = 0
+) -> Tensor:
     """Some rows of what `resize` makes of a picture, to rounding; nothing else is computed.
 
     Args:
-        image: (1, C, H, W) float32 or float64.
+        image: (1, C, H, W) float32 or float64, or the rows of it that are needed (`rows_seen`).
         size: (height, width) of the whole result in pixels.
         rows: of the result.
+        height: of the whole picture, if these are some of its rows.
+        first: the first of them.
 
     Returns:
         (1, C, rows, width), a new tensor.
     """
-    window, weights = _row_weights(image.shape[2], size[0], rows)
-    band = resize(image[..., window, :], (window.stop - window.start, size[1]))
-    return weights.to(band) @ band
+    found = image.new_empty((*image.shape[:2], rows.stop - rows.start, size[1]))
+    for start in range(rows.start, rows.stop, _ROWS):
+        some = slice(start, min(start + _ROWS, rows.stop))
+        window, weights = _row_weights(height or image.shape[2], size[0], some)
+        seen = image[..., window.start - first : window.stop - first, :]
+        band = resize(seen, (window.stop - window.start, size[1]))
+        found[..., start - rows.start : some.stop - rows.start, :] = weights.to(band) @ band
+    return found
+
+
+def rows_seen(before: int, after: int, rows: slice) -> slice:
+    """The rows of a picture ``before`` high that some rows of it ``after`` high are made of."""
+    first, last = (slice(row, row + 1) for row in (rows.start, rows.stop - 1))
+    return slice(
+        _row_weights(before, after, first)[0].start, _row_weights(before, after, last)[0].stop
+    )
 
 
 def _row_weights(before: int, after: int, rows: slice) -> tuple[slice, Tensor]:

@@ -55,7 +55,7 @@ class ActivationBuffer:
         return saved_tensors_hooks(self.save, lambda saved: saved)
 
     def recomputing(
-        self, again: Recomputed, found: Tensor | None = None
+        self, again: Recomputed, found: Tensor | None = None, rows: slice | None = None
     ) -> AbstractContextManager[object]:
         """Graphs built inside of this ``with`` do not save one tensor: it is made again.
 
@@ -63,6 +63,7 @@ class ActivationBuffer:
             again: that tensor.
             found: the same as it was computed, where graphs save others too: those are kept. None
                 where it is the only one that they save.
+            rows: of ``again`` that ``found`` is; None for all.
         """
         key = None if found is None else (found.data_ptr(), _layout(found))
 
@@ -73,7 +74,10 @@ class ActivationBuffer:
             return again.wanted() if is_it else self.save(tensor)
 
         def unpack(saved: Tensor | Recomputed) -> Tensor:
-            return saved.get() if isinstance(saved, Recomputed) else saved
+            if not isinstance(saved, Recomputed):
+                return saved
+            whole = saved.get()
+            return whole if rows is None else whole[..., rows, :]
 
         return saved_tensors_hooks(pack, unpack)
 

@@ -27,7 +27,8 @@ class Content(Term):
             (``mse``), or as it is (``sum``).
         weight: of the term.
         targets: the content's features, whole, of every layer.
-        divisors: what each layer's error is divided by.
+        divisors: what each layer's error is divided by; 1 for a blank target, so that its loss
+            stays finite.
         weights: how much each position of a layer counts, (1, 1, H, W), where a map says so; else
             what the view says.
     """
@@ -69,16 +70,18 @@ class Content(Term):
 
     def _divisor(self, layer: str, target: Tensor, positions: Positions) -> float:
         if self.kind == "relative":
-            return power(target, positions.mask(layer))
+            rows, mask = positions.own_rows(positions.stride(layer)), positions.mask(layer)
+            own = power(target[..., rows, :], None if mask is None else mask[..., rows, :])
+            return positions.total(own) or 1.0
         return target.shape[1] * positions.count(layer) if self.kind == "mse" else 1.0
 
     def measure(self, view: View, features: Tensor) -> Statistics:
         """The squared error of a part."""
-        target = self.targets[view.layer][..., *view.index]
+        target = view.of(self.targets[view.layer])
         target = target.to(features.device, non_blocking=True)
         mask = view.mask
         if view.layer in self.weights:
-            mask = self.weights[view.layer][..., *view.index]
+            mask = view.of(self.weights[view.layer])
         return {"error": squared_error(features, target, view.sum_dtype, mask=mask)}
 
     def judge(self, statistics: Mapping[str, Statistics]) -> Tensor:
@@ -101,11 +104,11 @@ class Content(Term):
 
 
 def power(target: Tensor, mask: Tensor | None) -> float:
-    """Weighted sum of squares of a target; a blank one's is 1, so that its loss stays finite."""
+    """Weighted sum of squares of a target."""
     wide = (channel.double().square() for channel in target[0])
     if mask is None:
         sums = (squares.sum() for squares in wide)
     else:
         weights = mask[0, 0].double().to(target.device)
         sums = ((squares * weights).sum() for squares in wide)
-    return float(sum(sums)) or 1.0  # A GPU is waited for once.
+    return float(sum(sums))  # A GPU is waited for once.

@@ -72,13 +72,16 @@ class Detail(Term):
             drawn = [_laplacian(means) for means in _means(pixels[..., *picture.index])]
             seen = _least(positions.mask(PIXELS), picture.index)
             for i, one in enumerate(drawn):
-                squares = one.to(positions.sum_dtype).square()
-                powers[i] += float((squares if seen is None else squares * seen[i]).sum())
-                counts[i] += one.numel() if seen is None else float(seen[i].double().sum())
+                rows = positions.own_rows(SIDES[i]) if positions.is_band else slice(None)
+                squares = one[..., rows, :].to(positions.sum_dtype).square()
+                weights = torch.ones_like(squares) if seen is None else seen[i][..., rows, :]
+                powers[i] += float((squares * weights).sum())
+                counts[i] += float(weights.double().sum())
             strict = _strict(references.strictness, picture.index, seen)
             targets[picture.rows.start, picture.columns.start] = _Target(drawn, strict)
         divisors = [
-            max(power, _FLOOR * max(count, 1)) for power, count in zip(powers, counts, strict=True)
+            max(positions.total(power), _FLOOR * max(positions.total(count), 1))
+            for power, count in zip(powers, counts, strict=True)
         ]
         return replace(self, targets=targets, divisors=divisors)
 
@@ -88,14 +91,15 @@ class Detail(Term):
         A square belongs to the part that holds its first row.
         """
         target, found = self.targets[view.origin], []
-        first, coarsest = max(int(view.index[0].start) - self.margin, 0), SIDES[-1]
-        start = -(-first // coarsest) * coarsest
-        means = _means(features[..., start - first :, :])
+        top, coarsest = max(int(view.index[0].start) - self.margin, 0), SIDES[-1]
+        start = -(-top // coarsest) * coarsest
+        means = _means(features[..., start - top :, :])
         for i, (side, part) in enumerate(zip(SIDES, means, strict=True)):
-            whole, above = target.laplacians[i], start // side
-            rows = slice(*(min(-(-row // side), whole.shape[2]) for row in _ends(view)))
-            own = _laplacian(part)[..., rows.start - above : rows.stop - above, :]
-            squares = (own - whole[..., rows, :]).to(view.sum_dtype).square()
+            drawn, above, first = target.laplacians[i], start // side, view.first // side
+            ends = [min(-(-row // side), view.size[0] // side) for row in _ends(view)]
+            own = _laplacian(part)[..., ends[0] - above : ends[1] - above, :]
+            rows = slice(ends[0] - first, ends[1] - first)
+            squares = (own - drawn[..., rows, :]).to(view.sum_dtype).square()
             if target.weights is not None:
                 squares = squares * target.weights[i][..., rows, :]
             found.append(squares.sum() / (self.divisors[i] * len(SIDES)))

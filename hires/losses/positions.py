@@ -7,7 +7,7 @@ several weights for every position, one for each region of a picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hires.errors import ConfigError
 from hires.losses.erosion import eroded
+from hires.processes.bands import Band
 from hires.tiling.geometry import Layer, Region, Span, Tile, canvas_window
 
 # The layer that a picture itself is: what a term looks at that needs no network.
@@ -44,6 +45,8 @@ class View:
         origin: of pixels, top and left on the canvas of the picture that is the whole.
         regions: the same as the mask for each region of the picture; None where it has nothing
             here. Empty for a picture without regions.
+        first: row of the layer that references begin with: where several processes paint a
+            picture, each has some rows of them.
     """
 
     layer: str
@@ -54,6 +57,12 @@ class View:
     wraps: bool = False
     regions: tuple[Tensor | None, ...] = ()
     origin: tuple[int, int] = (0, 0)
+    first: int = 0
+
+    def of(self, reference: Tensor) -> Tensor:
+        """The part of what `References.of_content` gave of the layer."""
+        rows, columns = self.index
+        return reference[..., rows.start - self.first : rows.stop - self.first, columns]
 
     @property
     def regional(self) -> tuple[View | None, ...]:
@@ -96,9 +105,13 @@ class Positions:
         band_pixels: how many pixels terms look at in one go, about.
         wrap: width in pixels of what is only seen, all around a canvas that wraps: the opposite
             borders. A multiple of all strides and at least as wide as all margins.
+        band: the rows of the picture that this process has; None for all of them. It sees at least
+            as much beyond its own as all layers and margins do. Masks and regions are whole.
+        total: adds a number up over all processes.
 
     Attributes:
-        pictures: what lies side by side on it, or all of it; without what is only seen.
+        pictures: what lies side by side on it, or all of it; without what is only seen at borders.
+        total: adds a number of this process's own rows up over all processes.
 
     Raises:
         ConfigError: if nothing of the picture counts at one of the layers.
@@ -116,10 +129,15 @@ class Positions:
         pictures: Sequence[Region] = (),
         band_pixels: int = BAND_PIXELS,
         wrap: int = 0,
+        band: Band | None = None,
+        total: Callable[[float], float] = lambda amount: amount,
     ) -> None:
         self.size = size
+        self._band, self.total = band, total
         self._band_pixels = band_pixels
         inner = Region(Span(wrap, size[0] - wrap), Span(wrap, size[1] - wrap))
+        if band is not None:
+            inner = Region(Span(0, band.seen.length), Span(0, size[1]))
         self.pictures = pictures or [inner]
         self._wraps = wrap > 0
         if wrap:
@@ -171,8 +189,12 @@ class Positions:
         return 0.0 if guide is None else guide.count
 
     def mask(self, layer: str) -> Tensor | None:
-        """(1, 1, H, W) at the resolution of a layer; None where all counts alike."""
-        return self._masks.get(self.stride(layer))
+        """(1, 1, H, W) of the rows seen, at a layer's resolution; None where all counts alike."""
+        stride = self.stride(layer)
+        mask = self._masks.get(stride)
+        if mask is None or self._band is None:
+            return mask
+        return mask[..., self._first // stride : self._band.seen.stop // stride, :]
 
     def size_of(self, layer: str) -> tuple[int, int]:
         """``(height, width)`` of a layer."""
@@ -186,10 +208,33 @@ class Positions:
         part = self._parts(layer, (index[0], index[1]))[region]
         return torch.zeros(1, 1, *self.size_of(layer)) if part is None else part
 
-    def of_tile(self, layer: str, tile: Tile) -> View:
-        """A tile's part of a layer."""
+    @property
+    def is_band(self) -> bool:
+        """Whether other processes have the rest of the picture."""
+        return self._band is not None
+
+    def own_rows(self, stride: int) -> slice:
+        """Of the rows that are seen, those that this process answers for, where stride is so."""
+        band = self._band
+        return slice(0, self.size[0] // stride) if band is None else band.rows(stride).slice
+
+    def of_tile(self, layer: str, tile: Tile) -> tuple[View, slice | None]:
+        """What counts of a tile's part of a layer.
+
+        Returns:
+            The view of it, and which rows of the tile's features it is; None for all of them.
+        """
         stride = self._layers[layer].stride
-        return self._view(layer, stride, canvas_window(self._layers[layer], tile))
+        rows, columns = canvas_window(self._layers[layer], tile)
+        own, counted = self.own_rows(stride), None
+        if self._band is not None and (rows.start < own.start or rows.stop > own.stop):
+            start = min(max(rows.start, own.start), rows.stop)
+            stop = max(min(rows.stop, own.stop), start)
+            counted = slice(start - rows.start, stop - rows.start)
+            rows = slice(start, stop)
+        first = self._first // stride
+        index = slice(rows.start + first, rows.stop + first), columns
+        return self._view(layer, stride, index), counted
 
     def of_pixels(self, margin: int) -> Iterator[tuple[Index, View]]:
         """Bands of rows of the picture itself, with a margin around each where it goes on.
@@ -200,28 +245,40 @@ class Positions:
             The index of each band and its margin, and the view of the band.
         """
         for picture in self.pictures:
-            height, width = picture.size
-            num_rows = max(self._band_pixels // width, _BAND_MARGINS * margin, 1)
-            for start in range(0, height, num_rows):
-                stop = min(start + num_rows, height)
-                top, left = picture.rows.start, picture.columns.start
-                index = slice(start, stop), slice(0, width)
-                view = View(PIXELS, index, picture.size, None, self.sum_dtype, self._wraps)
-                if self._wraps:
-                    yield _around(picture, index, margin), view
-                    continue
-                around = (
-                    slice(top + max(start - margin, 0), top + min(stop + margin, height)),
-                    slice(left, left + width),
-                )
-                mask = self._masks[1][..., *around] if self._masks else None
-                parts = self._parts(PIXELS, around)
-                yield around, replace(view, mask=mask, regions=parts, origin=(top, left))
+            size = picture.size if self._band is None else self.size
+            own = Span(0, size[0]) if self._band is None else self._band.own
+            num_rows = max(self._band_pixels // size[1], _BAND_MARGINS * margin, 1)
+            for start in range(own.start, own.stop, num_rows):
+                stop = min(start + num_rows, own.stop)
+                yield self._pixel_rows(picture, Span(start, stop), size, margin)
+
+    def _pixel_rows(
+        self, picture: Region, rows: Span, size: tuple[int, int], margin: int
+    ) -> tuple[Index, View]:
+        (height, width), first = size, self._first
+        index = rows.slice, slice(0, width)
+        view = View(PIXELS, index, size, None, self.sum_dtype, self._wraps)
+        if self._wraps:
+            return _around(picture, index, margin), view
+        top, left = picture.rows.start, picture.columns.start
+        start, stop = max(rows.start - margin, 0), min(rows.stop + margin, height)
+        columns = slice(left, left + width)
+        around = slice(top + start, top + stop), columns
+        mask = self._masks[1][..., *around] if self._masks else None
+        parts = self._parts(PIXELS, around)
+        view = replace(view, mask=mask, regions=parts, origin=(top, left), first=first)
+        return (slice(top + start - first, top + stop - first), columns), view
+
+    @property
+    def _first(self) -> int:
+        """The first row that is seen."""
+        return 0 if self._band is None else self._band.seen.start
 
     def _view(self, layer: str, stride: int, index: tuple[slice, slice]) -> View:
         mask = self._masks[stride][..., *index] if self._masks else None
-        parts = self._parts(layer, index)
-        return View(layer, index, self._at(stride), mask, self.sum_dtype, regions=parts)
+        parts, first = self._parts(layer, index), self._first // stride
+        size = self._at(stride)
+        return View(layer, index, size, mask, self.sum_dtype, regions=parts, first=first)
 
     def _parts(self, layer: str, index: Index) -> tuple[Tensor | None, ...]:
         """What each region has of a part of a layer."""
@@ -236,6 +293,8 @@ class Positions:
         if (stride, halo) not in self._guides:
             seen = self._masks.get(stride)
             places = [picture.index for picture in self.pictures]
+            if self._band is not None:
+                places = [(slice(0, self.size[0]), slice(0, self.size[1]))]
             self._guides[stride, halo] = [
                 None
                 if region is None

@@ -91,7 +91,7 @@ class Adam(CanvasOptimizer):
             beta2=self.beta2,
             lr=self.learning_rate,
             weight_decay=0.0,
-            eps=1e-8 / canvas.numel() if self.epsilon is None else self.epsilon,
+            eps=1e-8 / self.num_values if self.epsilon is None else self.epsilon,
             maximize=False,
         )
 
@@ -110,14 +110,20 @@ class Adam(CanvasOptimizer):
         """Change the step size."""
         self.learning_rate = learning_rate
 
-    def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> Adam:
+    def enlarged(
+        self,
+        resize: Callable[[Tensor], Tensor],
+        learning_rate: float,
+        num_values: int | None = None,
+    ) -> Adam:
         """Carry canvas and moments to the next rung.
 
         The gradient of a mean falls with the number of pixels, and so do Adam's moments.
         """
         larger = self.successor(resize, learning_rate=learning_rate)
+        larger._num_values = num_values
         if self.moments and self.carry:
-            ratio = self.canvas.numel() / larger.canvas.numel()
+            ratio = self.num_values / larger.num_values
             mean = resize(self.moments["exp_avg"]).mul_(ratio)
             square = resize(self.moments["exp_avg_sq"]).mul_(ratio**2)
             # No mean square is below the square of the mean. Resampling knows nothing of that, and

@@ -33,11 +33,21 @@ class CanvasOptimizer(ABC):
     def __init__(self, canvas: Tensor, *, clamp: bool, ceiling: float | Tensor) -> None:
         self._canvas, self.clamp, self.ceiling = canvas, clamp, ceiling
         self._num_steps = 0
+        self._num_values: int | None = None
 
     @property
     def canvas(self) -> Tensor:
         """The picture that is evaluated next, (1, 3, H, W)."""
         return self._canvas
+
+    @property
+    def num_values(self) -> int:
+        """Values of the whole canvas, of which this may be a band."""
+        return self.canvas.numel() if self._num_values is None else self._num_values
+
+    def is_part_of(self, num_values: int) -> None:
+        """Say that the canvas is a part of one with so many values."""
+        self._num_values = num_values
 
     @property
     def num_steps(self) -> int:
@@ -72,8 +82,19 @@ class CanvasOptimizer(ABC):
         """Change the step size for the steps to come."""
 
     @abstractmethod
-    def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> CanvasOptimizer:
-        """The optimizer of the next rung, started from this one's picture and state."""
+    def enlarged(
+        self,
+        resize: Callable[[Tensor], Tensor],
+        learning_rate: float,
+        num_values: int | None = None,
+    ) -> CanvasOptimizer:
+        """The optimizer of the next rung, started from this one's picture and state.
+
+        Args:
+            resize: makes of a picture here one of the next rung.
+            learning_rate: step size there.
+            num_values: of the whole canvas there, if this is a part of one.
+        """
 
     def successor(self, resize: Callable[[Tensor], Tensor], **changed: Any) -> Self:
         """The same with a few other settings, begun at the resized picture."""

@@ -84,7 +84,12 @@ class LBFGS(CanvasOptimizer):
         """Change the step size."""
         self._lbfgs.param_groups[0]["lr"] = learning_rate
 
-    def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> LBFGS:
+    def enlarged(
+        self,
+        resize: Callable[[Tensor], Tensor],
+        learning_rate: float,
+        num_values: int | None = None,  # noqa: ARG002
+    ) -> LBFGS:
         """Carry the canvas to the next rung; curvature pairs of another size are useless there."""
         history_size = shrunk(self.history_size)
         return self.successor(resize, learning_rate=learning_rate, history_size=history_size)

@@ -159,7 +159,12 @@ class WolfeLBFGS(CanvasOptimizer):
     def set_learning_rate(self, learning_rate: float) -> None:
         """The line search finds the length of a step: there is none to set."""
 
-    def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> WolfeLBFGS:  # noqa: ARG002
+    def enlarged(
+        self,
+        resize: Callable[[Tensor], Tensor],
+        learning_rate: float,  # noqa: ARG002
+        num_values: int | None = None,  # noqa: ARG002
+    ) -> WolfeLBFGS:
         """Carry the result to the next rung; curvature pairs of another size are useless there."""
         return self.successor(resize, history_size=shrunk(self.history_size))
 

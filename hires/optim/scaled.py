@@ -56,6 +56,10 @@ class ScaledOptimizer(CanvasOptimizer):
 
         self.inner.step(scaled)
 
+    def is_part_of(self, num_values: int) -> None:
+        """Say that the canvas is a part of one with so many values."""
+        self.inner.is_part_of(num_values)
+
     def add(self, change: Tensor) -> None:
         """Add something in units of [0, 1]."""
         self.inner.add(change * self.scale)
@@ -64,9 +68,14 @@ class ScaledOptimizer(CanvasOptimizer):
         """Change the step size, in the other units."""
         self.inner.set_learning_rate(learning_rate)
 
-    def enlarged(self, resize: Callable[[Tensor], Tensor], learning_rate: float) -> ScaledOptimizer:
+    def enlarged(
+        self,
+        resize: Callable[[Tensor], Tensor],
+        learning_rate: float,
+        num_values: int | None = None,
+    ) -> ScaledOptimizer:
         """The optimizer of the next rung, in the same units."""
-        inner = self.inner.enlarged(resize, learning_rate)
+        inner = self.inner.enlarged(resize, learning_rate, num_values)
         return ScaledOptimizer(inner, self.scale.to(inner.canvas.device))
 
     def state(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hires.config.job import PaintJob
+from hires.config.run import Config
 from hires.config.settings import job_of, settings_of
 from hires.image.metadata.provenance import Input
 from hires.runs.directory import InProgressError, RunDirectory, is_free
@@ -28,7 +29,7 @@ from hires.version import __version__
 _MOST_RUNS = 1000  # unfinished ones, beside one output
 
 
-def claim(job: PaintJob, inputs: Sequence[Input]) -> RunDirectory:
+def claim(job: PaintJob, inputs: Sequence[Input], processes: int = 1) -> RunDirectory:
     """The directory for a run: a free one, or that of the same run, left unfinished.
 
     An unfinished run is never overwritten. If it paints something else, and the directory was not
@@ -37,19 +38,20 @@ def claim(job: PaintJob, inputs: Sequence[Input]) -> RunDirectory:
     Args:
         job: what is asked for.
         inputs: every file that it reads.
+        processes: how many paint it.
 
     Raises:
         RunDirectoryError: if the directory that was asked for cannot be used.
     """
     if job.run_dir is not None:
-        return _claim(Path(job.run_dir), job, inputs)
+        return _claim(Path(job.run_dir), job, inputs, processes)
     output = Path(job.output)
     first = output.with_name(f"{output.stem}.run")
     refused: list[str] = []
     for number in range(1, _MOST_RUNS + 1):
         path = first if number == 1 else first.with_name(f"{first.stem}-{number}.run")
         try:
-            found = _claim(path, job, inputs)
+            found = _claim(path, job, inputs, processes)
         except InProgressError:
             raise
         except RunDirectoryError as error:
@@ -61,7 +63,7 @@ def claim(job: PaintJob, inputs: Sequence[Input]) -> RunDirectory:
     raise RunDirectoryError(f"{first}: too many unfinished runs beside it; remove some")
 
 
-def _record_of(job: PaintJob, inputs: Sequence[Input], path: Path) -> Record:
+def _record_of(job: PaintJob, inputs: Sequence[Input], path: Path, processes: int) -> Record:
     """Write down a run that is about to begin."""
     return Record(
         layout=LAYOUT,
@@ -71,13 +73,19 @@ def _record_of(job: PaintJob, inputs: Sequence[Input], path: Path) -> Record:
         folder=_folders(path),
         settings=settings_of(job),
         inputs={one.path: one.sha256 for one in inputs},
-        machine=fingerprint(job.config),
+        machine=_machine(job.config, processes),
         threads=num_threads(),
     )
 
 
-def _claim(path: Path, job: PaintJob, inputs: Sequence[Input]) -> RunDirectory:
-    record = _record_of(job, inputs, path)
+def _machine(config: Config, processes: int) -> dict[str, str]:
+    """What the last bits depend on, the number of processes included."""
+    several = {"processes": str(processes)} if processes > 1 else {}
+    return {**fingerprint(config), **several}
+
+
+def _claim(path: Path, job: PaintJob, inputs: Sequence[Input], processes: int) -> RunDirectory:
+    record = _record_of(job, inputs, path, processes)
     if not path.exists():
         _require_place(path)
         return RunDirectory(path, record, is_begun=False)
@@ -113,12 +121,14 @@ def _require_place(path: Path) -> None:
         raise RunDirectoryError(f"{path}: no permission to write there; choose another `run_dir`")
 
 
-def reopen(path: Path, *, anyway: bool = False) -> RunDirectory:
+def reopen(path: Path, *, anyway: bool = False, processes: int = 1) -> RunDirectory:
     """The directory of an unfinished run, to continue it with the same result.
 
     Args:
         path: the directory.
-        anyway: continue on another machine or with another version, with a warning.
+        anyway: continue on another machine, with another version or another number of processes,
+            with a warning.
+        processes: how many paint.
 
     Raises:
         RunDirectoryError: if the run cannot be continued, or not with the same result.
@@ -126,7 +136,7 @@ def reopen(path: Path, *, anyway: bool = False) -> RunDirectory:
     directory = RunDirectory(path, read_unfinished(path), is_begun=True)
     try:
         _require_inputs(path, directory.record)
-        _require_machine(path, directory.record, anyway)
+        _require_machine(path, directory.record, anyway, processes)
     except BaseException:
         directory.release()
         raise
@@ -146,8 +156,8 @@ def _require_inputs(path: Path, record: Record) -> None:
             )
 
 
-def _require_machine(path: Path, record: Record, anyway: bool) -> None:
-    now = {"hires": __version__, **fingerprint(job_of(record.settings).config)}
+def _require_machine(path: Path, record: Record, anyway: bool, processes: int) -> None:
+    now = {"hires": __version__, **_machine(job_of(record.settings).config, processes)}
     found = difference({"hires": record.hires, **record.machine}, now)
     if found is None:
         return

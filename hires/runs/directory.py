@@ -82,8 +82,16 @@ class RunDirectory:
         ordered = sorted(found, key=lambda pair: (int(pair[0][1]), int(pair[0][2])), reverse=True)
         return [file for _, file in ordered]
 
-    def snapshot(self) -> Snapshot | None:
+    @property
+    def newest(self) -> Path | None:
+        """The checkpoint that was read or written last."""
+        return self._newest
+
+    def snapshot(self, rows_of: Callable[[int], slice] | None = None) -> Snapshot | None:
         """Where the run stands: the newest checkpoint that is sound; None before the first.
+
+        Args:
+            rows_of: see `read_snapshot`.
 
         Raises:
             RunDirectoryError: if there should be one.
@@ -91,7 +99,7 @@ class RunDirectory:
         damaged: list[Path] = []
         for file in self.checkpoints():
             try:
-                found = read_snapshot(file, owner=self.record.run)
+                found = read_snapshot(file, owner=self.record.run, rows_of=rows_of)
             except SnapshotError as error:
                 warnings.warn(f"{error}: the one before it is used", stacklevel=2)
                 damaged.append(file)

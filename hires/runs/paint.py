@@ -16,8 +16,9 @@ from hires.config.paper import MM_PER_INCH
 from hires.engine.ladder import Rung, Size
 from hires.engine.preview import CloseUp, preview_rung
 from hires.engine.progress import Progress
+from hires.engine.run import Run
 from hires.engine.snapshot import Snapshot
-from hires.errors import ConfigError, ImageError, StylizeError
+from hires.errors import ConfigError, ImageError, ProcessLostError, StylizeError
 from hires.image.colour.inks import TotalInk
 from hires.image.encode.save import save_image
 from hires.runs.claim import claim
@@ -135,6 +136,7 @@ class JobRun:
         job: what is asked for.
         planned: what was decided of it.
         directory: where the run is kept, None for nowhere.
+        resume: where it stands there, if that is read already.
 
     Attributes:
         last: the last step done, None before the first.
@@ -145,27 +147,31 @@ class JobRun:
         RunDirectoryError: if the run has no sound checkpoint left.
     """
 
-    def __init__(self, job: PaintJob, planned: PlannedJob, directory: RunDirectory | None) -> None:
+    def __init__(
+        self,
+        job: PaintJob,
+        planned: PlannedJob,
+        directory: RunDirectory | None,
+        resume: Snapshot | None = None,
+    ) -> None:
         self.job, self.planned = job, planned
         self.last: Progress | None = None
         self.going_on: str | None = None
         self.painted: Painted | None = None
         self._recorder: Recorder | None = None
-        self._resume: Snapshot | None = None
+        self._resume = resume
         if directory is None:
             return
         every = job.checkpoint_every
         self._recorder = Recorder(directory, planned.rungs, checkpoint_every=every)
         if directory.is_begun:
-            self._resume = directory.snapshot()
+            self._resume = resume or directory.snapshot()
             where = _after(self._resume, planned.rungs)
             self.going_on = f"{directory.path}: going on with its run {where}"
 
     def __iter__(self) -> Iterator[Progress]:
         """Paint up to the end, or where a preview is taken."""
-        resume, self._resume = self._resume, None
-        run = self.planned.run.start(resume)
-        del resume  # Its tensors are the run's now, and go with it.
+        run = self.start()
         stop = preview_rung(self.planned.rungs) if self.job.preview else None
         for progress in run:
             self.last = progress
@@ -175,6 +181,11 @@ class JobRun:
             yield progress if stop is None else self._until(stop, progress)
             if stop and (progress.rung.index, progress.ends_rung) >= (stop.index, True):
                 return
+
+    def start(self) -> Run:
+        """The run, from where it stands."""
+        resume, self._resume = self._resume, None
+        return self.planned.run.start(resume)  # Its tensors are the run's, and go with it.
 
     def _until(self, stop: Rung, progress: Progress) -> Progress:
         """A step with its share of what is painted before a preview is taken."""
@@ -243,6 +254,8 @@ class JobRun:
 
     def rescue(self, error: Exception) -> str:
         """Save the last good picture of a run that broke down beside its output; returns where."""
+        if isinstance(error, ProcessLostError):
+            return self.lost()
         picture = error.picture if isinstance(error, StylizeError) else None
         hint = "" if picture is not None else self.stop()
         path = beside(self.job.output, "partial")
@@ -251,6 +264,12 @@ class JobRun:
         except ImageError as failure:
             return f"nothing is saved: {failure}{hint}"
         return f"the last good picture is saved as {path}{hint}"
+
+    def lost(self) -> str:
+        """What is left when another process is gone, and a part of the canvas with it."""
+        if self._recorder is None:
+            return "nothing is saved"
+        return f"hires resume {self._recorder.path} goes on from its last checkpoint"
 
     def where(self) -> str:
         """``rung 2/4 (512x341), step 17/165``."""

@@ -3,23 +3,64 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 
 from hires.cli.display import open_display
-from hires.cli.exits import EXIT_INTERRUPTED, mendable, tell
+from hires.cli.exits import EXIT_INTERRUPTED, EXIT_MENDABLE, mendable, tell
 from hires.config.job import PaintJob
+from hires.processes.group import Group, join
+from hires.processes.together import SeveralTogether
+from hires.runs.directory import RunDirectory
 from hires.runs.paint import JobRun, open_run
+from hires.runs.shared import follow, open_shared
 
 
 def run(job: PaintJob) -> int:
-    """Paint a picture and save it."""
+    """Paint a picture and save it; under torchrun together with the other processes."""
+    group = join()
+    if group is not None:
+        return paint_shared(job, group)
     with open_run(job) as painting:
         return paint(painting)
 
 
-def tell_warnings(warnings: Iterable[str]) -> None:
+def paint_shared(
+    job: PaintJob,
+    group: Group,
+    *,
+    reopened: Callable[[], RunDirectory] | None = None,
+    command: str = "stylize",
+) -> int:
+    """Paint a picture in several processes, of which rank 0 alone says a word.
+
+    Args:
+        job: what is asked for.
+        group: the processes.
+        reopened: opens the directory of a run that is gone on with.
+        command: what was typed, for advice that fits it.
+    """
+    if group.rank:
+        warnings.simplefilter("ignore")
+    try:
+        with SeveralTogether(group).stage():
+            directory = None if group.rank or reopened is None else reopened()
+        with open_shared(job, directory, group) as painting:
+            if group.rank == 0:
+                return paint(painting, command=command)
+            follow(painting)
+            return 0
+    except (Exception, KeyboardInterrupt):
+        if group.speaks:
+            raise
+        return EXIT_MENDABLE
+    finally:
+        group.leave()
+
+
+def tell_warnings(told: Iterable[str]) -> None:
     """Tell what the user should know."""
-    for warning in warnings:
+    for warning in told:
         tell("hires", f"warning: {warning}")
 
 

@@ -1,0 +1,1 @@
+"""Several processes that paint one picture, a band of rows each."""

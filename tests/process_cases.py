@@ -1,0 +1,136 @@
+"""What the processes of tests/test_processes.py do: ``python process_cases.py CASE FOLDER``."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from conftest import COMPACT_SHAPE, random_image, random_weights
+from objectives import setup_of, terms_of
+from test_add_a_loss import Contrast, Quantiles
+from torch import Tensor
+
+from hires.engine.bands import BandCanvas, Bands
+from hires.engine.canvas import WholeCanvas
+from hires.engine.ladder import Rung
+from hires.engine.measuring import Measuring
+from hires.engine.objective import Objective
+from hires.engine.references import References
+from hires.engine.setup import Setup
+from hires.features.network import Network
+from hires.image.guides import UNGUIDED, Guided, PaintedRegion
+from hires.image.originals import Original
+from hires.losses.detail import Detail
+from hires.losses.patches import Patches
+from hires.losses.terms import Term
+from hires.losses.variation import TotalVariation
+from hires.processes.group import Group, join
+from hires.processes.together import SeveralTogether
+from hires.tiling.geometry import Span
+
+SIZE = (275, 45)
+CPU = torch.device("cpu")
+# The first of three bands is shorter than what its neighbour sees beyond its own rows.
+CUTS = {2: (144,), 3: (16, 192)}
+
+
+def network() -> Network:
+    found = Network(COMPACT_SHAPE, random_weights(COMPACT_SHAPE))
+    return found.prepare(CPU, torch.float64, torch.channels_last)
+
+
+def terms() -> list[Term]:
+    layers = {"relu1_1": 1.0, "relu2_1": 1.0, "relu4_1": 0.5}, {"relu3_2": 1.0, "relu4_2": 1.0}
+    return [
+        *terms_of("wasserstein", layers, (1.0, 0.5, 1.0)),
+        TotalVariation(form="absolute", name="absolute", weight=0.3),
+        TotalVariation(form="power", name="power", weight=1e-4),
+        Detail(weight=0.2),
+        Patches(weight=0.3),
+        Quantiles(layers=("relu1_1", "relu2_1")),
+        Contrast(),
+    ]
+
+
+def guides(style: Tensor) -> Guided:
+    height, width = SIZE
+    left = ((0.5 * width - torch.arange(width)) / 9 + 0.5).clamp(0, 1)
+    left = left.expand(1, 1, height, width).clone()
+    lower = (1 - left) * (torch.arange(height) > 150).float().view(1, 1, -1, 1)
+    half = torch.zeros(1, 1, *style.shape[2:])
+    half[..., :30] = 1
+    regions = (PaintedRegion(left, {0: None}), PaintedRegion(lower, {0: half}))
+    strictness = 2 * random_image(*SIZE, seed=9)[:, :1].float()
+    return Guided(regions, 1 - left - lower, strictness)
+
+
+def objective(setup: Setup, canvas: WholeCanvas, *, masked: bool, guided: bool) -> Objective:
+    content, style = random_image(*SIZE, seed=1), random_image(75, 101, seed=2)
+    mask = random_image(*SIZE, seed=4)[:, :1]
+    mask[..., :90, :20] = 0
+    references = References(
+        setup=setup,
+        canvas=canvas,
+        content=Original(content, mask if masked else None),
+        styles=[Original(style, None)],
+        style_sizes=[(75, 101)],
+        shares=[1.0],
+        measuring=Measuring(setup),
+        guides=guides(style) if guided else UNGUIDED,
+    )
+    plan = replace(canvas.plan(), num_kept=2)
+    return setup.objective(references, plan, smaller=canvas.smaller)
+
+
+def bands_of(group: Group, setup: Setup) -> Bands:
+    cuts = [0, *CUTS[group.size], SIZE[0]]
+    own = [Span(start, stop) for start, stop in itertools.pairwise(cuts)]
+    return Bands(group, SIZE[0], setup.wrap[0], own)
+
+
+def exactness(group: Group) -> Sequence[object]:
+    """Errors of loss and gradient, of every scene and every term by itself."""
+    rung = Rung(index=0, size=SIZE, num_iterations=1, learning_rate=0.1, style_sizes=())
+    picture, found = random_image(*SIZE, seed=3), []
+    for masked, guided, tile in [(False, False, None), (True, False, 64), (False, True, 64)]:
+        silent = replace(terms()[0], name="silent", weight=0.0)  # type: ignore[type-var]
+        for each in terms():
+            asked = [each, silent]  # Which says how deep the network is looked into.
+            alone = setup_of(network(), asked, torch.float64)
+            whole = objective(alone, WholeCanvas(alone, SIZE), masked=masked, guided=guided)
+            wanted = whole(picture)
+            setup = setup_of(network(), asked, torch.float64, tile)
+            setup = replace(setup, together=SeveralTogether(group), num_bands=group.size)
+            bands = bands_of(group, setup)
+            canvas = BandCanvas(setup, rung, bands)
+            own = bands.own[group.rank].slice
+            shared = objective(setup, canvas, masked=masked, guided=guided)
+            for _ in range(2):  # A second time with what the first has left.
+                evaluation = shared(bands.seen(picture[..., own, :]))
+                gradient = bands.folded(evaluation.gradient)
+            part = wanted.gradient[..., own, :]
+            error = float((gradient - part).norm() / part.norm())
+            loss = abs(float(evaluation.loss / wanted.loss) - 1)
+            found.append([each.name, masked, guided, loss, error])
+    return found
+
+
+CASES = {"exactness": exactness}
+
+
+def main(case: str, folder: str) -> None:
+    torch.set_num_threads(1)
+    group = join()
+    assert group is not None
+    found = CASES[case](group)
+    (Path(folder) / f"{case}-{group.rank}.json").write_text(json.dumps(found))
+    group.leave()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
