@@ -1,13 +1,16 @@
-"""What the processes of tests/test_processes.py do: ``python process_cases.py CASE FOLDER``."""
+"""What the processes of tests/test_processes.py do: ``python process_cases.py check FOLDER``."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from conftest import COMPACT_SHAPE, random_image, random_weights
@@ -15,6 +18,8 @@ from objectives import setup_of, terms_of
 from test_add_a_loss import Contrast, Quantiles
 from torch import Tensor
 
+from hires.cli import main as cli
+from hires.engine import run
 from hires.engine.bands import BandCanvas, Bands
 from hires.engine.canvas import WholeCanvas
 from hires.engine.ladder import Rung
@@ -120,17 +125,28 @@ def exactness(group: Group) -> Sequence[object]:
     return found
 
 
-CASES = {"exactness": exactness}
-
-
-def main(case: str, folder: str) -> None:
-    torch.set_num_threads(1)
+def check(folder: str) -> None:
+    """Write down what `exactness` finds."""
     group = join()
     assert group is not None
-    found = CASES[case](group)
-    (Path(folder) / f"{case}-{group.rank}.json").write_text(json.dumps(found))
+    found = exactness(group)
+    (Path(folder) / f"exactness-{group.rank}.json").write_text(json.dumps(found))
     group.leave()
 
 
+def hires(rank: str, step: str, sent: str, *typed: str) -> int:
+    """``hires ...``, in which one process gets a signal before a step, counted from 1."""
+    real, steps = run.move, itertools.count(1)
+
+    def move(*arguments: Any) -> None:
+        if next(steps) == int(step) and os.environ["RANK"] == rank:
+            os.kill(os.getpid(), getattr(signal, sent))
+        real(*arguments)
+
+    run.move = move  # type: ignore[attr-defined]
+    return cli.main(typed)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    torch.set_num_threads(1)
+    sys.exit({"check": check, "hires": hires}[sys.argv[1]](*sys.argv[2:]))  # type: ignore[operator]

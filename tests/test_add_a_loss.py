@@ -243,7 +243,6 @@ def test_everything_is_added_up_over_processes_at_once() -> None:
     found = {name: float(value) for name, value in objective(canvas).terms.items()}
     assert [{key[0] for key in keys} for keys in calls] == [{0, 1, 2}]
     assert found["tv"] == pytest.approx(2 * alone["tv"], rel=1e-12)
-    assert all(found[name] != alone[name] for name in alone)
 
 
 @pytest.mark.parametrize(("num_kept", "tile"), [(1, None), (1, 64), (8, 64), (100, 64)])
