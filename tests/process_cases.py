@@ -19,7 +19,7 @@ from test_add_a_loss import Contrast, Quantiles
 from torch import Tensor
 
 from hires.cli import main as cli
-from hires.engine import run
+from hires.engine import run, step
 from hires.engine.bands import BandCanvas, Bands
 from hires.engine.canvas import WholeCanvas
 from hires.engine.ladder import Rung
@@ -30,8 +30,11 @@ from hires.engine.setup import Setup
 from hires.features.network import Network
 from hires.image.guides import UNGUIDED, Guided, PaintedRegion
 from hires.image.originals import Original
+from hires.losses.central import Central
 from hires.losses.detail import Detail
+from hires.losses.gathered import RelaxedTransport, SelfSimilarity
 from hires.losses.patches import Patches
+from hires.losses.sliced import Sliced
 from hires.losses.terms import Term
 from hires.losses.variation import TotalVariation
 from hires.processes.group import Group, join
@@ -59,6 +62,10 @@ def terms() -> list[Term]:
         Patches(weight=0.3),
         Quantiles(layers=("relu1_1", "relu2_1")),
         Contrast(),
+        Central(layers={"relu2_1": 1.0}, name="central"),
+        Sliced(layers={"relu2_1": 1.0}, name="sliced"),
+        RelaxedTransport(layers={"relu3_1": 1.0}, name="transport"),
+        SelfSimilarity(layers={"relu3_1": 1.0}, name="similarity"),
     ]
 
 
@@ -134,16 +141,16 @@ def check(folder: str) -> None:
     group.leave()
 
 
-def hires(rank: str, step: str, sent: str, *typed: str) -> int:
+def hires(rank: str, at: str, sent: str, *typed: str) -> int:
     """``hires ...``, in which one process gets a signal before a step, counted from 1."""
-    real, steps = run.move, itertools.count(1)
+    real, steps = step.move, itertools.count(1)
 
     def move(*arguments: Any) -> None:
-        if next(steps) == int(step) and os.environ["RANK"] == rank:
+        if next(steps) == int(at) and os.environ["RANK"] == rank:
             os.kill(os.getpid(), getattr(signal, sent))
         real(*arguments)
 
-    run.move = move  # type: ignore[attr-defined]
+    setattr(run, "move", move)  # noqa: B010
     return cli.main(typed)
 
 

@@ -68,7 +68,7 @@ def test_bands_equal_the_whole(number: int, tmp_path: Path) -> None:
     assert [one.returncode for one in ended] == [0] * number, ended[0].stderr
     for rank in range(number):
         scenes = json.loads((tmp_path / f"exactness-{rank}.json").read_text())
-        assert len(scenes) == 27
+        assert len(scenes) == 39
         for *scene, loss, gradient in scenes:
             assert (loss < 1e-12, gradient < 1e-12) == (True, True), (rank, scene, loss, gradient)
 

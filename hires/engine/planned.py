@@ -98,7 +98,7 @@ class PlannedRun:
         Raises:
             ConfigError: for what several processes cannot paint.
         """
-        check_shared(self.config, self.rungs, group.size)
+        check_shared(self.config, self.setup.terms, self.rungs, group.size)
         return replace(self, setup=shared_setup(self.setup, group), group=group)
 
 

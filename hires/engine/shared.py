@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from hires.config.run import Config
 from hires.engine.ladder import Rung
 from hires.engine.setup import Setup
 from hires.errors import ConfigError
+from hires.losses.terms import Term
 from hires.processes.bands import even_bands
 from hires.processes.group import Group, neighbours
 from hires.processes.together import SeveralTogether
 from hires.utils.memory import available_bytes
 
 
-def check_shared(config: Config, rungs: Sequence[Rung], num_processes: int) -> None:
+def check_shared(
+    config: Config, terms: Iterable[Term], rungs: Sequence[Rung], num_processes: int
+) -> None:
     """Refuse what several processes cannot paint.
 
     Raises:
-        ConfigError: for another optimizer than Adam, a canvas that wraps or has too few rows.
+        ConfigError: for another optimizer than Adam, a term that keeps something of all positions,
+            a canvas that wraps or has too few rows.
     """
     if config.optimizer != "adam":
         raise ConfigError(
             f"`optimizer={config.optimizer}` needs the whole canvas in one process: start one, or"
             " give `optimizer=adam`"
         )
+    for term in terms:
+        if type(term).state is not Term.state:
+            raise ConfigError(
+                f"the term '{term.name}' needs the whole canvas in one process: start one, or leave"
+                " `style_loss=neighbours` out"
+            )
     if rungs[-1].wrap:
         raise ConfigError("`tileable` needs the whole canvas in one process: start one")
     for rung in rungs:

@@ -115,8 +115,8 @@ class Snapshot:
         parts = {name: mapped(getattr(self, name), Tensor.clone) for name in _WITH_TENSORS}
         return replace(self, **parts)
 
-    def _all_tensors(self) -> list[Tensor]:
-        return [tensor for name in _WITH_TENSORS for tensor in _tensors(getattr(self, name))]
+    def _all_tensors(self) -> list[Any]:
+        return [tensor for name in _WITH_TENSORS for tensor in tensors_of(getattr(self, name))]
 
 
 def mapped(state: Any, change: Callable[[Tensor], Tensor]) -> Any:

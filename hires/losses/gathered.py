@@ -78,13 +78,13 @@ class SelfSimilarity(Term):
     def measure(self, view: View, features: Tensor) -> Statistics:
         """Vectors of the canvas and of the photograph at the positions, and how much they count."""
         own = gathered(self._sample, view, features)
-        target = self.targets[view.layer][..., *view.index].to(features.device, non_blocking=True)
+        target = view.of(self.targets[view.layer]).to(features.device, non_blocking=True)
         factors = self.strictness.get(view.layer)
         with torch.no_grad():
             scene = self._sample.measure(view, target)["vectors"]
             weights = own["weights"].sum(1)
             if factors is not None:
-                strict = self._sample.measure(view, factors[..., *view.index].to(features.device))
+                strict = self._sample.measure(view, view.of(factors).to(features.device))
                 weights = weights * strict["vectors"][:, 0]
         wide = view.sum_dtype
         return {

@@ -219,11 +219,7 @@ class Positions:
         return slice(0, self.size[0] // stride) if band is None else band.rows(stride).slice
 
     def of_tile(self, layer: str, tile: Tile) -> tuple[View, slice | None]:
-        """What counts of a tile's part of a layer.
-
-        Returns:
-            The view of it, and which rows of the tile's features it is; None for all of them.
-        """
+        """What counts of a tile's part of a layer; which rows of it that are, None for all."""
         stride = self._layers[layer].stride
         rows, columns = canvas_window(self._layers[layer], tile)
         own, counted = self.own_rows(stride), None
