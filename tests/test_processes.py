@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hires.cli import main as cli
 from hires.errors import ConfigError
 from hires.image.decode.read import load_image
 from hires.processes.bands import Band, even_bands, overlap, seen_by
@@ -147,3 +148,17 @@ def test_a_band_counts_its_own_rows_of_every_layer() -> None:
     assert band.seen == Span(32, 131)
     assert [band.rows(stride) for stride in (1, 2, 16)] == [Span(48, 99), Span(24, 49), Span(3, 6)]
     assert overlap(own, Span(0, 80)) is None
+
+
+def test_a_plan_tells_what_a_process_sends(capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = [str(SAMPLES / "harbour.jpg"), str(SAMPLES / "impasto.jpg")]
+    typed = ["plan", *pictures, "--device", "cpu", "--size", "1024", "--no-probe", "--json"]
+    assert cli.main([*typed, "--processes", "3"]) == 0
+    found = json.loads(capsys.readouterr().out)["processes"]
+    # 768 rows of 1056 pixels, margins included: the middle band has two strips of 80 rows, of which
+    # pixels go one way and gradients the other.
+    assert (found["rows"], found["seen_rows"]) == (272, 432)
+    assert found["row_bytes"] == 2 * 2 * 80 * 1056 * 12
+    assert found["efficiency"] == pytest.approx(800 / (3 * 432))
+    assert cli.main([*typed, "--processes", "0"]) == 2
+    assert "--processes must be at least 1" in capsys.readouterr().err

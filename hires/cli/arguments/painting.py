@@ -128,8 +128,13 @@ class Plan(Job):
     texture: bool = False
     """Of hires texture: there is no CONTENT, all pictures are styles."""
 
+    processes: int = 1
+    """Also tell what each of so many processes would take of the last rung (docs/clusters.md)."""
+
     def __post_init__(self) -> None:
         """Refuse what a run refuses."""
+        if self.processes < 1:
+            raise ConfigError(f"`processes` must be at least 1, got {self.processes}")
         if self.texture and self.content is not None:
             object.__setattr__(self, "styles", (self.content, *self.styles))
             object.__setattr__(self, "content", None)

@@ -7,7 +7,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from hires.engine import ladder
 from hires.engine.budget import free_bytes
 from hires.engine.estimate import Forecast, finish_bytes, forecast, largest_size
 from hires.engine.rates import Rates, measure_rates
+from hires.engine.shared import check_shared
+from hires.engine.shares import ProcessShare, process_share
 from hires.image.resample import resize
 from hires.runs.page import duration
 from hires.runs.planning import PlannedJob, plan_job
@@ -115,6 +117,7 @@ class _Estimate:
             "largest_size": None if largest is None else largest[::-1],
             "strokes": self.strokes,
             "proposal": None if proposal is None else {proposal[0]: proposal[1]},
+            "processes": None if (share := self.share()) is None else asdict(share),
             "warnings": [as_typed(warning) for warning in self.planned.run.warnings],
         }
 
@@ -138,6 +141,8 @@ class _Estimate:
         lines = [text, f"about {format_bytes(peak)} of memory at most{_of(free)}"]
         lines += self._about_memory()
         lines += self._about_strokes()
+        if (share := self.share()) is not None:
+            lines.append(_about_share(share))
         largest = self.largest(free)
         if largest is not None and free is not None:
             height, width = largest
@@ -150,6 +155,14 @@ class _Estimate:
             option, value, seconds = proposal
             lines.append(f"a long wait: {option} {value} would take about {duration(seconds)}")
         return lines
+
+    def share(self) -> ProcessShare | None:
+        """What each of several processes would take of the last rung."""
+        job, config = self.planned.job, self.config
+        if not isinstance(job, Plan) or job.processes == 1:
+            return None
+        check_shared(config, self.setup.terms, self.planned.rungs, job.processes)
+        return process_share(config, self.setup, self.rungs[-1], job.processes)
 
     def _about_memory(self) -> list[str]:
         """What the budget is, where nobody has set it, and what a canvas on the host costs."""
@@ -235,6 +248,21 @@ def saving_seconds(planned: PlannedJob) -> float:
         planned.save(picture if chroma is None else chroma.onto(picture), path)
         seconds = time.perf_counter() - started
     return seconds * height * width / (small[0] * small[1])
+
+
+def _about_share(share: ProcessShare) -> str:
+    """In a line."""
+    sent = format_bytes(share.row_bytes + share.sum_bytes)
+    text = (
+        f"{share.num_processes} processes at the last rung: bands of {share.rows} rows, each sends"
+        f" {sent} a step and takes about {format_bytes(share.memory_bytes)} of memory;"
+        f" {1 - share.efficiency:.0%} of the work is done twice"
+    )
+    return (
+        text
+        if share.seconds is None
+        else f"{text}; about {duration(share.seconds)} if links are fast"
+    )
 
 
 def _total(rungs: Sequence[Forecast]) -> float:
