@@ -16,7 +16,7 @@ from hires.engine.ladder_warnings import about_ladder, about_rounding
 from hires.engine.resolve import Fitted
 from hires.engine.run import Run
 from hires.engine.setup import Setup, open_setup
-from hires.engine.shared import check_shared, shared_setup
+from hires.engine.shared import check_device, check_shared, shared_setup
 from hires.engine.snapshot import Snapshot
 from hires.features.network import Network
 from hires.image.guides import UNGUIDED, Guided
@@ -98,6 +98,7 @@ class PlannedRun:
         Raises:
             ConfigError: for what several processes cannot paint.
         """
+        check_device(self.setup.device)
         check_shared(self.config, self.setup.terms, self.rungs, group.size)
         return replace(self, setup=shared_setup(self.setup, group), group=group)
 

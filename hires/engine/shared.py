@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import torch
+
 from hires.config.run import Config
 from hires.engine.ladder import Rung
 from hires.engine.setup import Setup
@@ -40,6 +42,18 @@ def check_shared(
         raise ConfigError("`tileable` needs the whole canvas in one process: start one")
     for rung in rungs:
         even_bands(rung.canvas_size[0], num_processes)
+
+
+def check_device(device: torch.device) -> None:
+    """Refuse devices between which processes cannot send anything.
+
+    Raises:
+        ConfigError: for others than CPUs and CUDA's GPUs.
+    """
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(
+            f"`device={device.type}` is for one process: start one, or give `device=cpu`"
+        )
 
 
 def shared_setup(setup: Setup, group: Group) -> Setup:
