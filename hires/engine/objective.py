@@ -13,11 +13,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hires.engine.graphs import Graph, add_to, graph_of
+from hires.engine.graphs import Graph, add_to, graph_of, silent
 from hires.engine.replay import Evaluation, Graphs, Replay
 from hires.features.costs import costs_of, remade_layer
 from hires.features.network import Network
@@ -229,11 +230,9 @@ class Objective:
         first = remade_layer(self._names)
         remade = Recomputed(lambda: self._remake(first, canvas, tile, seams))
 
-        def keeping(
-            layer: str, found: Tensor | None = None, rows: slice | None = None
-        ) -> AbstractContextManager[object]:
+        def keeping(layer: str, *found: Any) -> AbstractContextManager[object]:
             is_remade = self.plan.remakes and layer == first and first in self._names
-            return buffer.recomputing(remade, found, rows) if is_remade else nullcontext()
+            return buffer.recomputing(remade, *found) if is_remade else nullcontext()
 
         sums: dict[Key, Tensor] = {}
         waiting: list[Tensor] = []
@@ -244,13 +243,10 @@ class Objective:
             around=keeping,
         ):
             view, rows = self.positions.of_tile(layer, tile)
-            if rows is not None:
-                # A process's strip is seen, and does not count. A tile that has nothing that does
-                # sends zeros back: its neighbours wait for their seams.
-                if rows.stop == rows.start:
-                    waiting.append(features[0, 0, 0, 0].to(self.precision.sum_dtype) * 0)
-                    continue
-                features = features[..., rows, :]
+            if rows is not None and rows.start == rows.stop:
+                waiting.append(silent(features, self.precision.sum_dtype))
+                continue
+            features = features if rows is None else features[..., rows, :]
             with keeping(layer, features, rows):
                 for i, term in enumerate(self.terms):
                     if layer not in term.layers:
