@@ -117,7 +117,7 @@ def test_who_dies_is_named_and_the_run_goes_on(tmp_path: Path) -> None:
     (line,) = [line for line in first.stderr.splitlines() if line.startswith("hires:")]
     assert line.startswith("hires: process 1 (")
     assert line.endswith("of 3 died; hires resume out.run goes on from its last checkpoint")
-    assert third.stderr == ""
+    assert "hires:" not in third.stderr  # torch may say of the store that it is gone.
     assert [file.name for file in (tmp_path / "out.run").glob("checkpoint-*")] != []
     assert not (tmp_path / "out.png").exists()
     on = together(2, tmp_path, "hires", "9", "0", "SIGTERM", "resume", "out.run", "--anyway")
