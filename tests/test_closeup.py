@@ -225,7 +225,8 @@ def test_moments_are_carried_as_in_the_run(features: str, image: Callable[..., T
     close_up = close_up_of(standing, content, style, config)
     for _ in zip(range(2), close_up, strict=False):
         pass
-    (window, *_) = close_up._run._canvas_of(rungs[1]).windows  # type: ignore[attr-defined]
+    canvas_of: Any = close_up._run._canvas_of
+    (window, *_) = canvas_of(rungs[1]).windows
     moments = close_up._run.optimizer.state()["moments"]
     assert float(moments["step"]) == 3 + 2
     # Means shrink with the number of pixels: so do their gradients, and the moments of those.

@@ -92,7 +92,8 @@ class Run:
         self._standing = Standing(config, content, tuple(styles), chroma, guides, memory)
         self.shares = config.style_shares(len(styles))
         self.warnings = warnings
-        self._canvas_of = canvas_of or self._whole_or_band
+        # No method of its own is kept: network and graphs end with the run, not with a cycle of it.
+        self._canvas_of = canvas_of
         self._group = group
         self._timed = timed
         self._work = {rung.index: rung.work for rung in self.rungs}
@@ -197,7 +198,8 @@ class Run:
         keep_freed_memory(False)
         return_freed_memory()
         torch.cuda.empty_cache()
-        canvas, before = self._canvas_of(rung), self._standing.position
+        canvas = (self._canvas_of or self._whole_or_band)(rung)
+        before = self._standing.position
         is_there = before is not None and before.rung == rung
         height, width = canvas.size
         setup = self.setup.at(height * width, rung.index)
