@@ -20,6 +20,12 @@ MAX_ASPECT = 20.0
 MAX_SIZE = 100_000
 # A style is enlarged at most so many times for a brush: beyond, its strokes have no edges.
 MOST_ENLARGED = 4.0
+# A brush is so many pixels wide at the first rung: strokes form there, where the network sees them
+# whole, and larger rungs only refine them. Where a brush is broader, the photograph's own detail
+# is finer than the strokes, and does not belong among them.
+_FIRST_BRUSH = 7.0
+# For a fine brush the first rung is at most so long, and strokes form at a later one.
+_LARGEST_FIRST = 1024
 # Pixels that the parts of a step that do not grow with the canvas are worth: between the measured
 # 170 thousand (compact, two cores) and the 20 thousand of VGG-19.
 _FIXED_WORK = 2**16
@@ -39,6 +45,8 @@ class Rung:
         decay_every: ... every so many steps; 0 for never.
         margin: pixels of the canvas beyond each border of the picture.
         wrap: where the canvas wraps, pixels of the opposite border that are seen beyond each.
+        content_detail: share of the photograph's own detail that it begins with, if it is not the
+            first.
     """
 
     index: int
@@ -50,6 +58,7 @@ class Rung:
     decay_every: int = 0
     margin: int = 0
     wrap: int = 0
+    content_detail: float = 0.0
 
     @property
     def canvas_size(self) -> Size:
@@ -156,6 +165,7 @@ def plan(
     styles: Sequence[Size],
     *,
     size: Size | None = None,
+    brush: float | None = None,
     scales: Sequence[float] = (),
 ) -> tuple[Rung, ...]:
     """Lay out the whole ladder for a content picture and styles of the given sizes.
@@ -166,6 +176,7 @@ def plan(
         styles: the same of each style.
         size: exact ``(height, width)`` of the last rung, in place of ``config.size``; the rungs
             before it have its shape.
+        brush: width of the strokes in pixels of the last rung; the first is small enough for them.
         scales: of each style, for a brush, in place of ``config.style_scale``.
 
     Raises:
@@ -176,7 +187,7 @@ def plan(
         _check_shape(config, content, size)
     _check_aspect(content)
     shape = content if size is None else size
-    sides = _sides(config, content, size)
+    sides = _sides(config, content, size, brush)
     steps = iterations(config, len(sides))
     every = _per_rung(config, "decay_every", len(sides))
     canvases = [scale_side(shape, side, config.measured_side) for side in sides]
@@ -194,19 +205,29 @@ def plan(
             decay=config.learning_rate_decay or 1.0,
             decay_every=every[i] if every else 0,
             margin=config.margin,
+            content_detail=_content_detail(config, side / sides[-1], brush),
         )
-        for i, canvas in enumerate(canvases)
+        for i, (side, canvas) in enumerate(zip(sides, canvases, strict=True))
     )
 
 
-def _sides(config: Config, content: Size, size: Size | None) -> Sequence[int]:
+def _content_detail(config: Config, share: float, brush: float | None) -> float:
+    """The photograph's detail at a rung that is so large by the last one."""
+    is_broad = brush is not None and brush * share > _FIRST_BRUSH
+    return 0.0 if is_broad and config.is_default("content_detail") else config.content_detail
+
+
+def _sides(config: Config, content: Size, size: Size | None, brush: float | None) -> Sequence[int]:
     """Sides of all rungs, as they are measured."""
     # The short side of the first rung must still show something to the deepest layer.
     least = least_first(config, content)
     final = final_side(config, content) if size is None else measured(config, size)
     if config.min_size > final and not config.is_default("min_size") and config.rungs != 1:
         raise ConfigError(f"`min_size` is {config.min_size}: give at most the last size, {final}")
-    smallest = min(max(config.min_size, least), final)
+    smallest = config.min_size
+    if brush is not None and config.is_default("min_size"):
+        smallest = min(round(final * _FIRST_BRUSH / brush), _LARGEST_FIRST)
+    smallest = min(max(smallest, least), final)
     return config.sizes or long_sides(final, smallest, config.rungs)
 
 

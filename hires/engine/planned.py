@@ -182,7 +182,8 @@ def _ladder(
     rungs = ladder.plan(config, content.size, sizes, size=size)
     brush = brush_of(config, styles, rungs[-1].size, **resolution)
     if brush is not None:
-        rungs = ladder.plan(config, content.size, sizes, size=size, scales=brush.scales)
+        asked: dict[str, Any] = {"brush": brush.width, "scales": brush.scales}
+        rungs = ladder.plan(config, content.size, sizes, size=size, **asked)
     return rungs, brush
 
 

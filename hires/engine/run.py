@@ -249,7 +249,7 @@ class Run:
 
     def _optimizer(self, home: torch.device, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
         if self._standing.position is not None:
-            detail = self._detail(canvas)
+            detail = self._detail(rung, canvas)
             optimizer = self._enlarged(home, rung, canvas)
             if detail is not None:
                 optimizer.add(detail.to(home))
@@ -261,16 +261,16 @@ class Run:
         optimizer.is_part_of(_num_values(rung))
         return optimizer
 
-    def _detail(self, canvas: Canvas) -> Tensor | None:
+    def _detail(self, rung: Rung, canvas: Canvas) -> Tensor | None:
         """What the content has of what a larger canvas adds: a start for its finest octave.
 
         Strokes form along it, where those of an enlarged picture, which has nothing there, have to
         be found first.
         """
-        if not self.config.content_detail:
+        if not rung.content_detail:
             return None
         below = self._standing.now.rung.size
-        return canvas.detail(self._standing.content, below).mul_(self.config.content_detail)
+        return canvas.detail(self._standing.content, below).mul_(rung.content_detail)
 
     def _enlarged(self, home: torch.device, rung: Rung, canvas: Canvas) -> CanvasOptimizer:
         """The optimizer of the rung below, brought up; on the host if the device has no room."""

@@ -226,8 +226,10 @@ class _Estimate:
     def _ladder(self, config: Config, size: ladder.Size | None = None) -> tuple[ladder.Rung, ...]:
         """That of a smaller painting."""
         run = self.planned.run
-        scales = () if run.brush is None else run.brush.scales
-        rungs = ladder.plan(config, run.content.size, run.style_sizes, size=size, scales=scales)
+        asked: dict[str, Any] = {"size": size}
+        if run.brush is not None:
+            asked |= {"brush": run.brush.width, "scales": run.brush.scales}
+        rungs = ladder.plan(config, run.content.size, run.style_sizes, **asked)
         return ladder.wrapping(rungs, *self.setup.wrap) if self.planned.job.tileable else rungs
 
 
