@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -125,6 +128,37 @@ class TestScales:
                 width = stroke * max(size) / max(style.size)
                 assert width / 32 == pytest.approx(max(rung.size) / 512, rel=0.02)
 
+    @pytest.mark.parametrize(
+        ("brush", "given", "sizes"),
+        [
+            (56, {}, (64, 128, 256, 512)),
+            (7, {}, (512,)),
+            # At its least size the short side has 64 pixels.
+            (200, {}, (85, 155, 281, 512)),
+            (56, {"min_size": 256}, (256, 512)),
+            (56, {"size": 1024, "sizes": (300, 512)}, (300, 512)),
+            (28, {"rungs": 2}, (128, 512)),
+        ],
+    )
+    def test_strokes_form_at_a_rung_where_a_brush_is_narrow(
+        self, brush: float, given: dict[str, Any], sizes: tuple[int, ...]
+    ) -> None:
+        shape = (512, 512) if brush < 200 else (384, 512)
+        config = Config(**{"size": 512, "brush_size": brush} | given)
+        rungs = ladder.plan(config, shape, [], brush=brush)
+        assert [max(rung.size) for rung in rungs] == list(sizes)
+        # Detail that is finer than the strokes stays in the photograph.
+        shares = [float(brush * size / 512 <= 7) for size in sizes]
+        assert [rung.content_detail for rung in rungs] == shares
+        asked = replace(config, content_detail=0.5)
+        rungs = ladder.plan(asked, shape, [], brush=brush)
+        assert {rung.content_detail for rung in rungs} == {0.5}
+
+    def test_the_first_rung_of_a_fine_brush_stays_small(self) -> None:
+        rungs = ladder.plan(Config(size=9000, brush_size=12), (6000, 9000), [], brush=12)
+        assert [max(rung.size) for rung in rungs][:2] == [1024, 1763]
+        assert [rung.content_detail for rung in rungs] == [1, 1, 1, 1, 0]
+
     def test_nothing_is_measured_unless_it_is_asked_for(self) -> None:
         blank = Original(torch.full((1, 3, 90, 90), 0.5))
         assert brush_of(Config(), [blank], (90, 90)) is None
@@ -146,6 +180,21 @@ class TestScales:
         assert "at most 4.0 mm" in about(60)[0]
         with pytest.raises(ConfigError, match="it cannot give a brush of 20 mm"):
             about(200)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*larger scan")
+def test_painted_strokes_are_as_wide_as_their_brush() -> None:
+    """A width is that of the brush in the ratio, to 20%, if the style's strokes are alike."""
+    pictures = str(SAMPLES / "harbour.jpg"), str(SAMPLES / "woodcut.jpg")
+    widths = []
+    for brush in (8, 16, 32):
+        painted = hires.stylize(*pictures, Config(size=448, brush_size=brush))
+        width = stroke_width(painted)
+        assert width is not None
+        widths.append(width)
+    for one, two in itertools.pairwise(widths):
+        assert two / one == pytest.approx(2, rel=0.2)
 
 
 class TestCommand:

@@ -50,8 +50,8 @@ class Config:
     size: int | str = option(1024, LEAST_SIZE)
     """Long side of the painting in pixels; content: as large as the photograph; or 50% of it."""
 
-    min_size: int = option(256, LEAST_SIZE)
-    """Long side of the first rung of the ladder in pixels."""
+    min_size: int | None = option(None, LEAST_SIZE)
+    """Long side of the first rung in pixels. auto: 256, or what suits --brush-size."""
 
     sizes: tuple[int, ...] = option((), LEAST_SIZE)
     """Long sides of all rungs, from small to large, in place of --size and --min-size."""

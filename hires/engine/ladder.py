@@ -20,6 +20,8 @@ MAX_ASPECT = 20.0
 MAX_SIZE = 100_000
 # A style is enlarged at most so many times for a brush: beyond, its strokes have no edges.
 MOST_ENLARGED = 4.0
+# Long side of the first rung, unless it is asked for.
+_FIRST = 256
 # A brush is so many pixels wide at the first rung: strokes form there, where the network sees them
 # whole, and larger rungs only refine them. Where a brush is broader, the photograph's own detail
 # is finer than the strokes, and does not belong among them.
@@ -222,10 +224,11 @@ def _sides(config: Config, content: Size, size: Size | None, brush: float | None
     # The short side of the first rung must still show something to the deepest layer.
     least = least_first(config, content)
     final = final_side(config, content) if size is None else measured(config, size)
-    if config.min_size > final and not config.is_default("min_size") and config.rungs != 1:
+    given = None if config.is_default("min_size") else config.min_size
+    if given is not None and given > final and config.rungs != 1:
         raise ConfigError(f"`min_size` is {config.min_size}: give at most the last size, {final}")
-    smallest = config.min_size
-    if brush is not None and config.is_default("min_size"):
+    smallest = config.min_size or _FIRST
+    if brush is not None and given is None:
         smallest = min(round(final * _FIRST_BRUSH / brush), _LARGEST_FIRST)
     smallest = min(max(smallest, least), final)
     return config.sizes or long_sides(final, smallest, config.rungs)

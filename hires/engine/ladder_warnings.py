@@ -78,14 +78,15 @@ def idle(config: Config, rungs: Sequence[Rung]) -> list[str]:
         return not config.is_default(name)
 
     least = min(least_first(config, last), measured(config, last))
-    if is_given("min_size") and config.min_size < least:
+    first = config.min_size if is_given("min_size") else None
+    if first is not None and first < least:
         found.append(
-            f"`min_size={config.min_size}` is too small for the shape of the content:"
+            f"`min_size={first}` is too small for the shape of the content:"
             f" the ladder begins at {measured(config, rungs[0].size)} px"
         )
-    elif is_given("min_size") and config.min_size < measured(config, last) and len(rungs) == 1:
+    elif first is not None and first < measured(config, last) and len(rungs) == 1:
         found.append(
-            f"`min_size={config.min_size}` does nothing: the last size is so close to it that"
+            f"`min_size={first}` does nothing: the last size is so close to it that"
             " it is painted at once"
         )
     late = [every for every in config.decay_every if every >= steps]
