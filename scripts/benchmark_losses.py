@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import FOLDER
-from benchmark_claims import measure
+from benchmark_claims import Sides, measure
 
 from hires.bench.cases import Case
 from hires.bench.worker import HIRES
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def compared(name: str, size: int, features: str, rounds: int) -> dict[str, Any]:
     """A loss in turn with the base: ratios of mean seconds, peak and forecast memory."""
-    sides = {
+    sides: Sides = {
         loss: (Case(size=(size, size), features=features, style_loss=loss), HIRES)
         for loss in (BASE, LOSSES[name])
     }
