@@ -8,12 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from threading import Event
 
-import pytest
-
-pytest.importorskip("starlette", reason="needs the extra web")
-pytest.importorskip("httpx", reason="starlette's test client needs it")
-
 import numpy as np
+import pytest
 from conftest import random_image
 from PIL import Image
 from starlette.applications import Starlette
