@@ -242,6 +242,20 @@ def test_too_many_pixels_are_refused(tmp_path: Path) -> None:
         Pyramid(tmp_path / "bomb.png", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_kinds_that_are_decoded_whole_have_fewer(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = pyvips.Image.black(300, 200, bands=3).copy(interpretation="srgb")
+    image.write_to_file(str(tmp_path / name), **({} if name == "a.webp" else {"interlace": True}))
+    Pyramid(tmp_path / name, tmp_path)
+    monkeypatch.setattr(module, "MOST_WHOLE", 50_000)
+    with pytest.raises(ImageError, match="decoded as a whole; save it as TIFF"):
+        Pyramid(tmp_path / name, tmp_path)
+    image.write_to_file(str(tmp_path / "plain.png"))
+    Pyramid(tmp_path / "plain.png", tmp_path)
+
+
 def test_archives_that_nobody_looks_at_are_removed(tmp_path: Path) -> None:
     for age, letter in enumerate("abc"):
         path = tmp_path / f"{letter * 40}.zip"

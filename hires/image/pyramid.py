@@ -26,10 +26,17 @@ from hires.image.colour.to_srgb import to_srgb
 from hires.image.decode.opening import opened
 from hires.image.decode.read import orientation_of, picture_size, reading, separated
 from hires.image.decode.value_ranges import float_scale, to_integers
+from hires.image.formats.signatures import kind_of
 from hires.utils.files import replacing
 
 TILE, OVERLAP = 510, 1  # pixels: with its neighbours' edges a tile has 512
 MOST_PIXELS = 2**31  # a hundred square metres at 150 dpi; a bomb has more
+# Of kinds that decoders hold whole: interlaced PNG, progressive JPEG (6 bytes a pixel), WebP...
+MOST_WHOLE = 2**26
+# Pixels that a byte of a file can stand for: a blank page has 344 in Deflate, 205 in JPEG. What
+# says that it has more is a bomb; smaller pictures than this are not worth asking.
+_MOST_PER_BYTE, _UNASKED = 1000, 2**24
+_STREAMED = ("JPEG", "PNG", "TIFF")
 _BASE_SIDE = 2048  # of the largest level that is kept in memory
 _JPEG = {"Q": 90, "keep": "none"}  # From quality 90 on libvips keeps the colours of each pixel.
 _NAME = "p"
@@ -51,14 +58,13 @@ class Pyramid:
         tag: a name that changes with the file.
 
     Raises:
-        ImageError: if it cannot be read, or has more than `MOST_PIXELS`.
+        ImageError: if it cannot be read, or has more than `MOST_PIXELS`, or `MOST_WHOLE` of a kind
+            that is decoded as a whole.
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
         self.path, self.size = path, picture_size(path)
-        if math.prod(self.size) > MOST_PIXELS:
-            height, width = self.size
-            raise ImageError(f"cannot show {path}: {width}x{height} are too many pixels; shrink it")
+        _require_bounded(path, self.size)
         self.tag, self.folder = _tag(path), folder
         self._archive_path = folder / f"{self.tag}.zip"
         self._archive: zipfile.ZipFile | None = None
@@ -214,6 +220,23 @@ class Pyramid:
         archive, self._archive = self._archive, None
         if archive is not None:
             archive.close()
+
+
+def _require_bounded(path: Path, size: Size) -> None:
+    with reading(path):
+        image, _ = opened(path)
+        kind, is_interlaced = kind_of(path), "interlaced" in image.get_fields()
+    told = f"cannot show {path}: {size[1]}x{size[0]} are too many pixels"
+    if math.prod(size) > MOST_PIXELS:
+        raise ImageError(f"{told}; shrink it")
+    if math.prod(size) > _UNASKED and math.prod(size) > _MOST_PER_BYTE * path.stat().st_size:
+        raise ImageError(
+            f"cannot show {path}: it says that it has {size[1]}x{size[0]} pixels, but it is too"
+            " short for that; save or fetch it anew"
+        )
+    if math.prod(size) > MOST_WHOLE and (is_interlaced or kind not in _STREAMED):
+        how = f"an interlaced {kind}" if is_interlaced else kind
+        raise ImageError(f"{told} for {how}, which is decoded as a whole; save it as TIFF")
 
 
 def _tag(path: Path) -> str:
