@@ -23,7 +23,7 @@ from hires.features.checkpoints import write_checkpoint
 
 COMMANDS = (
     *("stylize", "resume", "plan", "papers", "inspect", "doctor", "bench", "presets", "train"),
-    *("texture", "variations", "morph", "batch", "compare", "apply", "export"),
+    *("deliver", "texture", "variations", "morph", "batch", "compare", "apply", "export"),
 )
 
 

@@ -31,6 +31,7 @@ _LESS_MEMORY = {
     "batch": _PAINT_LESS,
     "plan": _PAINT_LESS,
     "resume": "close other programs, or paint anew with a smaller --memory or a smaller --size",
+    "deliver": "close other programs",
     "apply": "give a smaller --memory or a smaller picture",
     "train": "give a smaller --batch-size or a smaller --crop",
     "bench": "give smaller --sizes",

@@ -15,6 +15,7 @@ from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+from hires.config.deliver import DeliverJob
 from hires.config.feedforward import TrainConfig
 from hires.config.guides import Guides
 from hires.config.job import Job, PaintJob
@@ -68,6 +69,8 @@ _OF_CONFIG: dict[tuple[type, str], Typed] = {
     (Print, "bleed"): Typed(metavar="LENGTH"),
     (Config, "style_loss"): Typed(metavar="LOSS[:WEIGHT] [LOSS[:WEIGHT] ...]"),
     (TrainConfig, "start"): Typed(metavar="MODEL"),
+    (DeliverJob, "painting"): Typed(positional=True, metavar="PAINTING|RUN"),
+    (DeliverJob, "output"): Typed(short="-o", metavar="PATH"),
     (Delivery, "icc"): Typed(metavar="PROFILE"),
 }
 

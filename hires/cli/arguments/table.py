@@ -8,6 +8,7 @@ from __future__ import annotations
 from hires.cli.arguments.looking import Bench, Compare, Doctor, Inspect, Papers, Presets
 from hires.cli.arguments.networks import Apply, Export, Train
 from hires.cli.arguments.painting import Batch, Plan, Resume, Texture, Variations
+from hires.config.deliver import DeliverJob
 from hires.config.job import PaintJob
 from hires.config.morph import MorphJob
 
@@ -18,6 +19,7 @@ COMMANDS: dict[str, type] = {
     "morph": MorphJob,
     "batch": Batch,
     "resume": Resume,
+    "deliver": DeliverJob,
     "plan": Plan,
     "papers": Papers,
     "inspect": Inspect,

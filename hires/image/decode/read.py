@@ -63,7 +63,7 @@ def picture_size(path: StrPath) -> tuple[int, int]:
     with reading(path):
         image, _ = opened(path)
         size = image.height, image.width
-        return size[::-1] if _orientation(image) > 4 else size
+        return size[::-1] if orientation_of(image) > 4 else size
 
 
 def read_picture(
@@ -124,7 +124,7 @@ def _read(
     image = to_integers(_cropped(image, window), path, scale)
     image = _upright(_shrunk(image, max_long_side, path))
     bit_depth = 8 if image.format == "uchar" else 16
-    colour, alpha = _separated(image, path)
+    colour, alpha = separated(image, path)
     pixels, alpha_plane = _decoded(to_srgb(colour, path), alpha, path)
     if alpha_plane is not None:
         if not bool(alpha_plane.any()):
@@ -176,7 +176,7 @@ def _shrunk(image: pyvips.Image, max_long_side: int | None, path: Path) -> pyvip
 def _cropped(image: pyvips.Image, window: Window | None) -> pyvips.Image:
     if window is None:
         return image
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     size = image.height, image.width
     top, left, height, width = _as_stored(window, size, orientation)
     if top < 0 or left < 0 or top + height > size[0] or left + width > size[1]:
@@ -198,18 +198,18 @@ def _as_stored(
     return top, left, height, width
 
 
-def _orientation(image: pyvips.Image) -> int:
+def orientation_of(image: pyvips.Image) -> int:
     """EXIF's number for how the picture is held, 1 to 8; from 5 on it lies on its side."""
     return int(image.get("orientation")) if "orientation" in image.get_fields() else 1
 
 
 def _upright(image: pyvips.Image) -> pyvips.Image:
-    if _orientation(image) == 1:
+    if orientation_of(image) == 1:
         return image
     return image.copy_memory().autorot()  # a streamed image cannot be read out of order
 
 
-def _separated(image: pyvips.Image, path: Path) -> tuple[pyvips.Image, pyvips.Image | None]:
+def separated(image: pyvips.Image, path: Path) -> tuple[pyvips.Image, pyvips.Image | None]:
     """Colour bands and the first extra band, which is straight alpha (libvips divides it out)."""
     count = num_colours(image, path)
     if image.bands < count:

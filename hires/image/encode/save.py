@@ -37,7 +37,7 @@ def save_image(
     delivery: Delivery = _PLAIN,
     xmp: bytes | None = None,
     author: Authorship = NOBODY,
-    seed: int = 0,
+    seed: int | None = 0,
 ) -> TotalInk | None:
     """Write a picture with its colour profile, whole or not at all, in bands of rows.
 
@@ -51,7 +51,7 @@ def save_image(
         delivery: what the file is for, and its colour profile.
         xmp: a packet of metadata.
         author: of the photograph, told as XMP and as EXIF, tags of a TIFF or to PDF readers.
-        seed: of the dither for a lab; else values are rounded to nearest.
+        seed: of the dither for a lab; None, and else, values are rounded to nearest.
 
     Returns:
         The total ink of a file in CMYK, with a warning where it is too much; else None.
@@ -82,7 +82,7 @@ def _planned(
     dpi: float | None,
     layout: Layout | None,
     delivery: Delivery,
-    seed: int,
+    seed: int | None,
 ) -> Sheet:
     """How the picture is written, with warnings of what it loses."""
     size = image.shape[2], image.shape[3]
