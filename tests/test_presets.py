@@ -153,8 +153,9 @@ def test_fp16_holds_the_gradient_of_every_preset(name: str) -> None:
     wanted = gradient_in(name, torch.float32)
     found = gradient_in(name, torch.float16)
     assert torch.isfinite(found).all()
-    # Of neighbours that are nearly as near, another is taken.
-    assert (found - wanted).norm() < (0.2 if name in ("nnst", "strotss") else 0.1) * wanted.norm()
+    # Of neighbours that are nearly as near, another is taken, and of bins.
+    exchanging = ("hires", "nnst", "strotss")
+    assert (found - wanted).norm() < (0.2 if name in exchanging else 0.1) * wanted.norm()
 
 
 def test_gradients_that_leave_the_range_of_fp16_are_made_smaller(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import reference
 import torch
+import torch.nn.functional as F
 from conftest import COMPACT_SHAPE, random_image, random_weights
 from objectives import objective_of, setup_of
 from torch import Tensor
@@ -114,9 +115,13 @@ def test_scale_and_shift_along_a_direction_do_not_need_many_bins() -> None:
     term = term_for(features + 1.0)
     loss, slope = evaluated(term, features)
     power = float((features + 1).square().sum()) / (SIZE[0] * SIZE[1])
-    # As many directions as channels, at right angles: the distance of the means, to half a bin.
-    assert loss == pytest.approx(5 / power, rel=0.02)
-    wanted = torch.full_like(slope, -2 / power / (SIZE[0] * SIZE[1]))
+    # Half as many directions as channels, at right angles, stand for all: the distance of the
+    # means along them, to half a bin.
+    directions = F.normalize(term.slices[LAYER].bins.directions)
+    along = directions.sum(1) * (5 / len(directions)) ** 0.5
+    assert loss == pytest.approx(float(along.square().sum()) / power, rel=0.02)
+    shift = (along * (5 / len(directions)) ** 0.5) @ directions
+    wanted = (-2 / power / (SIZE[0] * SIZE[1]) * shift).view(1, -1, 1, 1).expand_as(slope)
     torch.testing.assert_close(slope, wanted, rtol=0.1, atol=0)
 
 
@@ -179,7 +184,7 @@ def test_directions_are_those_of_seed_and_step() -> None:
     assert not torch.equal(found[0], directions(term_for(target, seed=4)))
     assert torch.equal(found[1], directions(term.at_step(2).at_step(5)))
     units = found[1] / found[1].norm(dim=1, keepdim=True)
-    torch.testing.assert_close(units @ units.T, torch.eye(5, dtype=torch.float64))
+    torch.testing.assert_close(units @ units.T, torch.eye(3, dtype=torch.float64))
 
 
 def test_a_loss_that_does_not_change_stays_as_it_is() -> None:

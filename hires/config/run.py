@@ -92,7 +92,7 @@ class Config:
     tv_weight: float = option(0.02)
     """How strongly pixel noise is smoothed away (total variation)."""
 
-    style_loss: Sequence[str] = option(("wasserstein",))
+    style_loss: Sequence[str] = option(("sliced:2",))
     """Which statistics of the style are matched, each a factor on --style-weight: gram, meanstd,
     wasserstein, central, sliced; neighbours asks each place to be like the most similar one of the
     style, best beside wasserstein; transport, gram-mse and gram-sum are those of the presets."""

@@ -120,11 +120,6 @@ def _check_losses(config: Config) -> None:
         raise ConfigError("`style_loss` is empty: name one, or give `style_weight=0`")
     if len(config.style_losses) != len(losses):
         raise ConfigError(f"a style loss is named twice: {' '.join(config.style_loss)}")
-    if len(losses) == 1 and losses[0][1] != 1:
-        raise ConfigError(
-            f"the weight of {config.style_loss[0]} does nothing, for it is the only style loss:"
-            " give `style_weight`"
-        )
     if "neighbours" not in config.style_losses and not config.is_default("style_turns"):
         leave_out(["style_turns"], "is for `style_loss=neighbours`")
     layers = {one.name: one.weight for one in map(parse_style_layer, config.style_layers)}
