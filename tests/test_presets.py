@@ -154,7 +154,7 @@ def test_fp16_holds_the_gradient_of_every_preset(name: str) -> None:
     found = gradient_in(name, torch.float16)
     assert torch.isfinite(found).all()
     # Of neighbours that are nearly as near, another is taken, and of bins.
-    exchanging = ("hires", "nnst", "strotss")
+    exchanging = ("hires", "calm", "nnst", "strotss")
     assert (found - wanted).norm() < (0.2 if name in exchanging else 0.1) * wanted.norm()
 
 
@@ -200,7 +200,7 @@ def test_a_network_that_mixes_channels_has_no_order() -> None:
 def test_the_house_is_its_own_preset() -> None:
     assert Config(preset="hires") == Config()
     assert PRESETS["hires"].settings == {}
-    assert set(PRESETS) == {"hires", "tutorial", "d2l", "keras", "nnst", "strotss"}
+    assert set(PRESETS) == {"hires", "calm", "tutorial", "d2l", "keras", "nnst", "strotss"}
 
 
 SIZES = {

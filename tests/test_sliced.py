@@ -122,7 +122,7 @@ def test_scale_and_shift_along_a_direction_do_not_need_many_bins() -> None:
     assert loss == pytest.approx(float(along.square().sum()) / power, rel=0.02)
     shift = (along * (5 / len(directions)) ** 0.5) @ directions
     wanted = (-2 / power / (SIZE[0] * SIZE[1]) * shift).view(1, -1, 1, 1).expand_as(slope)
-    torch.testing.assert_close(slope, wanted, rtol=0.1, atol=0)
+    torch.testing.assert_close(slope, wanted, rtol=0.15, atol=0)
 
 
 def test_a_position_of_weight_two_is_there_twice() -> None:

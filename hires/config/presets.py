@@ -23,7 +23,7 @@ class Preset:
         loss: its loss in a line.
         settings: fields of `hires.config.run.Config` that differ from their defaults.
         notes: where it departs from its document, and why.
-        network: the document's.
+        network: the document's; None for one that is made for any.
     """
 
     title: str
@@ -31,7 +31,7 @@ class Preset:
     loss: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    network: str = "VGG-19"
+    network: str | None = "VGG-19"
 
 
 _ONE_SIZE = {"rungs": 1, "style_fit": "stretch"}
@@ -44,9 +44,20 @@ PRESETS: dict[str, Preset] = {
         title="the default: a ladder of sizes, relative losses, Adam with a running average",
         source="this project",
         loss=(
-            "W2/tr G + 0.025 Σ Δ² / Σ F² + 0.05 · W2 of whitened 3x3 patches"
+            "2 · sliced W2 + 0.025 Σ Δ² / Σ F² + 0.05 · W2 of whitened 3x3 patches"
             " + 0.02 · squared total variation per pixel"
         ),
+        network=None,
+    ),
+    "calm": Preset(
+        title="the default's other look: each stroke in its place, quiet skies and faces",
+        source="this project, after N. Kolkin et al. 2022",
+        loss=(
+            "W2/tr G + 0.3 mean_positions (1 - cos(F - μ, nearest of the style's - μ))"
+            " + 0.025 Σ Δ² / Σ F² + patches and total variation as by default"
+        ),
+        settings={"style_loss": ("wasserstein", "neighbours:0.3")},
+        network=None,
     ),
     "tutorial": Preset(
         title="Neural Transfer Using PyTorch: L-BFGS at one size",

@@ -95,7 +95,8 @@ class Config:
     style_loss: Sequence[str] = option(("sliced:2",))
     """Which statistics of the style are matched, each a factor on --style-weight: gram, meanstd,
     wasserstein, central, sliced; neighbours asks each place to be like the most similar one of the
-    style, best beside wasserstein; transport, gram-mse and gram-sum are those of the presets."""
+    style, best beside wasserstein (--preset calm); transport, gram-mse and gram-sum are those of
+    the presets."""
 
     content_loss: Literal["relative", "mse", "sum", "self-similarity"] = option("relative")
     """Squared error of the content's features: over their squared size, its mean, or its sum; or

@@ -41,7 +41,7 @@ def fit(config: Config) -> Fitted:
         on_cpu = resolve_device(config.device).type == "cpu"
         size = config.cpu_size if on_cpu else config.size
         config = replace(config, size=size, cpu_size=None)
-    if not PRESETS[config.preset].settings:
+    if PRESETS[config.preset].network is None:
         return Fitted(config, ())
     return _with_stand_ins(config, architecture_of(config.features))
 
@@ -49,6 +49,7 @@ def fit(config: Config) -> Fitted:
 def _with_stand_ins(config: Config, architecture: Architecture) -> Fitted:
     """Let the nearest layer of a block stand in for a layer of the preset that is missing."""
     preset = PRESETS[config.preset]
+    assert preset.network is not None
     if architecture.blocks == _NETWORKS[preset.network].blocks:
         return Fitted(config, ())
     content, missing = _replaced(config.preset, config.content_layers, architecture)
