@@ -277,7 +277,7 @@ def test_replacing_keeps_what_was_given() -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"preset": "neural"}, "`preset` is 'neural': choose one of hires, tutorial, d2l, keras"),
+    ({"preset": "neural"}, "`preset` is 'neural': choose one of hires, calm, tutorial, d2l, keras"),
     ({"rungs": 0}, "`rungs` is 0"),
     ({"rungs": 2, "sizes": (64, 128)}, "`sizes` names every size: leave `rungs` out"),
     ({"rungs": 1, "min_size": 64}, "`rungs=1` paints at one size: leave `min_size` out"),

@@ -90,7 +90,7 @@ def test_one_line_leaves_nothing_behind_for_the_next() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--preset", "nope"), "--preset is 'nope': choose one of hires, tutorial, d2l, keras"),
+        (("--preset", "nope"), "--preset is 'nope': choose one of hires, calm, tutorial, d2l, keras"),
         (("--preset",), "--preset needs a value"),
         (("--preset", "d2l", "--optimizer", "sgd"), "--optimizer is 'sgd': choose one of adam"),
         (("--preset", "keras", "--learning-rate", "1"), "`learning_rate` applies to `optimizer="),
@@ -138,7 +138,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_preset_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["presets", "vgg"]) == 2
     assert capsys.readouterr().err == (
-        "hires: preset 'vgg': choose one of hires, tutorial, d2l, keras, nnst, strotss\n"
+        "hires: preset 'vgg': choose one of hires, calm, tutorial, d2l, keras, nnst, strotss\n"
     )
 
 

@@ -44,7 +44,7 @@ class Config:
     Fields that are not given have the values of the preset: ``Config(preset="d2l", size=900)``.
     """
 
-    preset: Literal["hires", "tutorial", "d2l", "keras", "nnst", "strotss"] = "hires"
+    preset: Literal["hires", "calm", "tutorial", "d2l", "keras", "nnst", "strotss"] = "hires"
     """Published system that the other options start from; `hires presets` lists them."""
 
     size: int | str = option(1024, LEAST_SIZE)
