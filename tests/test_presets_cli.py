@@ -122,7 +122,7 @@ def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Δ: canvas less target" in told
     assert "--restart" in told
     assert cli.main(["presets", "hires"]) == 0
-    assert "wasserstein" in capsys.readouterr().out
+    assert "sliced:2" in capsys.readouterr().out
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
