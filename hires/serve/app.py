@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from hires.errors import StylizeError
+from hires.errors import ConfigError, ImageError
 from hires.serve.asked import MODELS, Asked, read_asked
 from hires.serve.form import form_fields, papers
 from hires.serve.pictures import MOST_BYTES, MOST_PIXELS, Pictures
@@ -74,7 +74,7 @@ class Page:
     async def _go(self) -> None:
         while True:
             with suppress(OSError):  # A full disk, say: it may be mended meanwhile.
-                await run_in_threadpool(self.runs.tick)
+                await run_in_threadpool(self.runs.tick, is_watched=self._listeners > 0)
             await asyncio.sleep(_PERIOD)
 
     async def index(self, _: Request) -> Response:
@@ -236,7 +236,11 @@ def make_app(page: Page, *, hosts: tuple[str, ...], token: str | None) -> Guard:
         hosts: names by which it may be called; none for any.
         token: without it nothing is answered; None for no token.
     """
-    handlers: dict[Any, Any] = {StylizeError: _refused, HTTPException: _refused_http}
+    handlers: dict[Any, Any] = {
+        ConfigError: _refused,
+        ImageError: _refused,
+        HTTPException: _refused_http,
+    }
     app = Starlette(routes=page.routes(), lifespan=page.lifespan, exception_handlers=handlers)
     access = Access(
         hosts=hosts,
