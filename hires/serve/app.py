@@ -146,7 +146,7 @@ class Page:
         job = await run_in_threadpool(read_asked, asked, self.store, self.pictures)
         return JSONResponse({what: await run_in_threadpool(act, job)})
 
-    def list(self, _: Request) -> Response:
+    def listed(self, _: Request) -> Response:
         """All runs."""
         return JSONResponse({"runs": self.runs.told()})
 
@@ -217,7 +217,7 @@ class Page:
             Route("/api/variations/{key}", self.varied),
             Route("/api/variations/{key}/{name}", self.variation),
             Route("/api/runs", self.start, methods=post),
-            Route("/api/runs", self.list),
+            Route("/api/runs", self.listed),
             Route("/api/runs/{key}", self.run),
             Route("/api/runs/{key}/preview.jpg", self.preview),
             Route("/api/runs/{key}/download", self.download),
@@ -236,11 +236,8 @@ def make_app(page: Page, *, hosts: tuple[str, ...], token: str | None) -> Guard:
         hosts: names by which it may be called; none for any.
         token: without it nothing is answered; None for no token.
     """
-    handlers: dict[Any, Any] = {
-        ConfigError: _refused,
-        ImageError: _refused,
-        HTTPException: _refused_http,
-    }
+    handlers: dict[Any, Any] = {HTTPException: _refused_http}
+    handlers |= dict.fromkeys((ConfigError, ImageError), _refused)
     app = Starlette(routes=page.routes(), lifespan=page.lifespan, exception_handlers=handlers)
     access = Access(
         hosts=hosts,
@@ -258,10 +255,13 @@ def _short(run: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _json(request: Request) -> Any:
+    body = await request.body()
+    if not body:
+        return {}
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise HTTPException(415, "send JSON")
     try:
-        return json.loads(await request.body())
+        return json.loads(body)
     except (ValueError, RecursionError):
         raise HTTPException(400, "this is no JSON") from None
 

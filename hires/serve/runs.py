@@ -83,7 +83,7 @@ class Runs:
 
     def told(self) -> list[dict[str, Any]]:
         """All runs as the page lists them, the newest first."""
-        runs, seen = self.all(), {}
+        runs, seen = self.all(), dict[str, tuple[object, dict[str, Any]]]()
         for run in runs:
             stamp, before = run.stamp(), self._known.get(run.key)
             is_still = before and before[0] == stamp and before[1]["state"] in ("done", "queued")
