@@ -7,7 +7,7 @@ const KEEP = 0;
 const ERASE = -1;
 const LONG = 1024; // pixels of a mask's long side; it is resampled to every size of the painting
 const CORE = 0.55; // share of the brush that is fully covered; it fades out from there
-const TINTS = ["#f5f5f5", "#e0592a", "#2a7de0", "#25a35a", "#b04fd0", "#d0a020", "#20b0b0", "#d04f8a"];
+const TINTS = ["#3fcf6a", "#e0592a", "#2a7de0", "#b04fd0", "#d0a020", "#20b0b0", "#d04f8a", "#7a6cf0"];
 
 export const tint = (number) => TINTS[number % TINTS.length];
 

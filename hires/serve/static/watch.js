@@ -35,6 +35,7 @@ export class Watch {
     this.picture = make("img", { alt: "", hidden: true });
     this.empty = make("p.hint", { textContent: "The first picture comes soon." });
     this.name = make("h3", { id: "run-name" });
+    this.size = make("p.caption");
     this.state = make("p.state", { id: "run-state" });
     this.bar = make("progress", { max: 1, value: 0, "aria-labelledby": "run-name" });
     this.where = make("p.where", { id: "run-where" });
@@ -67,6 +68,7 @@ export class Watch {
         {},
         this.state,
         this.name,
+        this.size,
         this.bar,
         make("div.facts", {}, this.where, this.left),
         this.rungs,
@@ -84,7 +86,8 @@ export class Watch {
     if (!run) return;
     this.place.dataset.state = run.state;
     this.state.textContent = stateOf(run);
-    this.name.textContent = run.width ? `${run.name} · ${inPixels(run.width, run.height)}` : run.name;
+    this.name.textContent = run.name;
+    this.size.textContent = run.width ? inPixels(run.width, run.height) : "";
     this.bar.value = run.progress ?? 0;
     this.bar.hidden = run.state === "done";
     this.#where(run);
