@@ -101,3 +101,39 @@ def keras(network: Network, canvas: Tensor, content: Tensor, style: Tensor) -> T
     for name in layers:
         loss = loss + 1.0 / len(layers) * keras_style(wanted[name], found[name], height, width)
     return loss + 1e-4 * keras_variation(x)
+
+
+def cosine_distances(some: Tensor, others: Tensor) -> Tensor:
+    """``1 - cos`` of the columns of (C, K) and (C, N), (K, N)."""
+    found: Tensor = 1 - (some / some.norm(dim=0)).T @ (others / others.norm(dim=0))
+    return found
+
+
+def nnst(network: Network, canvas: Tensor, style: Tensor, layers: tuple[str, ...]) -> Tensor:
+    """Feature splitting (section 3.2), about the style's mean; its quarter turns are style, too."""
+    found = network(standardised(canvas))
+    turned = [network(standardised(torch.rot90(style, k, (2, 3)))) for k in range(4)]
+    losses = []
+    for name in layers:
+        wanted = torch.cat([one[name][0].flatten(1) for one in turned], 1)
+        mean = wanted.mean(1, keepdim=True)
+        distances = cosine_distances(found[name][0].flatten(1) - mean, wanted - mean)
+        losses.append(distances.amin(1).mean())
+    loss: Tensor = torch.stack(losses).mean()
+    return loss
+
+
+def strotss(
+    network: Network, canvas: Tensor, content: Tensor, style: Tensor, layers: tuple[str, ...]
+) -> tuple[Tensor, Tensor]:
+    """Content (eq. 4) and relaxed transport (eq. 1 to 3) of all positions, each layer by itself."""
+    found, kept, wanted = (network(standardised(x)) for x in (canvas, content, style))
+    similarity, transport = [], []
+    for name in layers:
+        own, scene, like = (x[name][0].flatten(1) for x in (found, kept, wanted))
+        shares = [cosine_distances(x, x) for x in (own, scene)]
+        rows, target = (part / part.sum(1, keepdim=True) for part in shares)
+        similarity.append((rows - target).abs().sum(1).mean())
+        distances = cosine_distances(own, like)
+        transport.append(torch.maximum(distances.amin(1).mean(), distances.amin(0).mean()))
+    return torch.stack(similarity).mean(), torch.stack(transport).mean()

@@ -138,6 +138,26 @@ def test_paints_up_to_the_last_rung(
 
 
 @pytest.mark.usefixtures("small")
+def test_every_loss_paints_a_close_up(features: str, image: Callable[..., Tensor]) -> None:
+    config = Config(
+        features=features,
+        size=256,
+        min_size=128,
+        iterations=(2,),
+        style_loss=("wasserstein", "central", "sliced", "transport", "neighbours"),
+        style_turns=True,
+        content_loss="self-similarity",
+    )
+    content, style = image(96, 128).float(), image(64, 64, seed=1).float()
+    close_up = close_up_of(first_rung(content, style, config), content, style, config)
+    last = [*close_up][-1]
+    assert last.is_last
+    assert {*config.style_losses, "content"} <= {*last.terms}
+    assert all(0 < float(last.terms[name]) < 10 for name in config.style_losses)
+    assert bool(torch.isfinite(close_up.picture()).all())
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("fail", [{1}, {1, 2}, {1, 4}])
 def test_measuring_survives_a_lack_of_memory(
     fail: set[int],

@@ -109,6 +109,7 @@ def test_whole_equals_the_formulas(shape: str, style_loss: str) -> None:
 CASES: list[tuple[str, str, int]] = [
     *itertools.product(("vgg19", "compact"), (*reference.STYLE, "sliced"), (48, 96)),
     ("reflect", "wasserstein sliced:0.5 central:2", 44),
+    ("vgg19", "transport", 48),
     ("reflect", "gram", 44),
     ("reflect", "wasserstein", 44),
 ]

@@ -91,6 +91,15 @@ class TestTransport:
         alone = relaxed_transport(own, ONES[:4], like, torch.tensor([1.0, 0]).double())
         assert float(alone) == pytest.approx(0, abs=1e-7)
 
+    def test_what_does_not_count_is_nobodys_nearest(self) -> None:
+        own, like, weights = vectors(1), vectors(2, 9), ONES.clone()
+        weights[::2] = 0
+        wanted = ONES[:9].clone()
+        wanted[:4] = 0
+        found = relaxed_transport(own, weights, like, wanted)
+        assert float(found) == pytest.approx(plain_transport(own[1::2], like[4:]), rel=1e-6)
+        assert not torch.isnan(relaxed_transport(own, 0 * weights, like, wanted))
+
     def test_reference_and_slope(self) -> None:
         own, like = vectors(1), vectors(2, 9)
         found = relaxed_transport(own, ONES, like, ONES[:9])

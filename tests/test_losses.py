@@ -178,7 +178,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("style_loss", [*STYLE_LOSSES, "central", "sliced"])
+@pytest.mark.parametrize("style_loss", [*STYLE_LOSSES, "central", "sliced", "transport"])
 def test_blank_pictures_stay_finite(style_loss: str, dtype: torch.dtype) -> None:
     for canvas in PICTURES.values():
         for style in PICTURES.values():

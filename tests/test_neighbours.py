@@ -135,6 +135,19 @@ def test_whole_equals_the_formula(network: Network) -> None:
     assert float((found.gradient - slope).norm() / slope.norm()) < 1e-9
 
 
+def test_a_turned_style_is_its_own_target_with_quarter_turns(network: Network) -> None:
+    """And the dictionary of all turns is no larger than that of one."""
+    style = random_image(96, 128, seed=2)
+    canvas = torch.rot90(style, 1, (2, 3)).contiguous()
+    found = objective(network, term(num_turns=4), style, size=(128, 96))(canvas)
+    assert float(found.loss) == pytest.approx(0, abs=1e-15)
+    assert float(objective(network, term(), style, size=(128, 96))(canvas).loss) > 0.01
+    for turns in (1, 4):
+        own = objective(network, term(num_turns=turns, budget=64), style, size=(64, 96))
+        (drawn,) = (one for one in own.terms if isinstance(one, Neighbours))
+        assert all(len(one.directions) == 64 for (one,) in drawn.dictionaries.values())
+
+
 def test_matches_stay_until_it_is_time(network: Network) -> None:
     style, canvases = random_image(96, 128, seed=2), [random_image(64, 96, seed=i) for i in (3, 4)]
     own = objective(network, term(layers={"relu3_1": 1.0}, every=3), style, size=(64, 96))

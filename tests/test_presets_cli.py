@@ -138,7 +138,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_preset_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["presets", "vgg"]) == 2
     assert capsys.readouterr().err == (
-        "hires: preset 'vgg': choose one of hires, tutorial, d2l, keras\n"
+        "hires: preset 'vgg': choose one of hires, tutorial, d2l, keras, nnst, strotss\n"
     )
 
 

@@ -23,6 +23,7 @@ class Preset:
         loss: its loss in a line.
         settings: fields of `hires.config.run.Config` that differ from their defaults.
         notes: where it departs from its document, and why.
+        network: the document's.
     """
 
     title: str
@@ -30,10 +31,13 @@ class Preset:
     loss: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    network: str = "VGG-19"
 
 
 _ONE_SIZE = {"rungs": 1, "style_fit": "stretch"}
 _VGG = {"features": "vgg19", "precision": "fp32"}
+# Of both papers by Kolkin et al.: 64 to 512 px by factors of 2, so many steps at each.
+_KOLKIN = {"size": 512, "min_size": 64, "iterations": (200,)}
 
 PRESETS: dict[str, Preset] = {
     "hires": Preset(
@@ -166,6 +170,72 @@ PRESETS: dict[str, Preset] = {
             " torchvision's. scripts/convert_features.py --pixels caffe converts the former.",
             "Pictures are resampled with a filter; Keras takes the nearest pixel.",
         ),
+    ),
+    "nnst": Preset(
+        title="Neural Neighbor Style Transfer: every place like the most similar one of the style",
+        source="N. Kolkin, M. Kucera, S. Paris, D. Sykora, E. Shechtman, G. Shakhnarovich 2022",
+        loss="mean_layers mean_positions (1 - cos(F - μ, nearest of the style's - μ))",
+        settings={
+            **_KOLKIN,
+            "patch_weight": 0.0,
+            "tv_weight": 0.0,
+            "content_weight": 0.0,
+            "content_detail": 0.0,
+            "style_loss": ("neighbours",),
+            "style_layers": ("relu3_1", "relu3_2", "relu3_3", "relu4_1", "relu4_2", "relu4_3"),
+            "style_turns": True,
+            "color": "palette",
+        },
+        notes=(
+            "The network is the built-in one unless --features vgg16 names the paper's; layers that"
+            " it lacks have the nearest of their block in their place.",
+            "Layers are matched one by one at every size (the paper's final pass) and looked for by"
+            " 0.75 of the photograph's features, where the paper first matches all layers joined;"
+            " blocks 1 and 2, which add cost and little else, are left out.",
+            "A size has one matching by the photograph and then one every ten steps by the painting"
+            " (the paper: once a size, then at every step of its final pass); the dictionary holds"
+            " 8192 of the style's features and of those of its quarter turns.",
+            "Pixels are optimised, by Adam at hires' own step, not the coefficients of a Laplacian"
+            " pyramid at 0.002; the first size is 64 px on its short side.",
+            "The palette is laid out with a guided filter in place of a bilateral one.",
+        ),
+        network="VGG-16",
+    ),
+    "strotss": Preset(
+        title="Style Transfer by Relaxed Optimal Transport and Self-Similarity",
+        source="N. Kolkin, J. Salavon, G. Shakhnarovich 2019",
+        loss=(
+            "2 · self-similarity of 1024 positions + relaxed earth mover's distance of as many"
+            " + W2/tr G, each the mean of its layers, + 0.05 · W2 of whitened 3x3 patches"
+            " + 0.02 · squared total variation per pixel"
+        ),
+        settings={
+            **_KOLKIN,
+            "content_layers": ("relu4_3",),
+            "content_loss": "self-similarity",
+            "content_weight": 2.0,
+            "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu3_3", "relu4_3", "relu5_1"),
+            "style_loss": ("transport", "wasserstein"),
+            "learning_rate": 0.01,
+            "average": 0.95,
+        },
+        notes=(
+            "The network is the built-in one unless --features vgg16 names the paper's; layers that"
+            " it lacks have the nearest of their block in their place.",
+            "Layers are compared one by one, where the paper joins nine of them and the colours to"
+            " one vector at each position. That vector's self-similarity is mostly that of deep"
+            " layers; fine ones by themselves would keep the photograph as it is, so the content"
+            " is relu4_3 alone.",
+            "The content weighs 2 at every size, as it does at the paper's largest; the paper"
+            " begins with 16 and halves it from size to size.",
+            "Moments are compared as the Wasserstein distance of Gaussians, not by absolute"
+            " differences; those of patches stand in for the paper's transport of the palette.",
+            "Pixels are optimised, by Adam at 0.01 with a running average of 0.95 and total"
+            " variation against the noise of random positions, not the coefficients of a Laplacian"
+            " pyramid by RMSprop; the canvas begins as the photograph, not as its fine detail on"
+            " the style's mean colour; the first size is 64 px on its short side.",
+        ),
+        network="VGG-16",
     ),
 }
 

@@ -44,7 +44,7 @@ class Config:
     Fields that are not given have the values of the preset: ``Config(preset="d2l", size=900)``.
     """
 
-    preset: Literal["hires", "tutorial", "d2l", "keras"] = "hires"
+    preset: Literal["hires", "tutorial", "d2l", "keras", "nnst", "strotss"] = "hires"
     """Published system that the other options start from; `hires presets` lists them."""
 
     size: int | str = option(1024, LEAST_SIZE)
@@ -95,7 +95,7 @@ class Config:
     style_loss: Sequence[str] = option(("wasserstein",))
     """Which statistics of the style are matched, each a factor on --style-weight: gram, meanstd,
     wasserstein, central, sliced; neighbours asks each place to be like the most similar one of the
-    style, best beside wasserstein; gram-mse and gram-sum are those of the presets."""
+    style, best beside wasserstein; transport, gram-mse and gram-sum are those of the presets."""
 
     content_loss: Literal["relative", "mse", "sum", "self-similarity"] = option("relative")
     """Squared error of the content's features: over their squared size, its mean, or its sum; or
@@ -165,6 +165,9 @@ class Config:
 
     style_fit: Literal["aspect", "stretch"] = option("aspect")
     """Whether a style keeps its shape or is stretched to the canvas's."""
+
+    style_turns: bool = option(False)
+    """Whether neighbours are looked for in the style's quarter turns, too: strokes of all ways."""
 
     color: Literal["style", "content", "luminance", "match", "palette"] = option("style")
     """Whose colours: the style's; the photograph's, put back in the end (content), kept while light

@@ -125,6 +125,8 @@ def _check_losses(config: Config) -> None:
             f"the weight of {config.style_loss[0]} does nothing, for it is the only style loss:"
             " give `style_weight`"
         )
+    if "neighbours" not in config.style_losses and not config.is_default("style_turns"):
+        leave_out(["style_turns"], "is for `style_loss=neighbours`")
     layers = {one.name: one.weight for one in map(parse_style_layer, config.style_layers)}
     if "neighbours" in config.style_losses and layers and not any(matched_layers(layers).values()):
         raise ConfigError(

@@ -13,7 +13,7 @@ from hires.engine.ladder import Size
 from hires.engine.measuring import Measuring
 from hires.engine.setup import Setup
 from hires.image.guides import MOST_STRICT, UNGUIDED, Guided
-from hires.image.originals import Original
+from hires.image.originals import Original, turned
 from hires.losses.positions import PIXELS, Positions
 from hires.losses.terms import Measured, Term
 
@@ -78,10 +78,19 @@ class References:
         """What a term measures on each style picture."""
         return self.of_each_style(lambda _: term)
 
-    def of_each_style(self, term_of: Callable[[Positions], Term]) -> list[Measured]:
-        """The same with a term for each, made for the positions of the picture."""
+    def of_each_style(
+        self, term_of: Callable[[Positions], Term], num_quarters: int = 0
+    ) -> list[Measured]:
+        """The same with a term for each, of pictures turned by so many quarter turns."""
         return [
-            self.measuring.statistics(term_of, style.resized(size), self.guides.of_style(i, size))
+            self.measuring.statistics(
+                term_of,
+                style.resized(size).turned(num_quarters),
+                [
+                    None if part is None else turned(part, num_quarters)
+                    for part in self.guides.of_style(i, size)
+                ],
+            )
             for i, (style, size) in enumerate(zip(self.styles, self.style_sizes, strict=True))
         ]
 

@@ -9,9 +9,13 @@ from hires.config.presets import PRESETS
 from hires.config.run import Config
 from hires.config.values import StyleLayer, parse_style_layer
 from hires.errors import ConfigError
-from hires.features.architecture import VGG19, Architecture
+from hires.features.architecture import VGG16, VGG19, Architecture
 from hires.features.checkpoints import architecture_of
 from hires.kernels.precision import resolve_device
+
+_NETWORKS = {"VGG-16": VGG16, "VGG-19": VGG19}
+# Features of presets that name none.
+_OWN = "compact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +48,22 @@ def fit(config: Config) -> Fitted:
 
 def _with_stand_ins(config: Config, architecture: Architecture) -> Fitted:
     """Let the nearest layer of a block stand in for a layer of the preset that is missing."""
-    if architecture.blocks == VGG19.blocks:
+    preset = PRESETS[config.preset]
+    if architecture.blocks == _NETWORKS[preset.network].blocks:
         return Fitted(config, ())
     content, missing = _replaced(config.preset, config.content_layers, architecture)
     style, others = _replaced(config.preset, config.style_layers, architecture)
     pairs = ", ".join(f"{found} in place of {name}" for name, found in (missing | others).items())
     lacking = f" and lack layers of it ({pairs})" if pairs else ""
     warning = (
-        f"features '{config.features}' are not the VGG-19 of the preset {config.preset}{lacking}:"
+        f"features '{config.features}' are not the {preset.network} of the preset"
+        f" {config.preset}{lacking}:"
         " the result is no longer that of its document"
     )
     fitted = replace(config, content_layers=content, style_layers=style)
-    return Fitted(fitted, (warning,))
+    # That of the preset itself is told by its notes.
+    is_own = config.features == preset.settings.get("features", _OWN)
+    return Fitted(fitted, () if is_own else (warning,))
 
 
 def _replaced(
@@ -64,7 +72,7 @@ def _replaced(
     """The layers with their weights, and what stands in for what."""
     layers = architecture.layers()
     settings = PRESETS[preset].settings
-    own = {*settings["content_layers"], *settings["style_layers"]}
+    own = {*settings.get("content_layers", ()), *settings["style_layers"]}
     named: dict[str, StyleLayer] = {}
     missing: dict[str, str] = {}
     for layer in map(parse_style_layer, texts):

@@ -61,6 +61,7 @@ def style_terms(
             content_share=CONTENT_SHARE if config.content_layers else 0.0,
             every=MATCHED_EVERY if changes else 0,
             seed=config.seed,
+            num_turns=4 if config.style_turns else 1,
         )
     return [*found.values()]
 

@@ -40,10 +40,20 @@ class Original:
         mask = None if self.mask is None else resize(self.mask, size, clamp=True)
         return Original(resize(self.pixels, size), mask, self.name)
 
+    def turned(self, num_quarters: int) -> Original:
+        """The picture turned to the left by so many quarter turns."""
+        mask = None if self.mask is None else turned(self.mask, num_quarters)
+        return Original(turned(self.pixels, num_quarters), mask, self.name)
+
     @property
     def share_hidden(self) -> float:
         """How much of the picture cannot be seen, 0 to 1."""
         return 0.0 if self.mask is None else 1 - float(self.mask.double().mean())
+
+
+def turned(picture: Tensor, num_quarters: int) -> Tensor:
+    """A picture (1, C, H, W) turned to the left by so many quarter turns, laid out anew."""
+    return torch.rot90(picture, num_quarters, (2, 3)).contiguous() if num_quarters else picture
 
 
 def blank(size: tuple[int, int]) -> Original:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hires.kernels.nearest import nearest
 from hires.kernels.sums import nothing
 from hires.losses.positions import View
 from hires.losses.regional import Regional
@@ -25,6 +26,8 @@ from hires.tiling.geometry import Layer
 # Positions of a layer in a step, as published, and of a style at a rung.
 NUM_POSITIONS, _NUM_OF_STYLE = 1024, 2048
 _TINY = 1e-8
+# Less than any cosine, even added to one of 1.
+_FAR = -4.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -230,16 +233,26 @@ def relaxed_transport(vectors: Tensor, weights: Tensor, targets: Tensor, wanted:
         targets: (N, C), of the styles.
         wanted: (N,), how much each of them counts.
     """
-    with torch.no_grad():
-        distances = cosine_distances(vectors, targets)
-        far = 2.0  # No two vectors are further from each other.
-        like = (distances + far * (wanted <= 0)).argmin(1)
-        here = (distances + far * (weights <= 0)[:, None]).argmin(0)
+    like, here = _nearest(vectors, targets, wanted), _nearest(targets, vectors, weights)
     means = [
         (_of_pairs(vectors, targets[like]) * weights).sum() / weights.sum().clamp_min(_TINY),
         (_of_pairs(vectors[here], targets) * wanted).sum() / wanted.sum().clamp_min(_TINY),
     ]
     return torch.maximum(*means)
+
+
+@torch.no_grad()
+def _nearest(some: Tensor, others: Tensor, weights: Tensor) -> Tensor:
+    """Of each vector (K, C) the number of the nearest of others (N, C) that count, (K,).
+
+    Which it is float32 tells; how far it is does not follow from this.
+    """
+    # What does not count (N,) is far away in a direction that none has but all look at.
+    rows, directions = (
+        torch.cat([_directions(part), beside[:, None]], 1).float()
+        for part, beside in ((some, torch.ones_like(some[:, 0])), (others, _FAR * (weights <= 0)))
+    )
+    return nearest(rows, directions, rows.new_zeros(rows.shape[1])).long()
 
 
 def gathered(sample: Sample, view: View, features: Tensor) -> Statistics:

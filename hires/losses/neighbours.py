@@ -13,9 +13,9 @@ from torch import Tensor
 from hires.kernels.nearest import cosine_error
 from hires.losses.entries import Entries, dictionary_of
 from hires.losses.matches import Dictionary, Matches
-from hires.losses.positions import View
+from hires.losses.positions import Positions, View
 from hires.losses.regional import Regional
-from hires.losses.terms import References, Statistics, Term
+from hires.losses.terms import Measured, References, Statistics, Term
 from hires.tiling.geometry import Layer
 
 # Steps from one matching to the next. The canvas moves less and less, and all that a matching costs
@@ -45,6 +45,7 @@ class Neighbours(Term):
         budget: entries of a dictionary at most.
         every: steps from one matching to the next; 0 for one matching a rung.
         content_share: of the content in the first matching, 0 to 1.
+        num_turns: 4 for a dictionary of the styles and their quarter turns, with as many entries.
         seed: of the entries.
         dictionaries: of every layer, for each region.
         regional: the canvas in its regions.
@@ -58,6 +59,7 @@ class Neighbours(Term):
     budget: int = 8192
     every: int = MATCHED_EVERY
     content_share: float = CONTENT_SHARE
+    num_turns: int = 1
     seed: int = 0
     dictionaries: Mapping[str, Sequence[Dictionary]] = field(default_factory=dict)
     regional: Regional = field(default_factory=Regional)
@@ -65,18 +67,18 @@ class Neighbours(Term):
 
     def at(self, references: References) -> Self:
         """Draw the dictionaries of a rung; nothing is matched yet."""
-        styles = references.of_each_style(
-            lambda own: Entries.drawn(
-                own,
-                self.layers,
-                num_regions=len(references.regions),
-                most=self.budget,
-                seed=self.seed,
-            )
-        )
+        styles = [
+            style for turn in range(self.num_turns) for style in self._drawn(references, turn)
+        ]
         dictionaries = {
             name: [
-                dictionary_of(styles, name, number, shares, budget=self.budget)
+                dictionary_of(
+                    styles,
+                    name,
+                    number,
+                    [share / self.num_turns for share in shares] * self.num_turns,
+                    budget=self.budget,
+                )
                 for number, shares in enumerate(references.regions_of(self.styles.get(name)))
             ]
             for name in self.layers
@@ -88,6 +90,20 @@ class Neighbours(Term):
             regional=Regional.of(references, self.layers),
             matches=Matches.of(references.positions, dictionaries, content),
         )
+
+    def _drawn(self, references: References, turn: int) -> Sequence[Measured]:
+        """Entries of every style, turned by so many quarter turns."""
+
+        def entries(positions: Positions) -> Entries:
+            return Entries.drawn(
+                positions,
+                self.layers,
+                num_regions=len(references.regions),
+                most=self.budget,
+                seed=self.seed + turn,
+            )
+
+        return references.of_each_style(entries, turn)
 
     def at_step(self, step: int) -> Self:
         """Match again with the step's walk, if it is time. What is new then is in `matches`."""

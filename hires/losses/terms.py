@@ -77,8 +77,15 @@ class References(Protocol):
     def of_styles(self, term: Term) -> Sequence[Measured]:
         """What a term measures on each style picture."""
 
-    def of_each_style(self, term_of: Callable[[Positions], Term]) -> Sequence[Measured]:
-        """The same with a term for each, made for the positions of the picture."""
+    def of_each_style(
+        self, term_of: Callable[[Positions], Term], num_quarters: int = 0
+    ) -> Sequence[Measured]:
+        """The same with a term for each, made for the positions of the picture.
+
+        Args:
+            term_of: makes it.
+            num_quarters: quarter turns by which the pictures are turned.
+        """
 
     def of_content(self, layers: Sequence[str]) -> Mapping[str, Tensor]:
         """Features (1, C, H, W) of the whole content on the device; of `PIXELS`, its colours."""

@@ -47,6 +47,11 @@ def run(command: Compare) -> int:
     else:
         _print(found)
     _save(command, paintings, content, style, found)
+    if not command.json:
+        if command.output is not None:
+            print(f"saved {command.output}: whole, and pixel by pixel")
+        if command.choose is not None:
+            print(f"saved {command.choose}: open it in a browser, and choose without the names")
     return 0
 
 
