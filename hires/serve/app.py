@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from hires.errors import ConfigError, ImageError
+from hires.errors import ConfigError, ImageError, StylizeError
 from hires.serve.asked import MODELS, Asked, read_asked
 from hires.serve.form import form_fields, papers
 from hires.serve.pictures import MOST_BYTES, MOST_PIXELS, Pictures
@@ -237,7 +237,7 @@ def make_app(page: Page, *, hosts: tuple[str, ...], token: str | None) -> Guard:
         token: without it nothing is answered; None for no token.
     """
     handlers: dict[Any, Any] = {HTTPException: _refused_http}
-    handlers |= dict.fromkeys((ConfigError, ImageError), _refused)
+    handlers |= dict.fromkeys((ConfigError, ImageError, StylizeError), _refused)
     app = Starlette(routes=page.routes(), lifespan=page.lifespan, exception_handlers=handlers)
     access = Access(
         hosts=hosts,
