@@ -57,7 +57,6 @@ class Sheet:
         commands: what paints each of them, for the line below it.
         side: long side of the pictures in pixels, at most.
         pictures: folder where each is saved by itself too; made if it is missing.
-        pictures: a folder for the pictures, each saved once it is painted; None for none.
 
     Attributes:
         size: ``(height, width)`` of the pictures.
@@ -76,10 +75,8 @@ class Sheet:
         pictures: str | None = None,
     ) -> None:
         self.job, self.variations = job, tuple(variations)
-        self._commands, self._side, self._pictures = tuple(commands), side, pictures
+        self._commands, self._side = tuple(commands), side
         self._pictures = None if pictures is None else Path(pictures)
-        if self._pictures is not None and not self._pictures.is_dir():
-            raise ConfigError(f"`pictures`: there is no folder {pictures}; create it first")
         files = job.files()
         check_output(job.output, inputs=[path for _, path in files], dpi=_DPI)
         self._inputs = () if job.delivery.no_metadata else tuple(hashed(*file) for file in files)
@@ -108,6 +105,7 @@ class Sheet:
             title, line = f"{index + 1}  {variation.name}", self._commands[index]
             picture = progress.picture()
             if self._pictures is not None:
+                self._pictures.mkdir(exist_ok=True)
                 save_image(picture, self._pictures / f"{index + 1}.jpg")
             self._cells.append(Cell(picture=picture, title=title, lines=(line,)))
 

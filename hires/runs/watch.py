@@ -81,7 +81,7 @@ def standing(path: Path) -> Standing:
         return Standing(rungs, last, 0.0, None)
     total = sum(rung.work * rung.steps for rung in rungs)
     fraction = min(_done(rungs, last) / total, 1.0) if total else 0.0
-    since = [step for step in steps[-_RECENT:] if step.rung == last.rung][0]
+    since = next(step for step in steps[-_RECENT:] if step.rung == last.rung)
     work, seconds = _done(rungs, last) - _done(rungs, since), last.seconds - since.seconds
     left = (total - _done(rungs, last)) * seconds / work if work > 0 else None
     return Standing(rungs, last, fraction, left)

@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from hires.errors import StylizeError
+from hires.errors import ConfigError, ImageError, StylizeError
 from hires.serve.asked import MODELS, Asked, read_asked
 from hires.serve.form import form_fields, papers
 from hires.serve.pictures import MOST_BYTES, MOST_PIXELS, Pictures
@@ -74,7 +74,7 @@ class Page:
     async def _go(self) -> None:
         while True:
             with suppress(OSError):  # A full disk, say: it may be mended meanwhile.
-                await run_in_threadpool(self.runs.tick)
+                await run_in_threadpool(self.runs.tick, is_watched=self._listeners > 0)
             await asyncio.sleep(_PERIOD)
 
     async def index(self, _: Request) -> Response:
@@ -146,7 +146,7 @@ class Page:
         job = await run_in_threadpool(read_asked, asked, self.store, self.pictures)
         return JSONResponse({what: await run_in_threadpool(act, job)})
 
-    def list(self, _: Request) -> Response:
+    def listed(self, _: Request) -> Response:
         """All runs."""
         return JSONResponse({"runs": self.runs.told()})
 
@@ -217,7 +217,7 @@ class Page:
             Route("/api/variations/{key}", self.varied),
             Route("/api/variations/{key}/{name}", self.variation),
             Route("/api/runs", self.start, methods=post),
-            Route("/api/runs", self.list),
+            Route("/api/runs", self.listed),
             Route("/api/runs/{key}", self.run),
             Route("/api/runs/{key}/preview.jpg", self.preview),
             Route("/api/runs/{key}/download", self.download),
@@ -236,7 +236,8 @@ def make_app(page: Page, *, hosts: tuple[str, ...], token: str | None) -> Guard:
         hosts: names by which it may be called; none for any.
         token: without it nothing is answered; None for no token.
     """
-    handlers: dict[Any, Any] = {StylizeError: _refused, HTTPException: _refused_http}
+    handlers: dict[Any, Any] = {HTTPException: _refused_http}
+    handlers |= dict.fromkeys((ConfigError, ImageError, StylizeError), _refused)
     app = Starlette(routes=page.routes(), lifespan=page.lifespan, exception_handlers=handlers)
     access = Access(
         hosts=hosts,
@@ -254,10 +255,13 @@ def _short(run: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _json(request: Request) -> Any:
+    body = await request.body()
+    if not body:
+        return {}
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise HTTPException(415, "send JSON")
     try:
-        return json.loads(await request.body())
+        return json.loads(body)
     except (ValueError, RecursionError):
         raise HTTPException(400, "this is no JSON") from None
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from hires.config.guides import Guides
 from hires.config.job import PaintJob
-from hires.config.output import Delivery
+from hires.config.output import Delivery, Purpose
 from hires.config.paper import Print
 from hires.config.run import Config
 from hires.config.values import size_share
@@ -119,7 +119,7 @@ def _job(
         config=Config(**options),
         guides=Guides(mask=tuple(masks)),
         print=Print(**_options(asked.get("print"), {*PRINT_FIELDS}, "print")),
-        delivery=Delivery(deliver=deliver),
+        delivery=Delivery(deliver=cast(Purpose, deliver)),
     )
 
 
@@ -166,9 +166,9 @@ def _one(name: str, value: Any) -> Any:
         return value
     if isinstance(value, int | float):
         return _number(value, name)
-    if isinstance(value, str) and value.strip() == value and value:
-        if len(value) <= MOST_TEXT and value.isprintable() and not value.startswith("-"):
-            return value
+    is_text = isinstance(value, str) and value and value.strip() == value and value.isprintable()
+    if is_text and len(value) <= MOST_TEXT and not value.startswith("-"):
+        return value
     raise ConfigError(f"`{name}`: give a number, or a short text that begins with no hyphen")
 
 

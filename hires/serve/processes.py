@@ -7,6 +7,7 @@ for numbers are given anew.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,7 +96,7 @@ def said(log_folder: Path) -> str:
         for line in reversed(lines):
             text = line.rpartition("\r")[2].strip()
             if text:
-                return text.removeprefix("hires: ")
+                return re.sub(r"--(?=[a-z])", "", text.removeprefix("hires: "))
     return ""
 
 

@@ -17,7 +17,7 @@ from hires.config.job import PaintJob
 from hires.config.settings import job_of
 from hires.errors import ConfigError
 from hires.runs.record import PREVIEW, RunDirectoryError, has_checkpoints, read_record
-from hires.runs.watch import When, ask_to_stop
+from hires.runs.watch import When, ask_to_stop, withdraw_stop
 from hires.serve.asked import Asked
 from hires.serve.pictures import MOST_PIXELS, look
 from hires.serve.processes import known, start
@@ -45,6 +45,7 @@ class Runs:
         self._lock = threading.RLock()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._known: dict[str, tuple[object, dict[str, Any]]] = {}
+        self._may_wait = True  # From an earlier server.
         self.latest: list[dict[str, Any]] = []
 
     def all(self) -> list[Run]:
@@ -82,7 +83,7 @@ class Runs:
 
     def told(self) -> list[dict[str, Any]]:
         """All runs as the page lists them, the newest first."""
-        runs, seen = self.all(), {}
+        runs, seen = self.all(), dict[str, tuple[object, dict[str, Any]]]()
         for run in runs:
             stamp, before = run.stamp(), self._known.get(run.key)
             is_still = before and before[0] == stamp and before[1]["state"] in ("done", "queued")
@@ -135,6 +136,7 @@ class Runs:
                 "model": asked.model,
             }
             write(log / JOB, note)
+            self._may_wait = True
             return key
 
     def stop(self, key: object, when: When) -> None:
@@ -143,9 +145,12 @@ class Runs:
             run = self.find(key)
             if run.state not in ("running", "stopping"):
                 raise ConfigError(f"the run is {run.state}, and cannot be stopped")
+            if run.log is not None and run.job.get("stop") == "now":
+                return  # Whoever is told twice does not save.
             if run.log is not None:
                 write(run.log / JOB, {**run.job, "stop": when})
             if when == "now" and run.process is not None:
+                withdraw_stop(run.path)
                 run.process.terminate()
             elif run.path.is_dir():
                 ask_to_stop(run.path, when)
@@ -166,10 +171,12 @@ class Runs:
                 record = run.record
                 note = {"name": run.path.stem, "made": record.begun if record else now()}
                 note |= {"run_dir": path, "device": "auto"}
+            withdraw_stop(run.path)
             is_begun = run.record is not None and (run.log is None or has_checkpoints(run.path))
             if is_begun:
                 note["next"] = ["resume", f"./{note['run_dir']}"]
             write(log / JOB, {**note, "state": "queued", "stop": None, "pid": None})
+            self._may_wait = True
 
     def remove(self, key: object) -> None:
         """Take a run out of the queue."""
@@ -182,23 +189,30 @@ class Runs:
             else:
                 shutil.rmtree(run.log)
 
-    def tick(self) -> None:
-        """Start what can start, and note what there is."""
+    def tick(self, *, is_watched: bool) -> None:
+        """Start what can start.
+
+        Args:
+            is_watched: whether somebody wants to know what there is: it is noted in `latest`.
+        """
         with self._lock:
             for key, child in [*self._children.items()]:
                 if child.poll() is not None:  # Else it stays as a zombie.
                     del self._children[key]
-            self._start_next()
+            if self._may_wait:
+                self._start_next()
+        if is_watched:
             self.latest = self.told()
 
     def _start_next(self) -> None:
-        runs = [run for run in self.all() if run.log is not None]
+        runs = self.all()
         queued = [run for run in runs if run.job.get("state") == "queued"]
+        self._may_wait = bool(queued)
         if not queued:
             return
-        busy = {str(run.job.get("device")) for run in runs if run not in queued and run.is_alive}
+        busy = {run.device for run in runs if run not in queued and run.is_alive}
         for run in sorted(queued, key=lambda run: str(run.job.get("made"))):
-            device = str(run.job.get("device"))
+            device = run.device
             # What "auto" becomes is the run's to know, so it shares with nobody.
             if device in busy or (busy and "auto" in (device, *busy)):
                 continue

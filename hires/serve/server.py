@@ -17,7 +17,7 @@ from hires.serve.runs import Words
 from hires.serve.store import HIDDEN
 
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
-_ANY = ("0.0.0.0", "::")  # noqa: S104 - known, not bound to
+_ANY = ("0.0.0.0", "::")
 
 
 def serve(job: Serve, token: str | None, words: Words, ready: Callable[[str], None]) -> None:

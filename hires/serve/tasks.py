@@ -62,7 +62,7 @@ class Tasks:
     def variations(self, asked: Asked) -> str:
         """Begin to paint a dozen variations; returns an id."""
         job = _for_small(_job(asked))
-        found = variations(job, asked.given)
+        found = variations(job)
         cells = [{"label": one.name, "options": _changes(job, one.job)} for one in found]
 
         def words(folder: Path) -> list[str]:
@@ -169,10 +169,10 @@ def _plan(found: Mapping[str, Any]) -> dict[str, Any]:
     rungs = found["rungs"]
     rows = [
         {
-            "size": [rung["width"], rung["height"]],
+            "size": max(rung["width"], rung["height"]),
             "steps": rung["iterations"],
             "tiles": rung["tiles"],
-            "memory": rung["peak_bytes"],
+            "memory": (rung["device_bytes"] or 0) + (rung["host_bytes"] or 0),
             "seconds": rung["seconds"],
         }
         for rung in rungs

@@ -53,6 +53,15 @@ class Run:
         return Known(pid, str(self.job.get("began", ""))) if isinstance(pid, int) else None
 
     @property
+    def device(self) -> str:
+        """Where it is painted."""
+        if self.job:
+            return str(self.job.get("device", "auto"))
+        record = self.record
+        config = record.settings.get("config", {}) if record else {}
+        return str(config.get("device", "auto"))
+
+    @property
     def is_alive(self) -> bool:
         """Whether it is painted at the moment."""
         process = self.process

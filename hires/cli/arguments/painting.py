@@ -40,9 +40,6 @@ class Variations(PaintJob):
     pictures: Annotated[str | None, Typed(metavar="DIR")] = None
     """Also save the sheet's pictures in this folder, each once it is painted, as 1.jpg, 2.jpg."""
 
-    pictures: Annotated[str | None, Typed(metavar="DIR")] = None
-    """Also save each picture there, as 1.jpg, 2.jpg, as soon as it is painted."""
-
     fixed: tuple[str, ...] = ()
     """What is the same in all variations because it was typed."""
 
