@@ -10,7 +10,8 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hires.cli.options import documented, options_of, parts_of
+from hires.cli.options import options_of, parts_of
+from hires.config.documented import documented
 
 _INDENT = 26
 _WIDEST = 110

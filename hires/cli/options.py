@@ -5,13 +5,9 @@ A field that holds a dataclass is a group of options. The string under a field i
 
 from __future__ import annotations
 
-import ast
 import functools
-import inspect
-import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -240,22 +236,3 @@ def _hints(kind: Any) -> dict[str, Any]:
 def _metavar(kind: Any) -> str:
     choices = ",".join(map(str, get_args(kind)))
     return f"{{{choices}}}" if choices else str(kind.__name__).upper()
-
-
-def documented(kind: type) -> dict[str, str]:
-    """The strings under the fields of a dataclass and its bases, each as one line."""
-    found: dict[str, str] = {}
-    for base in filter(is_dataclass, reversed(kind.__mro__)):
-        for node in _classes(base.__module__):
-            if node.name == base.__name__:
-                for field, below in pairwise(node.body):
-                    text = below.value if isinstance(below, ast.Expr) else None
-                    if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Constant):
-                        found[ast.unparse(field.target)] = " ".join(str(text.value).split())
-    return found
-
-
-@functools.cache
-def _classes(module: str) -> list[ast.ClassDef]:
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
-    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]

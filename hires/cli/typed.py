@@ -26,9 +26,14 @@ def options_typed(settings: Mapping[str, Any]) -> str:
 
 def command_typed(job: PaintJob) -> str:
     """The command that paints a photograph, with the options that differ from their defaults."""
+    return shlex.join(["hires", "stylize", *words_typed(job)])
+
+
+def words_typed(job: PaintJob) -> list[str]:
+    """The words after ``hires stylize`` that paint a photograph."""
     assert job.content is not None
-    words = ["hires", "stylize", job.content, *job.styles, "-o", job.output]
-    return " ".join(filter(None, (shlex.join(words), options_typed(settings_of(job)))))
+    options = [word for words in _options(settings_of(job)) for word in words]
+    return [job.content, *job.styles, "-o", job.output, *options]
 
 
 def _options(settings: Mapping[str, Any]) -> Iterator[list[str]]:

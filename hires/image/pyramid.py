@@ -37,6 +37,7 @@ MOST_WHOLE = 2**26
 # says that it has more is a bomb; smaller pictures than this are not worth asking.
 _MOST_PER_BYTE, _UNASKED = 1000, 2**24
 _STREAMED = ("JPEG", "PNG", "TIFF")
+PREVIEW_SIDE = 1024
 _BASE_SIDE = 2048  # of the largest level that is kept in memory
 _JPEG = {"Q": 90, "keep": "none"}  # From quality 90 on libvips keeps the colours of each pixel.
 _NAME = "p"
@@ -103,6 +104,10 @@ class Pyramid:
     def is_made(self) -> bool:
         """Whether every tile can be had."""
         return self.num_levels - 1 in self._levels or self._archive is not None
+
+    def level(self, level: int) -> pyvips.Image:
+        """A level that is made, and lies in memory."""
+        return self._levels[level]
 
     def dzi(self) -> str:
         """The descriptor that viewers read."""
@@ -220,6 +225,18 @@ class Pyramid:
         archive, self._archive = self._archive, None
         if archive is not None:
             archive.close()
+
+
+def preview_of(picture: Pyramid) -> bytes:
+    """A picture as a JPEG of at most `PREVIEW_SIDE` pixels a side; all of it is decoded for that.
+
+    Raises:
+        ImageError: if it cannot be read.
+    """
+    picture.make_base()
+    image = picture.level(picture.base)
+    scale = min(PREVIEW_SIDE / max(image.width, image.height), 1.0)
+    return bytes(image.resize(scale).jpegsave_buffer(**_JPEG))
 
 
 def _require_bounded(path: Path, size: Size) -> None:

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from hires.engine.snapshot import Snapshot, SnapshotError, read_snapshot, write_snapshot
 from hires.runs.record import (
     CHECKPOINT,
+    LOCK,
     OURS,
     Record,
     RunDirectoryError,
@@ -25,7 +26,8 @@ from hires.runs.record import (
 )
 
 NUM_KEPT = 2
-_LOCK = ".lock"
+# Whoever only looks whether there is a run (`hires.runs.watch`) holds the lock for a moment.
+_PATIENCE = 0.2  # seconds
 _LEFTOVER = re.compile(r"\.[0-9a-f]{16}(\.\w+)?")
 # Some network shares have no locks; there it is up to the user.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
@@ -160,11 +162,11 @@ class RunDirectory:
 def is_free(path: Path) -> bool:
     """Whether nothing is in a directory but what a run leaves before it begins."""
     names = [file.name for file in path.iterdir()]
-    return all(name == _LOCK or _LEFTOVER.fullmatch(name) for name in names)
+    return all(name == LOCK or _LEFTOVER.fullmatch(name) for name in names)
 
 
 def _locked(path: Path) -> FileLock:
-    lock = FileLock(path / _LOCK, timeout=0, thread_local=False)
+    lock = FileLock(path / LOCK, timeout=_PATIENCE, thread_local=False)
     try:
         lock.acquire()
     except Timeout:

@@ -25,6 +25,7 @@ from hires.runs.claim import claim
 from hires.runs.directory import RunDirectory
 from hires.runs.planning import PlannedJob, beside, plan_job, preview_paths
 from hires.runs.recorder import Recorder
+from hires.runs.watch import asked_to_stop, withdraw_stop
 from hires.utils.memory import return_freed_memory
 
 
@@ -160,8 +161,10 @@ class JobRun:
         self.painted: Painted | None = None
         self._recorder: Recorder | None = None
         self._resume = resume
+        self._directory = None if directory is None else directory.path
         if directory is None:
             return
+        withdraw_stop(directory.path)
         every = job.checkpoint_every
         self._recorder = Recorder(directory, planned.rungs, checkpoint_every=every)
         if directory.is_begun:
@@ -179,6 +182,7 @@ class JobRun:
                 self._recorder.observe(progress)
             self._save_on_the_way()
             yield progress if stop is None else self._until(stop, progress)
+            self._stop_if_asked()
             if stop and (progress.rung.index, progress.ends_rung) >= (stop.index, True):
                 return
 
@@ -186,6 +190,15 @@ class JobRun:
         """The run, from where it stands."""
         resume, self._resume = self._resume, None
         return self.planned.run.start(resume)  # Its tensors are the run's, and go with it.
+
+    def _stop_if_asked(self) -> None:
+        """Stop as Ctrl-C does, but at a moment that was chosen (`hires.runs.watch`)."""
+        when = None if self._directory is None else asked_to_stop(self._directory)
+        if when is None or self._last.is_last or (when == "size" and not self._last.ends_rung):
+            return
+        assert self._directory is not None
+        withdraw_stop(self._directory)
+        raise KeyboardInterrupt
 
     def _until(self, stop: Rung, progress: Progress) -> Progress:
         """A step with its share of what is painted before a preview is taken."""

@@ -21,6 +21,7 @@ from hires.runs.directory import RunDirectory
 from hires.runs.page import RunPage, duration, render
 from hires.runs.record import ASIDE, PAGE, PREVIEW, TRACE, Record
 from hires.runs.trace import Step, Trace
+from hires.runs.watch import RungPlan, write_ladder
 from hires.utils.files import replacing
 
 Clock = Callable[[], float]
@@ -159,6 +160,8 @@ class Recorder:
             self._is_out_of_use = True
             self._warn("begin", f"no run directory {self.path}: {_reason(error)}. The run goes on")
             return
+        with suppress(OSError):  # It is for those who look on.
+            write_ladder(self.path, [_plan_of(rung) for rung in self._rungs])
         position = progress.rung.index + 1, progress.iteration
         self._trace = Trace(self.path / TRACE, position)
 
@@ -247,6 +250,11 @@ def facts(record: Record) -> Mapping[str, Any]:
         "threads": record.threads,
     }
     return {name.replace("_", " "): value for name, value in found.items()}
+
+
+def _plan_of(rung: Rung) -> RungPlan:
+    height, width = rung.size
+    return RungPlan(width, height, rung.num_iterations, rung.step_work)
 
 
 def _step(progress: Progress) -> Step:

@@ -51,7 +51,7 @@ class Trace:
 
     def __init__(self, path: Path, position: tuple[int, int]) -> None:
         self.path = path
-        self.steps = [step for step in _read(path) if step.position <= position]
+        self.steps = [step for step in read_steps(path) if step.position <= position]
         self._num_written = 0
         # The file may end in half a line, or in steps that will be done again.
         self._is_sound = False
@@ -84,11 +84,18 @@ def _lines(steps: Sequence[Step]) -> str:
     return "".join(json.dumps(asdict(step)) + "\n" for step in steps)
 
 
-def _read(path: Path) -> list[Step]:
-    """Whatever lines can be read: a trace is nice to have, and no run depends on it."""
+def read_steps(path: Path, *, last_bytes: int | None = None) -> list[Step]:
+    """Whatever lines of a trace can be read: it is nice to have, and no run depends on it.
+
+    Args:
+        path: the file.
+        last_bytes: read only so much of its end.
+    """
     found: list[Step] = []
-    with suppress(OSError):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    with suppress(OSError), path.open("rb") as file:
+        if last_bytes is not None:
+            file.seek(max(os.fstat(file.fileno()).st_size - last_bytes, 0))
+        for line in file.read().decode("utf-8", errors="replace").splitlines():
             with suppress(ValueError, TypeError):
                 found.append(Step(**json.loads(line)))
     return found

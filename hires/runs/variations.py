@@ -56,6 +56,7 @@ class Sheet:
         variations: what is painted, one after the other.
         commands: what paints each of them, for the line below it.
         side: long side of the pictures in pixels, at most.
+        pictures: folder where each is saved by itself too; made if it is missing.
 
     Attributes:
         size: ``(height, width)`` of the pictures.
@@ -71,9 +72,11 @@ class Sheet:
         commands: Sequence[str],
         *,
         side: int = 512,
+        pictures: str | None = None,
     ) -> None:
         self.job, self.variations = job, tuple(variations)
         self._commands, self._side = tuple(commands), side
+        self._pictures = None if pictures is None else Path(pictures)
         files = job.files()
         check_output(job.output, inputs=[path for _, path in files], dpi=_DPI)
         self._inputs = () if job.delivery.no_metadata else tuple(hashed(*file) for file in files)
@@ -100,7 +103,11 @@ class Sheet:
                 fraction = (index + progress.fraction) / len(self.variations)
                 yield SheetProgress(number=index + 1, fraction=fraction, progress=progress)
             title, line = f"{index + 1}  {variation.name}", self._commands[index]
-            self._cells.append(Cell(picture=progress.picture(), title=title, lines=(line,)))
+            picture = progress.picture()
+            if self._pictures is not None:
+                self._pictures.mkdir(exist_ok=True)
+                save_image(picture, self._pictures / f"{index + 1}.jpg")
+            self._cells.append(Cell(picture=picture, title=title, lines=(line,)))
 
     def _planned(self, index: int) -> PlannedRun:
         """A variation's run, up to the last rung that is small enough."""

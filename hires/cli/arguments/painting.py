@@ -37,6 +37,9 @@ class Variations(PaintJob):
     side: int = bounded(512, LEAST_SIZE)
     """Long side of the sheet's pictures in pixels, at most: each stands at such a rung."""
 
+    pictures: Annotated[str | None, Typed(metavar="DIR")] = None
+    """Also save the sheet's pictures in this folder, each once it is painted, as 1.jpg, 2.jpg."""
+
     fixed: tuple[str, ...] = ()
     """What is the same in all variations because it was typed."""
 

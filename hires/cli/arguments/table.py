@@ -11,6 +11,7 @@ from hires.cli.arguments.painting import Batch, Plan, Resume, Texture, Variation
 from hires.config.deliver import DeliverJob
 from hires.config.job import PaintJob
 from hires.config.morph import MorphJob
+from hires.config.serve import Serve
 
 COMMANDS: dict[str, type] = {
     "stylize": PaintJob,
@@ -30,6 +31,7 @@ COMMANDS: dict[str, type] = {
     "train": Train,
     "apply": Apply,
     "export": Export,
+    "serve": Serve,
 }
 
 

@@ -29,7 +29,9 @@ def run(job: Variations) -> int:
         if not job.quiet:
             tell("hires", f"variation {job.pick}: {variation.name}")
         return stylize.run(replace(variation.job, output=job.output))
-    sheet = Sheet(job, found, [command_typed(one.job) for one in found], side=job.side)
+    sheet = Sheet(
+        job, found, [command_typed(one.job) for one in found], side=job.side, pictures=job.pictures
+    )
     started = time.monotonic()
     try:
         _paint(sheet)

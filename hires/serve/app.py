@@ -1,0 +1,291 @@
+"""The routes of the page; what they do lies in the other modules."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from hires.errors import ConfigError, ImageError, StylizeError
+from hires.serve.asked import MODELS, Asked, read_asked
+from hires.serve.form import form_fields, papers
+from hires.serve.pictures import MOST_BYTES, MOST_PIXELS, Pictures
+from hires.serve.runs import MOST_QUEUED, NoRunError, Runs, Words
+from hires.serve.security import Access, Guard
+from hires.serve.store import Store
+from hires.serve.tasks import Tasks
+from hires.serve.zoom import Zoom
+
+MOST_JSON = 2**18  # bytes of a job
+_STATIC = Path(__file__).with_name("static")
+_SAMPLES = Path(__file__).parents[2] / "samples"  # Of a checkout.
+_SAMPLE_NAMES = ("harbour.jpg", "impasto.jpg")
+_PERIOD = 1.0  # seconds between two looks at the folder
+_MOST_LISTENERS = 32
+_MOST_UPLOADS = 2  # decoded at once
+
+
+class Page:
+    """What the routes share.
+
+    Args:
+        folder: of the paintings.
+        words: the words after ``hires stylize`` for a job.
+    """
+
+    def __init__(self, folder: Path, words: Words) -> None:
+        self.store = Store(folder)
+        self.pictures = Pictures(self.store)
+        self.runs = Runs(self.store, words)
+        self.tasks = Tasks(self.store, words)
+        self.zoom = Zoom(self._painting, folder=self.store.folder / ".hires-serve" / "zoom")
+        self._listeners = 0
+        self._uploads = asyncio.Semaphore(_MOST_UPLOADS)
+
+    def _painting(self, key: str) -> Path | None:
+        with suppress(NoRunError):
+            return self.runs.find(key).painting
+        return None
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Keep the queue going."""
+        going = asyncio.create_task(self._go())
+        try:
+            yield
+        finally:
+            going.cancel()
+            self.tasks.close()
+            self.zoom.close()
+
+    async def _go(self) -> None:
+        while True:
+            with suppress(OSError):  # A full disk, say: it may be mended meanwhile.
+                await run_in_threadpool(self.runs.tick, is_watched=self._listeners > 0)
+            await asyncio.sleep(_PERIOD)
+
+    async def index(self, _: Request) -> Response:
+        """The page itself."""
+        return FileResponse(_STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    def form(self, _: Request) -> Response:
+        """What can be asked for."""
+        told = {
+            "fields": [field.told() for field in form_fields()],
+            "papers": papers(),
+            "models": MODELS,
+            "samples": _SAMPLES.is_dir(),
+            "limits": {"pixels": MOST_PIXELS, "bytes": MOST_BYTES, "queue": MOST_QUEUED},
+        }
+        return JSONResponse(told)
+
+    async def upload(self, request: Request) -> Response:
+        """Take a picture."""
+        async with self._uploads, request.form(max_files=1, max_fields=4) as form:
+            file, kind = form.get("file"), form.get("kind")
+            if not isinstance(file, UploadFile) or not isinstance(kind, str):
+                raise HTTPException(400, "a picture is sent as `file`, with its `kind`")
+            name = file.filename or "picture"
+            return JSONResponse(await run_in_threadpool(self.pictures.take, file.file, name, kind))
+
+    def samples(self, _: Request) -> Response:
+        """Take the samples as if they had been uploaded."""
+        paths = [_SAMPLES / name for name in _SAMPLE_NAMES]
+        if not all(path.is_file() for path in paths):
+            raise HTTPException(404, "there are no samples here")
+        found = []
+        for path, kind in zip(paths, ("content", "style"), strict=True):
+            with path.open("rb") as file:
+                found.append(self.pictures.take(file, path.name, kind))
+        return JSONResponse({"content": found[0], "styles": found[1:]})
+
+    def picture(self, request: Request) -> Response:
+        """The small copy of a picture."""
+        return _file(self.pictures.preview(request.path_params["key"]))
+
+    async def plan(self, request: Request) -> Response:
+        """Begin a plan."""
+        return await self._begin("plan", self.tasks.plan, request)
+
+    def planned(self, request: Request) -> Response:
+        """What it has come to."""
+        return _found(self.tasks.planned(request.path_params["key"]))
+
+    async def vary(self, request: Request) -> Response:
+        """Begin variations."""
+        return await self._begin("variations", self.tasks.variations, request)
+
+    def varied(self, request: Request) -> Response:
+        """How far they are."""
+        return _found(self.tasks.varied(request.path_params["key"]))
+
+    def variation(self, request: Request) -> Response:
+        """One of them."""
+        where = request.path_params
+        return _file(self.tasks.variation_picture(where["key"], where["name"]))
+
+    async def start(self, request: Request) -> Response:
+        """Put a run into the queue."""
+        return await self._begin("run", self.runs.add, request)
+
+    async def _begin(self, what: str, act: Callable[[Asked], str], request: Request) -> Response:
+        asked = await _json(request)
+        job = await run_in_threadpool(read_asked, asked, self.store, self.pictures)
+        return JSONResponse({what: await run_in_threadpool(act, job)})
+
+    def listed(self, _: Request) -> Response:
+        """All runs."""
+        return JSONResponse({"runs": self.runs.told()})
+
+    def run(self, request: Request) -> Response:
+        """One of them."""
+        return JSONResponse(self.runs.one(self.runs.find(request.path_params["key"])))
+
+    def preview(self, request: Request) -> Response:
+        """Its picture as it stands."""
+        run = self.runs.find(request.path_params["key"])
+        return _file(self.runs.make_preview(run))
+
+    async def act(self, request: Request) -> Response:
+        """Stop, resume or remove a run."""
+        key, verb = request.path_params["key"], request.path_params["verb"]
+        asked = await _json(request)
+        after = asked.get("after", "now") if isinstance(asked, dict) else None
+        if after not in ("now", "size"):
+            raise HTTPException(400, "`after`: choose one of now, size")
+        if verb == "stop":
+            await run_in_threadpool(self.runs.stop, key, after)
+        elif verb in ("resume", "remove"):
+            act = self.runs.resume if verb == "resume" else self.runs.remove
+            await run_in_threadpool(act, key)
+        else:
+            raise HTTPException(404, "a run can be stopped, resumed or removed")
+        return JSONResponse({"run": key})
+
+    def download(self, request: Request) -> Response:
+        """A file of a finished painting."""
+        run, asked = self.runs.find(request.path_params["key"]), request.query_params
+        path = self.tasks.deliver(run, asked.get("deliver"), asked.get("format"))
+        stem = re.sub(r"[^\w-]+", "_", Path(str(run.job.get("name") or run.path.stem)).stem)
+        name = "-".join(filter(None, [stem, "painted", asked.get("deliver")]))
+        return FileResponse(path, filename=f"{name}{path.suffix}")
+
+    async def events(self, request: Request) -> Response:
+        """Tell of every change."""
+        if self._listeners >= _MOST_LISTENERS:
+            raise HTTPException(429, "too many pages are open")
+        return StreamingResponse(self._told(request), media_type="text/event-stream")
+
+    async def _told(self, request: Request) -> AsyncIterator[str]:
+        before, self._listeners = "", self._listeners + 1
+        try:
+            yield ": hires\n\n"
+            while not await request.is_disconnected():
+                told = json.dumps({"runs": [_short(run) for run in self.runs.latest]})
+                if told != before:
+                    yield f"data: {told}\n\n"
+                before = told
+                await asyncio.sleep(_PERIOD)
+        finally:
+            self._listeners -= 1
+
+    def routes(self) -> list[Route | Mount]:
+        """All of them."""
+        post = ["POST"]
+        return [
+            Route("/", self.index),
+            Route("/api/form", self.form),
+            Route("/api/pictures", self.upload, methods=post),
+            Route("/api/pictures/{key}/preview.jpg", self.picture),
+            Route("/api/samples", self.samples, methods=post),
+            Route("/api/plan", self.plan, methods=post),
+            Route("/api/plan/{key}", self.planned),
+            Route("/api/variations", self.vary, methods=post),
+            Route("/api/variations/{key}", self.varied),
+            Route("/api/variations/{key}/{name}", self.variation),
+            Route("/api/runs", self.start, methods=post),
+            Route("/api/runs", self.listed),
+            Route("/api/runs/{key}", self.run),
+            Route("/api/runs/{key}/preview.jpg", self.preview),
+            Route("/api/runs/{key}/download", self.download),
+            Route("/api/runs/{key}/{verb}", self.act, methods=post),
+            Route("/api/events", self.events),
+            *self.zoom.routes(),
+            Mount("/static", StaticFiles(directory=_STATIC)),
+        ]
+
+
+def make_app(page: Page, *, hosts: tuple[str, ...], token: str | None) -> Guard:
+    """The application, guarded.
+
+    Args:
+        page: what it serves.
+        hosts: names by which it may be called; none for any.
+        token: without it nothing is answered; None for no token.
+    """
+    handlers: dict[Any, Any] = {HTTPException: _refused_http}
+    handlers |= dict.fromkeys((ConfigError, ImageError, StylizeError), _refused)
+    app = Starlette(routes=page.routes(), lifespan=page.lifespan, exception_handlers=handlers)
+    access = Access(
+        hosts=hosts,
+        token=token,
+        most_bytes=MOST_JSON,
+        most_upload=MOST_BYTES,
+        uploads=("/api/pictures",),
+    )
+    return Guard(app, access)
+
+
+def _short(run: dict[str, Any]) -> dict[str, Any]:
+    version = f"{run['preview']} {run['progress']:.4f}"
+    return {"id": run["id"], "version": version, "state": run["state"], "progress": run["progress"]}
+
+
+async def _json(request: Request) -> Any:
+    body = await request.body()
+    if not body:
+        return {}
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(415, "send JSON")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise HTTPException(400, "this is no JSON") from None
+
+
+def _found(told: dict[str, Any] | None) -> Response:
+    if told is None:
+        raise HTTPException(404, "there is nothing of this id; ask again")
+    return JSONResponse(told)
+
+
+def _file(path: Path | None) -> Response:
+    if path is None or not path.is_file():
+        raise HTTPException(404, "there is no such picture")
+    return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "no-cache"})
+
+
+def _refused(_: Request, error: Exception) -> Response:
+    """One clear line, and the option that it is about."""
+    text = " ".join(str(error).split())
+    field = re.match(r"`(\w+)", text)
+    told = {"error": text.replace("`", ""), "field": field[1] if field else None}
+    return JSONResponse(told, 404 if isinstance(error, NoRunError) else 400)
+
+
+def _refused_http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": str(error.detail).replace("`", "")}, error.status_code)

@@ -1,0 +1,115 @@
+"""Pictures that are uploaded: checked before anything else is done with them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from hires.errors import ConfigError
+from hires.serve.store import Store, now, read_json, write
+
+MOST_PIXELS = 400_000_000
+MOST_BYTES = 2**30
+MOST_PICTURES = 1000
+KINDS = ("content", "style", "mask")
+_PICTURE, _PREVIEW, _ABOUT = "picture", "preview.jpg", "about.json"
+_PATIENCE = 180.0  # seconds for one picture to be decoded
+
+
+class Pictures:
+    """The pictures of a store.
+
+    Args:
+        store: where they are kept.
+        most_pixels: that a picture may have.
+    """
+
+    def __init__(self, store: Store, most_pixels: int = MOST_PIXELS) -> None:
+        self._store, self._most = store, most_pixels
+
+    def take(self, file: BinaryIO, name: str, kind: str) -> Mapping[str, Any]:
+        """Keep a picture, if it is one; returns what the page is told of it.
+
+        Raises:
+            ConfigError: for anything else, with what is wrong.
+        """
+        if kind not in KINDS:
+            raise ConfigError(f"`kind` is '{kind[:40]}': choose one of {', '.join(KINDS)}")
+        if sum(1 for _ in self._store.all("pictures")) >= MOST_PICTURES:
+            raise ConfigError(
+                f"{MOST_PICTURES} pictures are uploaded already: remove some from"
+                f" {self._store.relative(self._store.place('pictures', '0' * 16).parent)}"
+            )
+        key, folder = self._store.new("pictures")
+        try:
+            with (folder / _PICTURE).open("wb") as kept:
+                shutil.copyfileobj(file, kept)
+            found = self._looked_at(folder)
+            told = {"id": key, "name": shown_name(name), "kind": kind, **found}
+            write(folder / _ABOUT, {**told, "made": now()})
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return {**told, "preview": f"/api/pictures/{key}/preview.jpg"}
+
+    def _looked_at(self, folder: Path) -> dict[str, Any]:
+        """Width and height, as the checked reader finds them."""
+        words = [str(folder / _PICTURE), str(folder / _PREVIEW), str(self._most)]
+        return look(words)
+
+    def path(self, key: object, what: str) -> Path:
+        """The file of an id.
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        folder = self._store.find("pictures", key)
+        if folder is None or not (folder / _ABOUT).is_file():
+            raise ConfigError(f"`{what}`: there is no such picture; upload it again")
+        return folder / _PICTURE
+
+    def about(self, key: object) -> Mapping[str, Any]:
+        """What is known of an id; empty if there is none."""
+        folder = self._store.find("pictures", key)
+        return {} if folder is None else read_json(folder / _ABOUT)
+
+    def preview(self, key: object) -> Path | None:
+        """The small copy of an id."""
+        folder = self._store.find("pictures", key)
+        return None if folder is None else folder / _PREVIEW
+
+
+def look(words: list[str]) -> dict[str, Any]:
+    """Check a picture in a process of its own; see `hires.serve.look`.
+
+    Raises:
+        ConfigError: for what is no picture, or too large.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "hires.serve.look", *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise ConfigError("the picture takes too long to read; save it anew") from None
+    except ValueError:
+        raise ConfigError("the picture breaks the reader; save it anew, as PNG or JPEG") from None
+    if "error" in found:
+        raise ConfigError(found["error"])
+    return found
+
+
+def shown_name(name: str) -> str:
+    """What a picture is called on the page; never a path."""
+    last = re.split(r"[\\/]", name)[-1]
+    return "".join(letter for letter in last if letter.isprintable())[:100] or "picture"

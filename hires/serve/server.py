@@ -1,0 +1,80 @@
+"""The server: an address, the page, and as long as it lasts the queue."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+from filelock import FileLock, Timeout
+
+from hires.config.serve import Serve
+from hires.errors import ConfigError
+from hires.serve.app import Page, make_app
+from hires.serve.runs import Words
+from hires.serve.store import HIDDEN
+
+_LOCAL = ("127.0.0.1", "localhost", "[::1]")
+_ANY = ("0.0.0.0", "::")
+
+
+def serve(job: Serve, token: str | None, words: Words, ready: Callable[[str], None]) -> None:
+    """Serve the page until Ctrl-C.
+
+    Args:
+        job: where, and from which folder.
+        token: that is asked for; None for no token.
+        words: the words after ``hires stylize`` for a job.
+        ready: called with the page's address once it can be opened.
+
+    Raises:
+        ConfigError: if the address or the folder cannot be had.
+    """
+    folder = Path(job.folder)
+    try:
+        (folder / HIDDEN).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"`folder` {folder} cannot be used: {error.strerror}") from None
+    lock = FileLock(folder / HIDDEN / ".lock", timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(f"another hires serve has {folder}: give another `folder`") from None
+    try:
+        with _listening(job) as listener:
+            port = listener.getsockname()[1]
+            hosts = (*_LOCAL, job.host) if job.is_local else ()
+            app = make_app(Page(folder, words), hosts=hosts, token=token)
+            config = uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                ws="none",
+                timeout_graceful_shutdown=2,
+            )
+            ready(_address(job.host, port, token))
+            with suppress(KeyboardInterrupt):  # What uvicorn hands on when it has ended.
+                uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        lock.release()
+
+
+def _listening(job: Serve) -> socket.socket:
+    host = job.host.strip("[]")
+    try:
+        family = socket.getaddrinfo(host, job.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, job.port), family=family)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen at {job.host}, port {job.port}: {error.strerror or error}; give"
+            " another `port` or `host`"
+        ) from None
+
+
+def _address(host: str, port: int, token: str | None) -> str:
+    name = socket.gethostname() if host in _ANY else host
+    name = f"[{name}]" if ":" in name and not name.startswith("[") else name
+    return f"http://{name}:{port}/" + (f"?token={token}" if token else "")
