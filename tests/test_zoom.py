@@ -159,3 +159,14 @@ def test_routes_alone(large: Path) -> None:
     with TestClient(app) as client:
         assert client.get("/zoom/a.dzi").status_code == 200
         assert client.get("/zoom/b.dzi").status_code == 404
+
+
+def test_tiles_can_be_made_before_anybody_asks(zoom: Zoom, large: Path) -> None:
+    zoom.warm("large")
+    zoom.warm("missing")
+    archive = zoom._open["large"].archive
+    assert archive is not None
+    archive.result(20)
+    assert [path.suffix for path in (large.parent / FOLDER).iterdir()] == [".zip"]
+    zoom.close()
+    zoom.close()
