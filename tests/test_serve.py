@@ -144,9 +144,7 @@ def test_what_is_no_picture_is_refused(client: TestClient, tmp_path: Path, data:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_too_many_pixels_are_refused(
-    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = Page(tmp_path, words_typed)
     monkeypatch.setattr(page.pictures, "_most", 96 * 80 - 1)
     made = TestClient(make_app(page, hosts=(), token=None), headers=OURS)
@@ -369,12 +367,16 @@ def test_stop_at_this_size(tmp_path: Path) -> None:
         output=str(tmp_path / "out.png"),
         config=hires.Config(sizes=(80, 128), iterations=(4, 3), device="cpu"),
     )
-    run, done = tmp_path / "out.run", []
-    with pytest.raises(KeyboardInterrupt):
+    run, done = tmp_path / "out.run", list[tuple[int, int]]()
+
+    def paint() -> None:
         for progress in hires.iter_paint(job):
             done.append((progress.rung.index, progress.iteration))
             if len(done) == 2:
                 ask_to_stop(run, "size")
+
+    with pytest.raises(KeyboardInterrupt):
+        paint()
     assert done[-1] == (0, 4)
     assert asked_to_stop(run) is None
     assert hires.picture_size(tmp_path / "out.png") == (67, 80)
@@ -398,8 +400,9 @@ def test_plan_and_variations(running: TestClient, pictures: tuple[str, str]) -> 
         assert running.get(url).headers["content-type"] == "image/jpeg"
 
 
-def test_painted_in_seconds(running: TestClient, pictures: tuple[str, str]) -> None:
-    job = {"content": pictures[0], "mode": "apply", "model": "impasto", "format": "jpg"}
+def test_painted_in_seconds(running: TestClient) -> None:
+    content = upload(running, picture(144, 128)).json()["id"]
+    job = {"content": content, "mode": "apply", "model": "impasto", "format": "jpg"}
     key = running.post("/api/runs", json=job).json()["run"]
     told = wait(running, f"/api/runs/{key}", lambda told: told["state"] in ("done", "failed"))
     assert told["state"] == "done", told
