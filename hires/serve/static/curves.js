@@ -3,6 +3,7 @@
 import { draw, make } from "./dom.js";
 
 const HEIGHT = 180;
+const HIDDEN = 0.02; // share of the least values that the scale leaves out
 const EDGE = { left: 44, right: 10, top: 10, bottom: 22 };
 const WORDS = { style: "style", content: "content", patch: "grain and edges", tv: "noise", detail: "fine drawing" };
 
@@ -23,9 +24,14 @@ export function showCurves(element, trace, rungs) {
   const at = ({ rung, step }) => (starts[rung - 1] ?? 0) + step;
   const last = Math.max(rungs.reduce((sum, { steps }) => sum + steps, 0), at(trace.at(-1)));
   const x = (step) => EDGE.left + ((width - EDGE.left - EDGE.right) * step) / last;
-  const least = Math.floor(Math.log10(Math.min(...values)));
+  values.sort((one, other) => one - other);
+  // Where a photograph is the start, its content loss begins at nothing: that is below the picture.
+  const least = Math.floor(Math.log10(values[Math.floor(values.length * HIDDEN)]));
   const most = Math.max(Math.ceil(Math.log10(Math.max(...values))), least + 1);
-  const y = (value) => EDGE.top + ((HEIGHT - EDGE.top - EDGE.bottom) * (most - Math.log10(value))) / (most - least);
+  const y = (value) => {
+    const share = Math.min((most - Math.log10(value)) / (most - least), 1);
+    return EDGE.top + (HEIGHT - EDGE.top - EDGE.bottom) * share;
+  };
   const graph = draw("svg", {
     viewBox: `0 0 ${width} ${HEIGHT}`,
     width,

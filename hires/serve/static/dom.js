@@ -96,6 +96,11 @@ export function inPixels(width, height) {
   return millions < 1 ? told : `${told}, ${millions < 9.95 ? millions.toFixed(1) : Math.round(millions)} megapixels`;
 }
 
+/** A size as the server tells it: a long side, or width and height. */
+export function inSize(size) {
+  return `${[].concat(size).join(" × ")} px`;
+}
+
 export function onDay(text) {
   const when = new Date(typeof text === "number" ? text * 1000 : text);
   if (!text || Number.isNaN(when.getTime())) return "";

@@ -1,7 +1,7 @@
 // From pictures and options to a run: what it will take, a dozen variations, a close-up, the start.
 
 import { follow, post, upload } from "./api.js";
-import { announce, find, inBytes, inPixels, inTime, make, tell, working } from "./dom.js";
+import { announce, find, inBytes, inPixels, inSize, inTime, make, tell, working } from "./dom.js";
 import { paintRegions, tint, toMasks } from "./regions.js";
 
 const DRAFT = "hires.draft";
@@ -324,7 +324,7 @@ function table(rows) {
     make(
       "tr",
       {},
-      make("th", { scope: "row", textContent: Array.isArray(size) ? size.join(" × ") : `${size} px` }),
+      make("th", { scope: "row", textContent: inSize(size) }),
       ...[steps, tiles, inBytes(memory), inTime(seconds)].map((value) => make("td", { textContent: String(value ?? "") })),
     ),
   );
