@@ -90,7 +90,10 @@ def test_one_line_leaves_nothing_behind_for_the_next() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--preset", "nope"), "--preset is 'nope': choose one of hires, calm, tutorial, d2l, keras"),
+        (
+            ("--preset", "nope"),
+            "--preset is 'nope': choose one of hires, calm, tutorial, d2l, keras",
+        ),
         (("--preset",), "--preset needs a value"),
         (("--preset", "d2l", "--optimizer", "sgd"), "--optimizer is 'sgd': choose one of adam"),
         (("--preset", "keras", "--learning-rate", "1"), "`learning_rate` applies to `optimizer="),
