@@ -159,7 +159,7 @@ def test_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"content": "../../etc"}, "content"),
         ({"content": "0" * 16}, "content"),
         ({"content": ["a"]}, "content"),
-        ({"styles": []}, "STYLE"),
+        ({"styles": []}, "styles"),
         ({"styles": ["x"] * 99}, "styles"),
         ({"weights": ["1"]}, "weights"),
         ({"command": "rm"}, "command"),
@@ -228,13 +228,14 @@ def test_bodies_are_bounded(client: TestClient) -> None:
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"X-Hires": "0"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
     ],
 )
 def test_pages_of_others_are_refused(
     client: TestClient, headers: dict[str, str], status: int
 ) -> None:
-    assert client.post("/api/samples", headers=headers).status_code == status
-    if "X-Hires" not in headers:
+    assert client.post("/api/runs", content=b"{}", headers=headers).status_code == status
+    if status != 415 and "X-Hires" not in headers:
         assert client.get("/api/runs", headers=headers).status_code == status
 
 
