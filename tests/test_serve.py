@@ -212,8 +212,8 @@ def test_bodies_are_bounded(client: TestClient) -> None:
     # One that does not say how long it is.
     parts = (b"[" * 2**16 for _ in range(64))
     assert client.post("/api/runs", content=parts, headers=headers).status_code == 413
-    for length in ("9" * 30, "-1", "²"):
-        bad = {**headers, "Content-Length": length.encode("utf-8").decode("latin-1")}
+    for length in ("9" * 30, "-1", "1e9"):
+        bad = {**headers, "Content-Length": length}
         assert client.post("/api/runs", content=b"{}", headers=bad).status_code == 413
 
 
