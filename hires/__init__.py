@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from hires.engine.stylize import iter_stylize, stylize
     from hires.errors import StylizeError
     from hires.image.decode.attribution import read_authorship
-    from hires.image.decode.read import Picture, load_image, picture_size, read_picture
+    from hires.image.decode.read import Picture, load_image, read_picture
+    from hires.image.decode.stored import picture_size
     from hires.image.encode.save import save_image
     from hires.image.guides import read_guides
     from hires.image.metadata.authorship import Authorship
@@ -68,7 +69,7 @@ _HOMES = {
     "iter_stylize": "engine.stylize",
     "load_image": "image.decode.read",
     "paint": "runs.paint",
-    "picture_size": "image.decode.read",
+    "picture_size": "image.decode.stored",
     "read_authorship": "image.decode.attribution",
     "read_guides": "image.guides",
     "read_picture": "image.decode.read",

@@ -55,7 +55,8 @@ from hires.cli.parsing import parse
 from hires.config.job import Job
 from hires.engine.ladder import Size, scale_to
 from hires.errors import ConfigError, ImageError
-from hires.image.decode.read import load_image, picture_size
+from hires.image.decode.read import load_image
+from hires.image.decode.stored import picture_size
 from hires.runs.planning import plan_job
 from hires.utils.files import replacing, write_json
 from hires.version import __version__

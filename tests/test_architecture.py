@@ -125,7 +125,7 @@ def test_nobody_imports_through_the_front_door(module: str) -> None:
 # They are read by people who type, or type themselves (git).
 TYPED = {
     *("config.settings", "config.presets", "image.metadata.provenance", "bench.report"),
-    *("serve.form", "serve.processes", "serve.runs", "serve.tasks"),  # start programs of ours
+    *("serve.form", "serve.runs", "serve.tasks"),
 }
 
 

@@ -23,9 +23,10 @@ from torch import Tensor
 from hires.config.output import Delivery
 from hires.config.paper import Print, Window
 from hires.errors import ConfigError, ImageError, SaveError
-from hires.image.colour.profiles import output_profile
+from hires.image.colour.output import output_profile
 from hires.image.decode.headers import read_header
-from hires.image.decode.read import load_image, picture_size, read_picture
+from hires.image.decode.read import load_image, read_picture
+from hires.image.decode.stored import picture_size
 from hires.image.encode.raster import dithered
 from hires.image.encode.save import check_output, save_image
 

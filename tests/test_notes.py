@@ -30,7 +30,8 @@ from hires.feedforward import training as forward_training
 from hires.feedforward.photographs import Photographs
 from hires.image.decode.attribution import read_authorship
 from hires.image.decode.headers import read_header
-from hires.image.decode.read import picture_size, read_picture
+from hires.image.decode.read import read_picture
+from hires.image.decode.stored import picture_size
 from hires.image.encode.save import save_image
 from hires.image.formats.kinds import READABLE
 from hires.image.libvips import forget_messages

@@ -28,7 +28,7 @@ from hires.config.output import Delivery
 from hires.config.paper import Print
 from hires.config.run import Config
 from hires.errors import ConfigError, ImageError
-from hires.image.colour.profiles import output_profile
+from hires.image.colour.output import output_profile
 from hires.image.decode.headers import read_header
 from hires.image.decode.read import load_image
 from hires.image.encode.save import check_output, save_image

@@ -31,8 +31,10 @@ from pictures import (
 from PIL import Image
 
 from hires.errors import ImageError
-from hires.image.colour.profiles import adobe_rgb, output_profile
-from hires.image.decode.read import picture_size, read_picture
+from hires.image.colour.output import output_profile
+from hires.image.colour.profiles import adobe_rgb
+from hires.image.decode.read import read_picture
+from hires.image.decode.stored import picture_size
 
 # Thumbnails, pages, raw files
 

@@ -45,7 +45,7 @@ WORDS = (
     *("--sizes", "48", "64", "--iterations", "3", "--precision", "fp32", "--quiet"),
 )
 FINISHED = {
-    *(".lock", "settings.json", "state.json", "trace.jsonl"),
+    *(".lock", "settings.json", "state.json", "ladder.json", "trace.jsonl"),
     *("index.html", "preview.jpg", "rung-1.jpg", "rung-2.jpg"),
 }
 INPUTS = ("content.png", "style.png", "tiny.safetensors")

@@ -24,7 +24,7 @@ import pyvips  # type: ignore[import-untyped]
 from hires.errors import ImageError
 from hires.image.colour.to_srgb import to_srgb
 from hires.image.decode.opening import opened
-from hires.image.decode.read import orientation_of, picture_size, reading, separated
+from hires.image.decode.stored import orientation_of, picture_size, reading, separated
 from hires.image.decode.value_ranges import float_scale, to_integers
 from hires.image.formats.signatures import kind_of
 from hires.utils.files import replacing

@@ -21,7 +21,8 @@ from hires.errors import ConfigError, ImageError
 from hires.image.colour.inks import TotalInk
 from hires.image.decode.attribution import read_authorship
 from hires.image.decode.headers import Header, read_header
-from hires.image.decode.read import picture_size, read_picture
+from hires.image.decode.read import read_picture
+from hires.image.decode.stored import picture_size
 from hires.image.encode.save import check_output, save_image
 from hires.image.metadata.authorship import NOBODY
 from hires.image.metadata.provenance import Provenance, ProvenanceError, from_xmp, hashed, to_xmp

@@ -23,7 +23,8 @@ from hires.errors import ConfigError
 from hires.feedforward.finish import Finish
 from hires.image.colour.inks import TotalInk
 from hires.image.decode.attribution import read_authorship
-from hires.image.decode.read import Picture, picture_size, read_picture
+from hires.image.decode.read import Picture, read_picture
+from hires.image.decode.stored import picture_size
 from hires.image.encode.save import check_output, save_image
 from hires.image.guides import Guided, guided
 from hires.image.metadata.authorship import NOBODY, Authorship

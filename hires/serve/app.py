@@ -68,6 +68,7 @@ class Page:
             yield
         finally:
             going.cancel()
+            self.runs.close()
             self.tasks.close()
             self.zoom.close()
 

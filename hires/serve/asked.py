@@ -93,6 +93,8 @@ def _job(
     pictures: Pictures,
 ) -> PaintJob:
     styles = _list(asked, "styles", MOST_STYLES)
+    if not styles:
+        raise ConfigError("`styles`: choose at least one painting")
     paths = tuple(store.relative(pictures.path(style, "styles")) for style in styles)
     weights = [_number(weight, "weights") for weight in _list(asked, "weights", MOST_STYLES)]
     if len(paths) > 1 and weights:

@@ -88,6 +88,12 @@ def known(pid: int) -> Known:
     return Known(pid, _began(pid))
 
 
+def let_go(child: subprocess.Popen[bytes]) -> None:
+    """Leave a process to itself: it goes on when this one has ended."""
+    if child.poll() is None:
+        child.returncode = 0  # Python would warn of what is meant.
+
+
 def said(log_folder: Path) -> str:
     """The last line that a process has said, as people read it."""
     with suppress(OSError), (log_folder / LOG).open("rb") as file:

@@ -20,7 +20,7 @@ from hires.runs.record import PREVIEW, RunDirectoryError, has_checkpoints, read_
 from hires.runs.watch import When, ask_to_stop, withdraw_stop
 from hires.serve.asked import Asked
 from hires.serve.pictures import MOST_PIXELS, look
-from hires.serve.processes import known, start
+from hires.serve.processes import known, let_go, start
 from hires.serve.store import HIDDEN, Store, now, write
 from hires.serve.told import JOB, Run, read_run
 
@@ -227,6 +227,11 @@ class Runs:
         process = known(child.pid)
         note = {**run.job, "state": "started", "pid": process.pid, "began": process.began}
         write(run.log / JOB, note)
+
+    def close(self) -> None:
+        """Leave what is painted to itself."""
+        for child in self._children.values():
+            let_go(child)
 
     def make_preview(self, run: Run) -> Path | None:
         """A small picture of a run; of what was painted in seconds it is made when asked for."""

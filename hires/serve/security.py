@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 Scope = MutableMapping[str, Any]
@@ -56,10 +57,6 @@ class Access:
     uploads: Collection[str]
 
 
-class TooLargeError(Exception):
-    """A body that goes on beyond what is allowed."""
-
-
 class Guard:
     """Lets requests through to an application that may pass, and says what answers may do."""
 
@@ -80,10 +77,7 @@ class Guard:
             await refusal(scope, receive, sealed)
             return
         most = self._most(scope)
-        try:
-            await self._app(scope, _bounded(receive, most), sealed)
-        except TooLargeError:
-            await _told(413, _too_large(most))(scope, receive, sealed)
+        await self._app(scope, _bounded(receive, most), sealed)
 
     def _most(self, scope: Scope) -> int:
         """Bytes that the body may have."""
@@ -160,7 +154,7 @@ def _bounded(receive: Receive, most: int) -> Receive:
         message = await receive()
         total += len(message.get("body", b""))
         if total > most:
-            raise TooLargeError
+            raise HTTPException(413, _too_large(most))  # Told by the application.
         return message
 
     return bounded

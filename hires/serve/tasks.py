@@ -19,7 +19,7 @@ from hires.config.variations import variations
 from hires.errors import ConfigError
 from hires.serve.asked import Asked
 from hires.serve.form import GROUPS
-from hires.serve.processes import OUT, Known, known, said, start
+from hires.serve.processes import OUT, Known, known, let_go, said, start
 from hires.serve.runs import Words
 from hires.serve.store import Kind, Store, read_json, write
 from hires.serve.told import Run
@@ -104,7 +104,9 @@ class Tasks:
             self._children = [child for child in self._children if child.poll() is None]
             if len(self._children) >= _MOST_AT_ONCE:
                 # The page has forgotten what it asked for before.
-                known(self._children.pop(0).pid).terminate()
+                forgotten = self._children.pop(0)
+                known(forgotten.pid).terminate()
+                let_go(forgotten)
             self._store.prune(kind, _MOST_KEPT)
             key, folder = self._store.new(kind)
             child = start(words(folder), folder=self._store.folder, log_folder=folder)
@@ -151,6 +153,7 @@ class Tasks:
         """End plans and variations: nobody will ask for them."""
         for child in self._children:
             known(child.pid).terminate()
+            let_go(child)
 
 
 def _job(asked: Asked) -> PaintJob:

@@ -15,7 +15,7 @@ from hires.cli.parsing import parse
 from hires.config.batch import Row, output_name, part_of, read_table, shard_of
 from hires.config.job import PaintJob
 from hires.errors import ConfigError
-from hires.image.decode.read import picture_size
+from hires.image.decode.stored import picture_size
 from hires.image.encode.save import save_image
 from hires.runs.batch import Done, Entry, check_outputs, pictures_of, sheets_of, write_summary
 from hires.runs.paint import open_run

@@ -13,7 +13,7 @@ from PIL import ImageCms
 from hires.config.paper import MM_PER_INCH
 from hires.errors import ImageError
 from hires.image.decode.opening import opened
-from hires.image.decode.read import reading
+from hires.image.decode.stored import reading
 from hires.image.formats.jpeg import packet_of
 from hires.image.formats.pdf import PDFX_VERSION
 from hires.image.formats.signatures import kind_of

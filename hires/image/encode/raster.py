@@ -18,7 +18,7 @@ from hires.config.paper import Layout
 from hires.errors import ImageError
 from hires.image.bands import BAND_ROWS
 from hires.image.colour.inks import TotalInk
-from hires.image.colour.profiles import Profile
+from hires.image.colour.output import Profile
 from hires.image.formats.kinds import Format
 
 Raster = NDArray[np.unsignedinteger[Any]]

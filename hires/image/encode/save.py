@@ -11,7 +11,7 @@ from hires.config.output import Delivery
 from hires.config.paper import MM_PER_INCH, Layout
 from hires.errors import ImageError
 from hires.image.colour.inks import TotalInk
-from hires.image.colour.profiles import PLAIN_SRGB, Profile, output_profile
+from hires.image.colour.output import PLAIN_SRGB, Profile, output_profile
 from hires.image.encode.encoder import encode, replacing_picture
 from hires.image.encode.raster import Sheet
 from hires.image.formats.jpeg import complete
