@@ -150,9 +150,7 @@ def look_closely(page: Any) -> None:
     """Pixel for pixel, by tiles; then the curtain, by its keys."""
     page.wait_for_selector("#zoom[data-open]")
     page.click("#zoom >> text=1:1")
-    page.wait_for_function(
-        f"document.querySelector('.zoom-state').textContent.startsWith('100% of {SIZE[0]} × {SIZE[1]} px')"
-    )
+    page.wait_for_selector(f".zoom-state:has-text('100% of {SIZE[0]} × {SIZE[1]} px')")
     page.wait_for_timeout(500)
     tiles = [url for url in page.asked if "_files/" in url]
     assert 1 <= len({*tiles}) <= 20
@@ -228,20 +226,23 @@ def test_a_dozen_fill_the_options_in(address: str, pictures: dict[str, Path]) ->
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
 def test_the_page_fits_and_can_be_used_by_keys(address: str, width: int, scheme: str) -> None:
+    choosers: list[Any] = []
     with opened(address, width, color_scheme=scheme) as page:
         page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
         page.get_by_label("For paper").check()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         unnamed = page.evaluate(
-            "[...document.querySelectorAll('button, input, select')].filter((e) => e.checkVisibility()"
-            " && !(e.ariaLabel || e.labels?.length || e.textContent.trim())).map((e) => e.outerHTML)"
+            "[...document.querySelectorAll('button, input, select')].filter((e) =>"
+            " e.checkVisibility() && !(e.ariaLabel || e.labels?.length || e.textContent.trim()))"
+            ".map((e) => e.outerHTML)"
         )
         assert unnamed == []
         assert contrast_is_enough(page)
-        page.keyboard.press("Tab")
-        page.evaluate("document.getElementById('content-drop').focus()")
-        with page.expect_file_chooser():
-            page.keyboard.press("Enter")
+        page.on("filechooser", lambda chooser: choosers.append(chooser))
+        page.focus("#content-drop")
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(500)
+        assert len(choosers) == 1
 
 
 def contrast_is_enough(page: Any) -> bool:
