@@ -67,7 +67,8 @@ def upload(client: TestClient, data: bytes, kind: str = "content", name: str = "
 @pytest.fixture
 def pictures(tmp_path: Path) -> tuple[str, str]:
     made = client_of(tmp_path)
-    return tuple(upload(made, picture(), kind).json()["id"] for kind in ("content", "style"))  # type: ignore[return-value]
+    content, style = (upload(made, picture(), kind).json()["id"] for kind in ("content", "style"))
+    return content, style
 
 
 def job_of(pictures: tuple[str, str], **changed: Any) -> dict[str, Any]:
@@ -159,7 +160,7 @@ def test_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"content": "../../etc"}, "content"),
         ({"content": "0" * 16}, "content"),
         ({"content": ["a"]}, "content"),
-        ({"styles": []}, "STYLE"),
+        ({"styles": []}, "styles"),
         ({"styles": ["x"] * 99}, "styles"),
         ({"weights": ["1"]}, "weights"),
         ({"command": "rm"}, "command"),
@@ -212,8 +213,8 @@ def test_bodies_are_bounded(client: TestClient) -> None:
     # One that does not say how long it is.
     parts = (b"[" * 2**16 for _ in range(64))
     assert client.post("/api/runs", content=parts, headers=headers).status_code == 413
-    for length in ("9" * 30, "-1", "²"):
-        bad = {**headers, "Content-Length": length.encode("utf-8").decode("latin-1")}
+    for length in ("9" * 30, "-1", "1e9"):
+        bad = {**headers, "Content-Length": length}
         assert client.post("/api/runs", content=b"{}", headers=bad).status_code == 413
 
 
@@ -228,13 +229,14 @@ def test_bodies_are_bounded(client: TestClient) -> None:
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"X-Hires": "0"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
     ],
 )
 def test_pages_of_others_are_refused(
     client: TestClient, headers: dict[str, str], status: int
 ) -> None:
-    assert client.post("/api/samples", headers=headers).status_code == status
-    if "X-Hires" not in headers:
+    assert client.post("/api/runs", content=b"{}", headers=headers).status_code == status
+    if status != 415 and "X-Hires" not in headers:
         assert client.get("/api/runs", headers=headers).status_code == status
 
 
@@ -247,9 +249,9 @@ def test_what_every_answer_tells_the_browser(client: TestClient) -> None:
 
 def test_no_file_of_elsewhere(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("secret")
-    paths = ("/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/secret.txt")
-    paths += ("/api/pictures/..%2f..%2fsecret.txt/preview.jpg", "/zoom/..%2fsecret.txt.dzi")
-    paths += ("/api/variations/../../1.jpg", "/api/runs/..%2f/preview.jpg", "//etc/passwd")
+    paths = ["/static/../app.py", "/static/..%2fapp.py", "/static/%2e%2e/app.py", "/secret.txt"]
+    paths += ["/api/pictures/..%2f..%2fsecret.txt/preview.jpg", "/zoom/..%2fsecret.txt.dzi"]
+    paths += ["/api/variations/../../1.jpg", "/api/runs/..%2f/preview.jpg", "//etc/passwd"]
     for path in paths:
         answer = client.get(path)
         assert answer.status_code in (404, 405), path

@@ -124,7 +124,7 @@ class Run:
         stands, state, record = standing(self.path), self.state, self.record
         last = stands.rungs[-1] if stands.rungs else None
         made = self.job.get("made") or (record.begun if record else "")
-        preview = self.preview
+        preview = self.preview or self.painting  # Of the latter one is made when it is asked for.
         stamp = preview.stat().st_mtime_ns if preview else 0
         return {
             "id": self.key,

@@ -37,8 +37,9 @@ export class Options extends EventTarget {
   constructor(form, told) {
     super();
     this.form = form;
-    this.told = told;
-    this.labels = new Map(told.fields.map(({ name, label }) => [name, label]));
+    const named = (field) => ({ ...field, label: field.label.replace(/^(Dpi|Tv)\b/, (word) => word.toUpperCase()) });
+    this.told = { ...told, fields: told.fields.map(named) };
+    this.labels = new Map(this.told.fields.map(({ name, label }) => [name, label]));
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("input", () => this.dispatchEvent(new Event("change")));
     this.#build();
@@ -54,10 +55,9 @@ export class Options extends EventTarget {
     if (this.modelRow) this.form.append(this.modelRow);
     this.sizePart = make("div.rows", {}, row("size"));
     this.paperPart = make("div.rows", {}, ...(this.told.papers?.length ? this.#paper(fields) : []));
+    this.look = make("div.rows", {}, ...FIRST.map(row), this.#file());
     if (this.told.papers?.length) this.form.append(this.#measures());
-    this.form.append(this.sizePart, this.paperPart);
-    this.look = make("div.rows", {}, ...FIRST.map(row));
-    this.form.append(this.look, this.#file());
+    this.form.append(this.sizePart, this.paperPart, this.look);
     const rest = this.told.fields.filter(({ name }) => !this.#fields.has(name) && name !== "print");
     if (!rest.length) return;
     this.more = make("details.more", {}, make("summary", { textContent: "More" }));
@@ -90,7 +90,7 @@ export class Options extends EventTarget {
       {},
       make("label", { htmlFor: id, textContent: "Trained network" }),
       this.model,
-      make("p.help", { textContent: "It knows one painting, and paints in one pass." }),
+      make("p.help", { textContent: "It knows one way of painting, and paints the photograph as large as it is, in one pass." }),
     );
   }
 
@@ -208,15 +208,18 @@ export class Options extends EventTarget {
     const isApply = this.mode === "apply";
     const isPaper = this.measure === "paper";
     if (this.modelRow) this.modelRow.hidden = !isApply;
-    this.look.hidden = isApply;
-    if (this.more) this.more.hidden = isApply;
-    this.sizePart.hidden = isPaper;
-    this.paperPart.hidden = !isPaper;
+    // A network that was trained for it paints the photograph as large as it is.
+    for (const part of [this.measureChoice, this.look, this.more]) if (part) part.hidden = isApply;
+    this.sizePart.hidden = isApply || isPaper;
+    this.paperPart.hidden = isApply || !isPaper;
     this.dispatchEvent(new Event("change"));
   }
 
   /** What differs from the defaults, as a job has it. */
   values() {
+    if (this.mode === "apply") {
+      return { options: {}, print: null, deliver: null, format: "png", mode: "apply", model: this.model.value };
+    }
     const options = {};
     const print = {};
     for (const [name, { field, read }] of this.#fields) {
@@ -228,12 +231,12 @@ export class Options extends EventTarget {
     }
     const { deliver, format } = FILES[this.file.value];
     return {
-      options: this.mode === "apply" ? picked(options, ["size"]) : options,
+      options,
       print: this.measure === "paper" ? print : null,
       deliver,
       format,
-      mode: this.mode,
-      model: this.mode === "apply" ? this.model.value : null,
+      mode: "paint",
+      model: null,
     };
   }
 
@@ -353,5 +356,4 @@ function grouped(fields) {
 /** A number if it is one, else the text: the server says what is wrong with it. */
 const numeric = (text) => (text && !Number.isNaN(Number(text)) ? Number(text) : text);
 const same = (one, other) => JSON.stringify(one ?? null) === JSON.stringify(other ?? null);
-const picked = (from, names) => Object.fromEntries(Object.entries(from).filter(([name]) => names.includes(name)));
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

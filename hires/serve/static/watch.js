@@ -148,6 +148,7 @@ export class Watch {
 
   #curves() {
     const { run } = this.runs;
+    this.curves.hidden = !run?.trace?.length && !isActive(run ?? {});
     if (run?.trace && this.curves.isConnected) showCurves(this.curves, run.trace, run.rungs ?? []);
   }
 

@@ -192,7 +192,10 @@ class Zoom {
   /** @param {number} zoom CSS pixels for a pixel of the picture. */
   zoomTo(zoom) {
     const { viewport } = this.viewer;
-    viewport.zoomTo(this.viewer.world.getItemAt(0).imageToViewportZoom(zoom));
+    const wanted = this.viewer.world.getItemAt(0).imageToViewportZoom(zoom);
+    // Small pictures are smaller so than all of it is in the window.
+    viewport.minZoomLevel = Math.min(wanted, 0.9 * viewport.getHomeZoom());
+    viewport.zoomTo(wanted);
     viewport.applyConstraints();
   }
 
