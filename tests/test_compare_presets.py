@@ -64,7 +64,7 @@ def test_every_preset_is_painted_and_judged(
     [
         (
             ["--presets", "hires", "neural"],
-            "preset 'neural': choose from hires, calm, tutorial, d2l, keras",
+            "preset 'neural': choose from hires, calm, lively, tutorial, d2l, keras",
         ),
         (["--presets", "d2l", "d2l"], "a preset is named twice"),
         (["--size", "8"], "--size is 8"),

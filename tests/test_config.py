@@ -140,7 +140,7 @@ def test_parse_layer() -> None:
 
 
 def test_style_losses() -> None:
-    assert Config().style_losses == {"sliced": 2.0}
+    assert Config().style_losses == {"wasserstein": 1.0}
     assert Config(style_loss="gram").style_loss == ("gram",)
     mixed = Config(style_loss=("gram:0.25", "meanstd"))
     assert mixed.style_losses == {"gram": 0.25, "meanstd": 1.0}

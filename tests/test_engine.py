@@ -57,7 +57,6 @@ def config(default_features: str, **settings: Any) -> Config:
         "margin": 0,
         "precision": "fp32",
         "device": "cpu",
-        "style_loss": ("wasserstein",),  # The same at every step.
     }
     return Config(**{**defaults, **settings})
 
@@ -344,8 +343,7 @@ def test_no_style_at_all(features: str) -> None:
 @pytest.mark.parametrize("weights", [(1, 0, 0), (0, 1, 0), (0, 0, 1)])
 def test_each_term_works_alone(weights: tuple[int, int, int], features: str) -> None:
     names = ("content_weight", "style_weight", "tv_weight")
-    loss = {} if weights[1] else {"style_loss": ("sliced:2",)}
-    settings = config(features, **dict(zip(names, weights, strict=True)), init="noise", **loss)
+    settings = config(features, **dict(zip(names, weights, strict=True)), init="noise")
     *_, last = iter_stylize(CONTENT, STYLE, settings)
     assert math.isfinite(last.loss)
     assert torch.isfinite(last.picture()).all()

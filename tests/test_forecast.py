@@ -39,7 +39,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def opened(features: str, **settings: object) -> tuple[Config, Setup, tuple[Rung, ...]]:
-    settings = {"margin": 0, "style_loss": "wasserstein", **settings}
+    settings = {"margin": 0, **settings}
     config = Config(features=features, device="cpu", precision="fp32", **settings)  # type: ignore[arg-type]
     return config, open_setup(config), plan(config, CONTENT, [(64, 64)])
 
@@ -205,7 +205,7 @@ def test_a_ladder_that_starts_from_its_aim_is_measured_all_the_same(
 ) -> None:
     """A content's own loss has no slope there: the probe starts elsewhere."""
     monkeypatch.setattr(probe, "_PATIENCE", 0.0)
-    only_content = {"style_weight": 0.0, "tv_weight": 0.0, "style_loss": Config().style_loss}
+    only_content = {"style_weight": 0.0, "tv_weight": 0.0}
     rates = measure_rates(*opened(features, sizes=(96,), init="noise", **only_content))
     assert len(rates.whole) == 1
 

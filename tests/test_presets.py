@@ -154,7 +154,7 @@ def test_fp16_holds_the_gradient_of_every_preset(name: str) -> None:
     found = gradient_in(name, torch.float16)
     assert torch.isfinite(found).all()
     # Of neighbours that are nearly as near, another is taken, and of bins.
-    exchanging = ("hires", "calm", "nnst", "strotss")
+    exchanging = ("calm", "lively", "nnst", "strotss")
     assert (found - wanted).norm() < (0.2 if name in exchanging else 0.1) * wanted.norm()
 
 
@@ -200,7 +200,16 @@ def test_a_network_that_mixes_channels_has_no_order() -> None:
 def test_the_house_is_its_own_preset() -> None:
     assert Config(preset="hires") == Config()
     assert PRESETS["hires"].settings == {}
-    assert set(PRESETS) == {"hires", "calm", "tutorial", "d2l", "keras", "nnst", "strotss"}
+    assert set(PRESETS) == {
+        "hires",
+        "calm",
+        "lively",
+        "tutorial",
+        "d2l",
+        "keras",
+        "nnst",
+        "strotss",
+    }
 
 
 SIZES = {
@@ -277,7 +286,10 @@ def test_replacing_keeps_what_was_given() -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"preset": "neural"}, "`preset` is 'neural': choose one of hires, calm, tutorial, d2l, keras"),
+    (
+        {"preset": "neural"},
+        "`preset` is 'neural': choose one of hires, calm, lively, tutorial, d2l, keras",
+    ),
     ({"rungs": 0}, "`rungs` is 0"),
     ({"rungs": 2, "sizes": (64, 128)}, "`sizes` names every size: leave `rungs` out"),
     ({"rungs": 1, "min_size": 64}, "`rungs=1` paints at one size: leave `min_size` out"),

@@ -92,7 +92,7 @@ def test_one_line_leaves_nothing_behind_for_the_next() -> None:
     [
         (
             ("--preset", "nope"),
-            "--preset is 'nope': choose one of hires, calm, tutorial, d2l, keras",
+            "--preset is 'nope': choose one of hires, calm, lively, tutorial, d2l, keras",
         ),
         (("--preset",), "--preset needs a value"),
         (("--preset", "d2l", "--optimizer", "sgd"), "--optimizer is 'sgd': choose one of adam"),
@@ -125,7 +125,7 @@ def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Δ: canvas less target" in told
     assert "--restart" in told
     assert cli.main(["presets", "hires"]) == 0
-    assert "sliced:2" in capsys.readouterr().out
+    assert "wasserstein" in capsys.readouterr().out
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +141,8 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_preset_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["presets", "vgg"]) == 2
     assert capsys.readouterr().err == (
-        "hires: preset 'vgg': choose one of hires, calm, tutorial, d2l, keras, nnst, strotss\n"
+        "hires: preset 'vgg': choose one of hires, calm, lively, tutorial, d2l, keras, nnst,"
+        " strotss\n"
     )
 
 

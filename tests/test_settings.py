@@ -27,7 +27,7 @@ def test_a_job_survives_json() -> None:
 def test_a_style_loss_may_be_a_name() -> None:
     """As earlier versions wrote it down."""
     settings = settings_of(JOB)
-    assert settings["config"]["style_loss"] == ["sliced:2"]
+    assert settings["config"]["style_loss"] == ["wasserstein"]
     settings["config"]["style_loss"] = "gram"
     assert job_of(settings).config.style_loss == ("gram",)
 

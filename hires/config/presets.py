@@ -44,7 +44,7 @@ PRESETS: dict[str, Preset] = {
         title="the default: a ladder of sizes, relative losses, Adam with a running average",
         source="this project",
         loss=(
-            "2 · sliced W2 + 0.025 Σ Δ² / Σ F² + 0.05 · W2 of whitened 3x3 patches"
+            "W2/tr G + 0.025 Σ Δ² / Σ F² + 0.05 · W2 of whitened 3x3 patches"
             " + 0.02 · squared total variation per pixel"
         ),
         network=None,
@@ -57,6 +57,13 @@ PRESETS: dict[str, Preset] = {
             " + 0.025 Σ Δ² / Σ F² + patches and total variation as by default"
         ),
         settings={"style_loss": ("wasserstein", "neighbours:0.3")},
+        network=None,
+    ),
+    "lively": Preset(
+        title="the default's liveliest look: strokes everywhere; a quarter slower",
+        source="this project, after E. Heitz et al. 2021",
+        loss="2 · sliced W2 + 0.025 Σ Δ² / Σ F² + patches and total variation as by default",
+        settings={"style_loss": ("sliced:2",)},
         network=None,
     ),
     "tutorial": Preset(

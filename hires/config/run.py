@@ -44,7 +44,9 @@ class Config:
     Fields that are not given have the values of the preset: ``Config(preset="d2l", size=900)``.
     """
 
-    preset: Literal["hires", "calm", "tutorial", "d2l", "keras", "nnst", "strotss"] = "hires"
+    preset: Literal["hires", "calm", "lively", "tutorial", "d2l", "keras", "nnst", "strotss"] = (
+        "hires"
+    )
     """Published system that the other options start from; `hires presets` lists them."""
 
     size: int | str = option(1024, LEAST_SIZE)
@@ -92,11 +94,11 @@ class Config:
     tv_weight: float = option(0.02)
     """How strongly pixel noise is smoothed away (total variation)."""
 
-    style_loss: Sequence[str] = option(("sliced:2",))
+    style_loss: Sequence[str] = option(("wasserstein",))
     """Which statistics of the style are matched, each a factor on --style-weight: gram, meanstd,
     wasserstein, central, sliced; neighbours asks each place to be like the most similar one of the
-    style, best beside wasserstein (--preset calm); transport, gram-mse and gram-sum are those of
-    the presets."""
+    style, best beside wasserstein (--preset calm; lively is sliced:2); transport, gram-mse and
+    gram-sum are those of the presets."""
 
     content_loss: Literal["relative", "mse", "sum", "self-similarity"] = option("relative")
     """Squared error of the content's features: over their squared size, its mean, or its sum; or

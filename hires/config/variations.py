@@ -39,7 +39,7 @@ _CHANGES = (
     _Change("as it is", 0, {}),
     _Change("closer to the photograph", 3, {"content_weight": 4.0}),
     _Change("freer", 5, {"content_weight": 0.25}),
-    _Change("each stroke in its place", 7, {"style_loss": ("wasserstein", "neighbours:0.3")}),
+    _Change("Gram matrices", 7, {"style_loss": ("gram",)}),
     _Change("broad strokes", 1, {"style_scale": 2.0}),
     _Change("broad strokes, freer", 9, {"style_scale": 2.0, "content_weight": 0.25}),
     _Change("fine strokes", 4, {"style_scale": 0.5}),
@@ -48,7 +48,7 @@ _CHANGES = (
     _Change("the photograph's colours and light", 8, {"color": "luminance"}),
     _Change("style recoloured like the photograph", 6, {"color": "match"}),
     _Change("colours laid out as in the photograph", 10, {"color": "palette"}),
-    _Change("Gram matrices", 12, {"style_loss": ("gram",)}),
+    _Change("each stroke in its place", 12, {"style_loss": ("wasserstein", "neighbours:0.3")}),
     _Change("much closer to the photograph", 13, {"content_weight": 16.0}),
     _Change("much freer", 14, {"content_weight": 0.0625}),
     _Change("very broad strokes", 15, {"style_scale": 4.0}),
@@ -57,7 +57,7 @@ _CHANGES = (
     ),
     _Change("closer, in the photograph's colours", 17, {"content_weight": 4.0, "color": "content"}),
 )
-_LOSSES = {"sliced", "wasserstein", "gram", "meanstd"}
+_LOSSES = {"wasserstein", "gram", "meanstd"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
