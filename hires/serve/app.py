@@ -53,6 +53,7 @@ class Page:
         self.tasks = Tasks(self.store, words)
         self.zoom = Zoom(self._painting, folder=self.store.folder / ".hires-serve" / "zoom")
         self._listeners = 0
+        self.is_ending = False  # Streams end then, and nobody waits for them.
         self._uploads = asyncio.Semaphore(_MOST_UPLOADS)
 
     def _painting(self, key: str) -> Path | None:
@@ -194,7 +195,7 @@ class Page:
         before, self._listeners = "", self._listeners + 1
         try:
             yield ": hires\n\n"
-            while not await request.is_disconnected():
+            while not self.is_ending and not await request.is_disconnected():
                 told = json.dumps({"runs": [_short(run) for run in self.runs.latest]})
                 if told != before:
                     yield f"data: {told}\n\n"

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from filelock import FileLock, Timeout
@@ -46,7 +47,8 @@ def serve(job: Serve, token: str | None, words: Words, ready: Callable[[str], No
         with _listening(job) as listener:
             port = listener.getsockname()[1]
             hosts = (*_LOCAL, job.host) if job.is_local else ()
-            app = make_app(Page(folder, words), hosts=hosts, token=token)
+            page = Page(folder, words)
+            app = make_app(page, hosts=hosts, token=token)
             config = uvicorn.Config(
                 app,
                 log_level="warning",
@@ -57,9 +59,22 @@ def serve(job: Serve, token: str | None, words: Words, ready: Callable[[str], No
             )
             ready(_address(job.host, port, token))
             with suppress(KeyboardInterrupt):  # What uvicorn hands on when it has ended.
-                uvicorn.Server(config).run(sockets=[listener])
+                _Server(config, page).run(sockets=[listener])
     finally:
         lock.release()
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of a page before it waits for its answers."""
+
+    def __init__(self, config: uvicorn.Config, page: Page) -> None:
+        super().__init__(config)
+        self._page = page
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ctrl-C or SIGTERM."""
+        self._page.is_ending = True
+        super().handle_exit(sig, frame)
 
 
 def _listening(job: Serve) -> socket.socket:
