@@ -176,7 +176,9 @@ def take(page: Any, folder: Path) -> None:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(lab.info["icc_profile"]))
         assert "sRGB" in ImageCms.getProfileDescription(profile)
         difference = np.abs(np.asarray(lab, int) - np.asarray(own.convert("RGB"), int))
-    assert difference.max() <= 1  # The painting has 16 bits, the lab's file 8.
+    # Of 16 bits the lab's file has 8, dithered; Pillow cuts the others off.
+    assert difference.max() <= 2
+    assert difference.mean() < 1
 
 
 def test_errors_stand_beside_what_caused_them(address: str, pictures: dict[str, Path]) -> None:

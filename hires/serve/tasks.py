@@ -63,7 +63,11 @@ class Tasks:
         """Begin to paint a dozen variations; returns an id."""
         job = _for_small(_job(asked))
         found = variations(job)
-        cells = [{"label": one.name, "options": _changes(job, one.job)} for one in found]
+        cells = [
+            {"label": one.name, "options": _changes(job, one.job)}
+            | {"styles": [job.styles.index(style) + 1 for style in one.job.styles]}
+            for one in found
+        ]
 
         def words(folder: Path) -> list[str]:
             sheet = replace(job, output=self._store.relative(folder / _SHEET))

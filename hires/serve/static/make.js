@@ -5,6 +5,7 @@ import { announce, find, inBytes, inPixels, inSize, inTime, make, tell, working 
 import { paintRegions, tint, toMasks } from "./regions.js";
 
 const DRAFT = "hires.draft";
+const OURS = /^a region is .* resized/; // regions are painted coarser than the photograph: no news
 
 export class Make {
   regions = null;
@@ -74,10 +75,11 @@ export class Make {
 
   /** The job, but for the masks, which are sent when it is asked for. */
   #draft() {
-    const { content, styles, weights } = this.pictures;
-    const values = this.options.values();
-    const job = { content: content?.id, ...values, styles: this.isApply ? [] : styles.map(({ picture }) => picture.id) };
-    if (weights.length && !this.isApply) job.weights = weights;
+    const { content } = this.pictures;
+    const styles = this.isApply ? [] : this.pictures.painting(Boolean(this.regions));
+    const job = { content: content?.id, ...this.options.values(), styles: styles.map(({ picture }) => picture.id) };
+    const weights = styles.map(({ weight }) => weight);
+    if (weights.some((weight) => weight !== weights[0])) job.weights = weights;
     if (this.regions && !this.isApply) job.regions = this.regions;
     return job;
   }
@@ -170,11 +172,19 @@ export class Make {
   /** A refusal goes beside what it is of. */
   #blame(error) {
     const { contentError, stylesError } = this.pictures;
+    error.message = this.#named(error.message);
     // Messages name the option that they are of as `option`.
     const name = error.field ?? error.message.match(/`(\w+)[`=]/)?.[1];
     const place = { content: contentError, styles: stylesError, style_weights: stylesError, masks: contentError, mask: contentError }[name];
     if (place) tell(place, error.message);
     else if (!this.options.blame(name, error.message)) throw error;
+  }
+
+  /** What the server calls by its place, by its name. */
+  #named(text) {
+    const { content, styles } = this.pictures;
+    const names = new Map([content, ...styles.map(({ picture }) => picture)].map((picture) => [picture?.id, picture?.name]));
+    return text.replace(/\S*\/pictures\/(\w+)\/picture/g, (_, id) => names.get(id) ?? "a region");
   }
 
   #open(panel, title, ...children) {
@@ -210,7 +220,7 @@ export class Make {
       panel,
       "What it will take",
       make("p.summary", { id: "plan-summary", textContent: summary }),
-      warnings(told.warnings),
+      warnings(told.warnings?.map((text) => this.#named(text)).filter((text) => !OURS.test(text))),
       table(told.rows ?? []),
       make("div.buttons", {}, paint, this.stale),
     );
@@ -266,6 +276,7 @@ export class Make {
   }
 
   #cell(cell, cells) {
+    const label = cell.label.replace(/^style (\d+)/, (told, number) => this.pictures.names[number - 1] ?? told);
     const button = make(
       "button.cell",
       {
@@ -274,12 +285,14 @@ export class Make {
         on: {
           click: () => {
             for (const other of cells.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other === button));
-            this.options.fill(cell.options ?? {}, `${cell.label}: filled in.`);
+            const alone = cell.styles?.length && cell.styles.length < this.pictures.styles.length;
+            if (alone) this.pictures.only(cell.styles);
+            this.options.fill(cell.options ?? {}, `${label}: filled in.`);
           },
         },
       },
       make("img", { src: cell.picture, alt: "" }),
-      make("span", { textContent: cell.label }),
+      make("span", { textContent: label }),
     );
     return make("li", {}, button);
   }

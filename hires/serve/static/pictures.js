@@ -88,10 +88,16 @@ export class Pictures extends EventTarget {
     return this.styles.map(({ picture }) => picture.name);
   }
 
-  /** Shares of the styles, or none where they are equal. */
-  get weights() {
-    const weights = this.styles.map(({ weight }) => weight);
-    return weights.length < 2 || weights.every((weight) => weight === weights[0]) ? [] : weights;
+  /** The styles that paint: those of no weight are left out, unless regions name them. */
+  painting(isAll) {
+    const found = this.styles.filter(({ weight }) => weight > 0);
+    return isAll || !found.length ? this.styles : found;
+  }
+
+  /** Give weight only to some styles, by their numbers from 1. */
+  only(numbers) {
+    this.styles.forEach((style, place) => (style.weight = numbers.includes(place + 1) ? style.weight || 1 : 0));
+    this.#changed();
   }
 
   set(content, styles) {
