@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 from conftest import VGG_SHAPE, loaded, random_image, random_weights
 
+from hires.config.presets import PRESETS
 from hires.features.checkpoints import write_checkpoint
 from hires.image.decode.read import read_picture
 from hires.image.encode.save import save_image
@@ -45,7 +46,7 @@ def test_every_preset_is_painted_and_judged(
     assert told.out == ""
     assert told.err.count("of the preset ") == told.err.count("\n") == 5
     rows = json.loads((work / "found/compare.json").read_text())["presets"]
-    assert [row["preset"] for row in rows] == ["hires", "tutorial", "d2l", "keras"]
+    assert [row["preset"] for row in rows] == list(PRESETS)
     for row in rows:
         assert (row["width"], row["height"], row["evaluations"]) == (64, 48, 9)
         assert row["seconds"] > 0
