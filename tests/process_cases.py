@@ -33,6 +33,7 @@ from hires.image.originals import Original
 from hires.losses.central import Central
 from hires.losses.detail import Detail
 from hires.losses.gathered import RelaxedTransport, SelfSimilarity
+from hires.losses.neighbours import MATCHED_EVERY, Neighbours
 from hires.losses.patches import Patches
 from hires.losses.sliced import Sliced
 from hires.losses.terms import Term
@@ -43,6 +44,8 @@ from hires.tiling.geometry import Span
 
 SIZE = (275, 45)
 CPU = torch.device("cpu")
+# In the first neighbours are looked for, and again in the second.
+STEPS = (0, MATCHED_EVERY)
 # The first of three bands is shorter than what its neighbour sees beyond its own rows.
 CUTS = {2: (144,), 3: (16, 192)}
 
@@ -66,6 +69,7 @@ def terms() -> list[Term]:
         Sliced(layers={"relu2_1": 1.0}, name="sliced"),
         RelaxedTransport(layers={"relu3_1": 1.0}, name="transport"),
         SelfSimilarity(layers={"relu3_1": 1.0}, name="similarity"),
+        Neighbours(layers={"relu3_1": 0.5, "relu4_1": 0.5}, budget=64),
     ]
 
 
@@ -115,20 +119,24 @@ def exactness(group: Group) -> Sequence[object]:
             asked = [each, silent]  # Which says how deep the network is looked into.
             alone = setup_of(network(), asked, torch.float64)
             whole = objective(alone, WholeCanvas(alone, SIZE), masked=masked, guided=guided)
-            wanted = whole(picture)
             setup = setup_of(network(), asked, torch.float64, tile)
             setup = replace(setup, together=SeveralTogether(group), num_bands=group.size)
             bands = bands_of(group, setup)
             canvas = BandCanvas(setup, rung, bands)
             own = bands.own[group.rank].slice
             shared = objective(setup, canvas, masked=masked, guided=guided)
-            for _ in range(2):  # A second time with what the first has left.
-                evaluation = shared(bands.seen(picture[..., own, :]))
-                gradient = bands.folded(evaluation.gradient)
-            part = wanted.gradient[..., own, :]
-            error = float((gradient - part).norm() / part.norm())
-            loss = abs(float(evaluation.loss / wanted.loss) - 1)
-            found.append([each.name, masked, guided, loss, error])
+            steps = STEPS if each.name == "neighbours" else STEPS[:1]
+            for step in steps:
+                whole.at_step(step)
+                shared.at_step(step)
+                wanted = whole(picture)
+                for _ in range(2):  # A second time with what the first has left.
+                    evaluation = shared(bands.seen(picture[..., own, :]))
+                    gradient = bands.folded(evaluation.gradient)
+                part = wanted.gradient[..., own, :]
+                error = float((gradient - part).norm() / part.norm())
+                loss = abs(float(evaluation.loss / wanted.loss) - 1)
+                found.append([each.name, masked, guided, step, loss, error])
     return found
 
 

@@ -11,10 +11,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from test_add_a_loss import Contrast
 
 from hires.cli import main as cli
+from hires.config.run import Config
+from hires.engine.ladder import Rung
+from hires.engine.shared import check_shared
 from hires.errors import ConfigError
 from hires.image.decode.read import load_image
+from hires.losses.neighbours import Neighbours
 from hires.processes.bands import Band, even_bands, overlap, seen_by
 from hires.tiling.geometry import Span
 
@@ -23,6 +29,7 @@ SAMPLES = HERE.parent / "samples"
 TYPED = (
     *("stylize", str(SAMPLES / "harbour.jpg"), str(SAMPLES / "impasto.jpg"), "--device", "cpu"),
     *("--sizes", "96", "128", "--iterations", "3", "2", "--precision", "fp32"),
+    *("--style-loss", "wasserstein", "neighbours:0.3"),  # Which keeps what it has found.
 )
 
 
@@ -69,7 +76,7 @@ def test_bands_equal_the_whole(number: int, tmp_path: Path) -> None:
     assert [one.returncode for one in ended] == [0] * number, ended[0].stderr
     for rank in range(number):
         scenes = json.loads((tmp_path / f"exactness-{rank}.json").read_text())
-        assert len(scenes) == 39
+        assert len(scenes) == 3 * 15
         for *scene, loss, gradient in scenes:
             assert (loss < 1e-12, gradient < 1e-12) == (True, True), (rank, scene, loss, gradient)
 
@@ -134,6 +141,19 @@ def test_what_several_processes_do_not_do_is_refused_in_one_line(tmp_path: Path)
     assert "--optimizer lbfgs needs the whole canvas in one process" in line
     assert second.stderr == ""
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_term_that_keeps_something_of_the_whole_canvas_is_named() -> None:
+    class Remembering(Contrast):
+        state = {"best": torch.zeros(3)}
+
+    rung = Rung(index=0, size=(96, 96), num_iterations=1, learning_rate=0.1, style_sizes=())
+    terms = [Contrast(), Neighbours(layers={"relu3_1": 1.0})]
+    check_shared(Config(), terms, [rung], 3)
+    with pytest.raises(
+        ConfigError, match="'contrast' keeps a state of the whole canvas: start one"
+    ):
+        check_shared(Config(), [*terms, Remembering()], [rung], 3)
 
 
 def test_bands_are_cut_at_whole_windows() -> None:

@@ -15,11 +15,11 @@ from hires.engine.canvas import WholeCanvas, extended, mirrored
 from hires.engine.ladder import Rung, Size
 from hires.engine.measuring import Measuring, features_of
 from hires.engine.setup import Setup
-from hires.engine.snapshot import Spread, mapped, tensors_of
+from hires.engine.snapshot import Spread, is_map, mapped, tensors_of
 from hires.image.originals import Original
 from hires.image.resample import resize_rows, rows_seen
 from hires.optim.canvas_optimizer import CanvasOptimizer
-from hires.processes.bands import Band, even_bands, seen_by
+from hires.processes.bands import Band, even_bands, rows_of_layer, seen_by, stride_of
 from hires.processes.group import Group
 from hires.tiling.geometry import Span
 from hires.tiling.planning import TileMemoryError, TilePlan, replan
@@ -74,44 +74,47 @@ class Bands:
         return found
 
     def spread(self, state: Any) -> Any:
-        """An optimizer's state, with what is fetched from all processes when it is written."""
+        """A state, with what is fetched from all processes when it is written.
+
+        Args:
+            state: of the optimizer, and of the terms: what `obey` gets.
+        """
         number = itertools.count()
 
         def placed(tensor: Tensor) -> Any:
             here = next(number)
-            if not self._is_band(tensor):
+            if not is_map(tensor.shape):
                 return tensor
-            shape = (*tensor.shape[:2], self.height, tensor.shape[3])
-            return Spread(tensor, shape, partial(self._planes, tensor, here))
+            stride = stride_of(self.band.own.length, tensor.shape[2])
+            shape = (*tensor.shape[:2], self.height // stride, tensor.shape[3])
+            return Spread(tensor, shape, partial(self._planes, tensor, stride, here))
 
         return mapped(state, placed)
 
-    def _is_band(self, tensor: Tensor) -> bool:
-        return tensor.ndim == 4 and tensor.shape[2] == self.band.own.length
-
-    def _planes(self, own: Tensor, number: int) -> Iterator[Tensor]:
+    def _planes(self, own: Tensor, stride: int, number: int) -> Iterator[Tensor]:
         for channel in range(own.shape[1]):
             self.group.order(Order.STATE, number, channel)
             rest = iter(range(1, self.group.size))
             try:
                 yield own[0, channel].cpu()
                 for rank in rest:
-                    yield self._plane(own, rank)
+                    yield self._plane(own, stride, rank)
             finally:
                 for rank in rest:
-                    self._plane(own, rank)
+                    self._plane(own, stride, rank)
 
-    def _plane(self, own: Tensor, rank: int) -> Tensor:
-        part = own.new_empty((self.own[rank].length, own.shape[3]), device="cpu")
+    def _plane(self, own: Tensor, stride: int, rank: int) -> Tensor:
+        rows = rows_of_layer(self.own[rank], stride)
+        part = own.new_empty((rows.length, own.shape[3]), device="cpu")
         return self.group.receive(part, rank)
 
-    def obey(self, order: list[int], optimizer: CanvasOptimizer) -> None:
-        """Send rank 0 what it has ordered."""
+    def obey(self, order: list[int], optimizer: CanvasOptimizer, of_terms: Any) -> None:
+        """Send rank 0 what it has ordered, of the canvas or of what terms have found out."""
         kind, number, channel = order
         if kind == Order.PICTURE:
             self.group.send(optimizer.picture.cpu().contiguous())
         elif kind == Order.STATE:
-            tensor = tensors_of(optimizer.state())[number]
+            tensor = tensors_of([optimizer.state(), of_terms])[number]
             self.group.send(tensor[0, channel].cpu().contiguous())
 
     def wanted(self, own: Tensor, rows: Span) -> Tensor:

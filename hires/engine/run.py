@@ -130,7 +130,7 @@ class Run:
         while (order := self._group.order())[0] not in (Order.GO_ON, Order.END):
             now = self._standing.now
             assert now.bands is not None
-            now.bands.obey(order, now.optimizer)
+            now.bands.obey(order, now.optimizer, now.of_terms)
         return order[0] == Order.GO_ON
 
     def _take_turn(self) -> None:

@@ -168,7 +168,7 @@ class Setup:
             band_pixels=self._band_pixels,
             wrap=wrap,
             band=band,
-            total=self.together.number,
+            total=self.together.total,
         )
 
     @property

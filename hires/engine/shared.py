@@ -33,10 +33,10 @@ def check_shared(
             " give `optimizer=adam`"
         )
     for term in terms:
-        if type(term).state is not Term.state:
+        if type(term).state is not Term.state and not term.keeps_own_rows:
             raise ConfigError(
-                f"the term '{term.name}' needs the whole canvas in one process: start one, or leave"
-                " `style_loss=neighbours` out"
+                f"the term '{term.name}' keeps a state of the whole canvas: start one process, or"
+                " leave it out"
             )
     if rungs[-1].wrap:
         raise ConfigError("`tileable` needs the whole canvas in one process: start one")

@@ -21,6 +21,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from hires.processes.bands import rows_of_layer, stride_of
+from hires.tiling.geometry import Span
 from hires.utils.files import replacing
 
 FORMAT = "hires-snapshot"
@@ -44,7 +46,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spread:
-    """A tensor (1, C, H, W) of which each of several processes has some rows.
+    """A tensor (1, C, H, W), see `is_map`, of which each of several processes has some rows.
 
     Attributes:
         own: those of this one.
@@ -126,6 +128,11 @@ def mapped(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(state, Mapping):
         return {name: mapped(value, change) for name, value in state.items()}
     return [mapped(value, change) for value in state] if isinstance(state, list) else state
+
+
+def is_map(shape: Sequence[int]) -> bool:
+    """Whether a tensor of such a shape is a canvas, or a map of what a layer has of one."""
+    return len(shape) == 4 and tuple(shape[2:]) != (1, 1)
 
 
 def tensors_of(state: Any) -> list[Any]:
@@ -228,14 +235,14 @@ def _parts(tensor: Tensor) -> Sequence[Tensor]:
 
 
 def read_snapshot(
-    path: Path, *, owner: str = "", rows_of: Callable[[int], slice] | None = None
+    path: Path, *, owner: str = "", rows_of: Callable[[int], Span] | None = None
 ) -> Snapshot:
     """Read a snapshot into memory of its own, and make sure that it is what was written.
 
     Args:
         path: the file.
         owner: name of the run that it belongs to.
-        rows_of: which rows of canvases of so many are kept; None for all.
+        rows_of: which rows of a canvas of so many are kept, and of maps of its layers; None for all.
 
     Raises:
         SnapshotError: if the file is missing, cut off, damaged, or belongs to another run.
@@ -250,7 +257,7 @@ def read_snapshot(
         raise SnapshotError(f"{path}: {reason}") from None
 
 
-def _read(file: BinaryIO, owner: str, rows_of: Callable[[int], slice] | None) -> Snapshot:
+def _read(file: BinaryIO, owner: str, rows_of: Callable[[int], Span] | None) -> Snapshot:
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= _LONGEST_HEADER:
         raise SnapshotError("not a snapshot")
@@ -265,7 +272,10 @@ def _read(file: BinaryIO, owner: str, rows_of: Callable[[int], slice] | None) ->
     if os.fstat(file.fileno()).st_size != 8 + length + end:
         raise SnapshotError("cut off")
     found = hashlib.sha256(text.replace(metadata["sha256"].encode(), _NO_HASH.encode(), 1))
-    read = _tensor if rows_of is None else partial(_some_rows, rows_of)
+    read = _tensor
+    if rows_of is not None:
+        height = max(each["shape"][2] for each in header.values() if is_map(each["shape"]))
+        read = partial(_some_rows, height, rows_of(height))
     tensors = [read(file, header[str(number)], found) for number in range(len(header))]
     if found.hexdigest() != metadata["sha256"]:
         raise SnapshotError("damaged")
@@ -288,13 +298,13 @@ def _tensor(file: BinaryIO, entry: Mapping[str, Any], found: hashlib._Hash) -> T
 
 
 def _some_rows(
-    rows_of: Callable[[int], slice], file: BinaryIO, entry: Mapping[str, Any], found: hashlib._Hash
+    height: int, own: Span, file: BinaryIO, entry: Mapping[str, Any], found: hashlib._Hash
 ) -> Tensor:
     """Of a canvas, some of its rows; the others are looked at, a few at a time, and forgotten."""
     shape = entry["shape"]
-    if len(shape) != 4 or shape[2] == 1:
+    if not is_map(shape):
         return _tensor(file, entry, found)
-    rows, planes = rows_of(shape[2]), []
+    rows, planes = rows_of_layer(own, stride_of(height, shape[2])), []
     for _ in range(shape[1]):
         parts = []
         for start, stop in ((0, rows.start), (rows.start, rows.stop), (rows.stop, shape[2])):

@@ -73,7 +73,9 @@ class Standing:
     def snapshot(self, seconds: float) -> Snapshot:
         """Everything that the rest of the run depends on; no copies."""
         now = self.now
-        state = now.optimizer.state()
+        state, of_terms = now.optimizer.state(), now.of_terms
+        if now.bands is not None:
+            state, of_terms = now.bands.spread([state, of_terms])
         return Snapshot(
             rung=now.rung.index,
             iteration=now.optimizer.num_steps,
@@ -83,6 +85,6 @@ class Standing:
             tiles=(now.plan.side, now.plan.num_kept),
             measured=now.measured,
             memory=self.memory,
-            state=state if now.bands is None else now.bands.spread(state),
-            of_terms=now.of_terms,
+            state=state,
+            of_terms=of_terms,
         )

@@ -72,7 +72,7 @@ class Content(Term):
         if self.kind == "relative":
             rows, mask = positions.own_rows(positions.stride(layer)), positions.mask(layer)
             own = power(target[..., rows, :], None if mask is None else mask[..., rows, :])
-            return positions.total(own) or 1.0
+            return float(positions.total(torch.tensor(own, dtype=torch.float64))) or 1.0
         return target.shape[1] * positions.count(layer) if self.kind == "mse" else 1.0
 
     def measure(self, view: View, features: Tensor) -> Statistics:

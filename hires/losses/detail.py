@@ -79,9 +79,9 @@ class Detail(Term):
                 counts[i] += float(weights.double().sum())
             strict = _strict(references.strictness, picture.index, seen)
             targets[picture.rows.start, picture.columns.start] = _Target(drawn, strict)
+        totals = positions.total(torch.tensor([powers, counts], dtype=torch.float64)).tolist()
         divisors = [
-            max(positions.total(power), _FLOOR * max(positions.total(count), 1))
-            for power, count in zip(powers, counts, strict=True)
+            max(power, _FLOOR * max(count, 1)) for power, count in zip(*totals, strict=True)
         ]
         return replace(self, targets=targets, divisors=divisors)
 

@@ -34,14 +34,17 @@ class Matches:
     """The matches of a canvas at a rung, which a walk over its tiles makes, and later steps keep.
 
     Attributes:
-        numbers: of every layer, for each region, (H, W) int32: entries of its dictionary.
+        numbers: of every layer, for each region, (H, W) int32: entries of its dictionary. Of a band
+            of the canvas, of the rows that are seen, as all that canvases are compared to.
+        own: of every layer, the rows among them that this process answers for: all that it knows.
         content: features (1, C, H, W) of the content at every layer, which queries of the first
             matching are mixed with; empty after it.
-        means: their means (C,) in each region.
+        means: their means (C,) in each region, over all processes.
         is_due: whether the walk that comes makes them.
     """
 
     numbers: Mapping[str, Sequence[Tensor]]
+    own: Mapping[str, slice] = field(default_factory=dict)
     content: dict[str, Tensor] = field(default_factory=dict)
     means: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
     is_due: bool = True
@@ -53,25 +56,28 @@ class Matches:
         content: Mapping[str, Tensor],
     ) -> Matches:
         """None yet, of a canvas with these positions."""
-        return Matches(
-            {
-                name: [
-                    torch.zeros(
-                        positions.size_of(name), dtype=torch.int32, device=each.centre.device
-                    )
-                    for each in regions
-                ]
-                for name, regions in dictionaries.items()
-            },
-            dict(content),
-            {
-                name: [
-                    _mean(features, positions.weights(name, number), positions.sum_dtype)
-                    for number in range(len(dictionaries[name]))
-                ]
-                for name, features in content.items()
-            },
-        )
+        numbers = {}
+        for name, regions in dictionaries.items():
+            rows, width = positions.seen_rows(positions.stride(name)), positions.size_of(name)[1]
+            size = rows.stop - rows.start, width
+            numbers[name] = [
+                torch.zeros(size, dtype=torch.int32, device=each.centre.device) for each in regions
+            ]
+        means = {
+            name: [_mean(features, positions, name, number) for number in range(len(numbers[name]))]
+            for name, features in content.items()
+        }
+        own = {name: positions.own_rows(positions.stride(name)) for name in dictionaries}
+        return Matches(numbers, own, dict(content), means)
+
+    @property
+    def known(self) -> Mapping[str, Tensor]:
+        """Those of this process's own rows, (1, 1, h, W): views, by layer and region."""
+        return {
+            f"{name}.{number}": numbers[None, None, self.own[name]]
+            for name, regions in self.numbers.items()
+            for number, numbers in enumerate(regions)
+        }
 
     def settle(self) -> None:
         """Keep what there is: the walk is complete, or none was due."""
@@ -95,17 +101,21 @@ class Matches:
         """
         rows, centre, others = as_rows(features.detach()), dictionary.centre, None
         if view.layer in self.content:
-            others = as_rows(self.content[view.layer][..., *view.index])
+            others = as_rows(view.of(self.content[view.layer]))
             centre = centre.lerp(self.means[view.layer][region].to(centre), share)
         found = nearest(rows, dictionary.directions, centre, others=others, share=share)
-        self.numbers[view.layer][region][view.index] = found.view(features.shape[2:])
+        view.of(self.numbers[view.layer][region]).copy_(found.view(features.shape[2:]))
 
 
-def _mean(features: Tensor, weights: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """(C,), the mean of features (1, C, H, W), each position of which counts (1, 1, H, W)."""
-    weights = torch.ones(1, 1, *features.shape[2:]) if weights is None else weights
+def _mean(features: Tensor, positions: Positions, layer: str, region: int) -> Tensor:
+    """(C,), the mean in a region of what is seen of a layer's features, over all processes."""
+    own, dtype = positions.own_rows(positions.stride(layer)), positions.sum_dtype
+    weights, features = positions.weights(layer, region), features[..., own, :]
+    weights = torch.ones(1, 1, *features.shape[2:]) if weights is None else weights[..., own, :]
     rows, counts = as_rows(features), as_rows(weights).to(features.device)
-    total = torch.zeros(rows.shape[1], dtype=dtype, device=rows.device)
+    total = torch.zeros(rows.shape[1] + 1, dtype=dtype, device=rows.device)
+    total[-1] = counts.sum(dtype=dtype)
     for part, count in zip(blocks(rows), torch.split(counts, len(blocks(rows)[0])), strict=True):
-        total += (count.T.to(dtype) @ part.to(dtype))[0]
-    return total / counts.sum(dtype=dtype).clamp_min(TINY)
+        total[:-1] += (count.T.to(dtype) @ part.to(dtype))[0]
+    total = positions.total(total)
+    return total[:-1] / total[-1].clamp_min(TINY)

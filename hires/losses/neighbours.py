@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -64,6 +64,7 @@ class Neighbours(Term):
     dictionaries: Mapping[str, Sequence[Dictionary]] = field(default_factory=dict)
     regional: Regional = field(default_factory=Regional)
     matches: Matches = field(default_factory=lambda: Matches({}))
+    keeps_own_rows: ClassVar[bool] = True
 
     def at(self, references: References) -> Self:
         """Draw the dictionaries of a rung; nothing is matched yet."""
@@ -129,7 +130,7 @@ class Neighbours(Term):
             found[f"error{number}"] = cosine_error(
                 features,
                 dictionary.directions,
-                self.matches.numbers[view.layer][number][view.index],
+                view.of(self.matches.numbers[view.layer][number]),
                 dictionary.centre,
                 least=dictionary.least,
                 dtype=view.sum_dtype,
@@ -154,11 +155,7 @@ class Neighbours(Term):
     @property
     def state(self) -> Mapping[str, Tensor]:
         """The matches."""
-        return {
-            f"{name}.{number}": numbers
-            for name, regions in self.matches.numbers.items()
-            for number, numbers in enumerate(regions)
-        }
+        return self.matches.known
 
     def bytes_per_pixel(self, layers: Mapping[str, Layer], itemsize: int) -> float:
         """Of the matches, and of the content's features until the first are made."""

@@ -107,11 +107,11 @@ class Positions:
             borders. A multiple of all strides and at least as wide as all margins.
         band: the rows of the picture that this process has; None for all of them. It sees at least
             as much beyond its own as all layers and margins do. Masks and regions are whole.
-        total: adds a number up over all processes.
+        total: adds a tensor up over all processes.
 
     Attributes:
         pictures: what lies side by side on it, or all of it; without what is only seen at borders.
-        total: adds a number of this process's own rows up over all processes.
+        total: adds a tensor of this process's own rows up over all processes; all of them call it.
 
     Raises:
         ConfigError: if nothing of the picture counts at one of the layers.
@@ -130,7 +130,7 @@ class Positions:
         band_pixels: int = BAND_PIXELS,
         wrap: int = 0,
         band: Band | None = None,
-        total: Callable[[float], float] = lambda amount: amount,
+        total: Callable[[Tensor], Tensor] = lambda amount: amount,
     ) -> None:
         self.size = size
         self._band, self.total = band, total
@@ -192,26 +192,31 @@ class Positions:
         """(1, 1, H, W) of the rows seen, at a layer's resolution; None where all counts alike."""
         stride = self.stride(layer)
         mask = self._masks.get(stride)
-        if mask is None or self._band is None:
-            return mask
-        return mask[..., self._first // stride : self._band.seen.stop // stride, :]
+        return None if mask is None else mask[..., self.seen_rows(stride), :]
 
     def size_of(self, layer: str) -> tuple[int, int]:
         """``(height, width)`` of a layer."""
         return self._at(self.stride(layer))
 
     def weights(self, layer: str, region: int) -> Tensor | None:
-        """(1, 1, H, W), how much each position counts for a region; None for all alike."""
+        """(1, 1, H, W) of the rows seen, how much each counts for a region; None for all alike."""
         if not self._regions:
             return self.mask(layer)
-        index = tuple(slice(0, side) for side in self.size_of(layer))
-        part = self._parts(layer, (index[0], index[1]))[region]
-        return torch.zeros(1, 1, *self.size_of(layer)) if part is None else part
+        rows, width = self.seen_rows(self.stride(layer)), self.size_of(layer)[1]
+        part = self._parts(layer, (rows, slice(0, width)))[region]
+        return torch.zeros(1, 1, rows.stop - rows.start, width) if part is None else part
 
     @property
     def is_band(self) -> bool:
         """Whether other processes have the rest of the picture."""
         return self._band is not None
+
+    def seen_rows(self, stride: int) -> slice:
+        """Of all rows, those that this process sees, where stride is so."""
+        band = self._band
+        if band is None:
+            return slice(0, self.size[0] // stride)
+        return slice(band.seen.start // stride, band.seen.stop // stride)
 
     def own_rows(self, stride: int) -> slice:
         """Of the rows that are seen, those that this process answers for, where stride is so."""

@@ -103,6 +103,9 @@ class Term(ABC):
             before everything is added up, and one pass is enough where it looks at pixels.
         is_mean: whether its loss stays the same when a picture is enlarged, so that a pixel's
             gradient shrinks with the number of pixels.
+        keeps_own_rows: whether its `state` is maps of the canvas's positions, (1, C, h, W), of the
+            rows that this process answers for (`Positions.own_rows`); if not, a term with a state
+            needs the whole canvas in one process.
     """
 
     name: str
@@ -111,6 +114,7 @@ class Term(ABC):
     margin: ClassVar[int] = 0
     is_linear: ClassVar[bool] = False
     is_mean: ClassVar[bool] = True
+    keeps_own_rows: ClassVar[bool] = False
 
     def at(self, references: References) -> Self:  # noqa: ARG002
         """The term of a rung, compared to the pictures there; itself if it compares to none."""
@@ -159,7 +163,8 @@ class Term(ABC):
         """What it has found out on the way and later steps depend on, by name.
 
         A snapshot holds these tensors, and fills them in again where a run goes on from it. They
-        are the same ones, of the same shapes, as long as the rung lasts.
+        are the same ones, of the same shapes, as long as the rung lasts. Where several processes
+        paint, a snapshot puts together what each has (`keeps_own_rows`).
         """
         return {}
 

@@ -32,8 +32,8 @@ class Band:
 
     def rows(self, stride: int) -> Span:
         """Its own rows of a layer with this stride, counted from the first that it sees."""
-        first = self.seen.start // stride
-        return Span(self.own.start // stride - first, self.own.stop // stride - first)
+        first, own = self.seen.start // stride, rows_of_layer(self.own, stride)
+        return Span(own.start - first, own.stop - first)
 
 
 def even_bands(height: int, num_bands: int) -> tuple[Span, ...]:
@@ -50,6 +50,16 @@ def even_bands(height: int, num_bands: int) -> tuple[Span, ...]:
         )
     cuts = [num_units * i // num_bands * UNIT for i in range(num_bands)]
     return tuple(Span(start, stop) for start, stop in pairwise([*cuts, height]))
+
+
+def rows_of_layer(rows: Span, stride: int) -> Span:
+    """Those of a layer with this stride that lie in some rows of a canvas."""
+    return Span(rows.start // stride, rows.stop // stride)
+
+
+def stride_of(height: int, num_rows: int) -> int:
+    """The stride of a layer, a power of two, that has so many of a canvas's rows."""
+    return 1 << (height // num_rows).bit_length() - 1
 
 
 def seen_by(own: Span, height: int, strip: int) -> Span:

@@ -46,7 +46,7 @@ class Together:
         """Sums over the parts of all processes, whose keys are the same."""
         return sums
 
-    def number(self, amount: float) -> float:
+    def total(self, amount: Tensor) -> Tensor:
         """A sum over the parts of all processes."""
         return amount
 
@@ -104,11 +104,11 @@ class SeveralTogether(Together):
             for key, part in zip(keys, parts, strict=True)
         }
 
-    def number(self, amount: float) -> float:
-        """See `Together.number`."""
+    def total(self, amount: Tensor) -> Tensor:
+        """See `Together.total`."""
         with self.stage():
             pass
-        return float(sum(one[0] for one in self.group.gather([amount])))
+        return self.sums({"": amount})[""]
 
     def least(self, amount: float) -> float:
         """See `Together.least`."""

@@ -89,7 +89,7 @@ class RunDirectory:
         """The checkpoint that was read or written last."""
         return self._newest
 
-    def snapshot(self, rows_of: Callable[[int], slice] | None = None) -> Snapshot | None:
+    def snapshot(self, rows_of: Callable[[int], Span] | None = None) -> Snapshot | None:
         """Where the run stands: the newest checkpoint that is sound; None before the first.
 
         Args:

@@ -20,6 +20,7 @@ from hires.runs.claim import claim
 from hires.runs.directory import RunDirectory
 from hires.runs.paint import JobRun
 from hires.runs.planning import plan_job
+from hires.tiling.geometry import Span
 
 
 @contextmanager
@@ -60,8 +61,8 @@ def open_shared(job: PaintJob, directory: RunDirectory | None, group: Group) -> 
             directory.release()
 
 
-def _rows_of(group: Group) -> Callable[[int], slice]:
-    return lambda height: even_bands(height, group.size)[group.rank].slice
+def _rows_of(group: Group) -> Callable[[int], Span]:
+    return lambda height: even_bands(height, group.size)[group.rank]
 
 
 def check_shared_job(job: PaintJob) -> None:
