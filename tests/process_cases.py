@@ -125,10 +125,9 @@ def exactness(group: Group) -> Sequence[object]:
             canvas = BandCanvas(setup, rung, bands)
             own = bands.own[group.rank].slice
             shared = objective(setup, canvas, masked=masked, guided=guided)
-            steps = STEPS if each.name == "neighbours" else STEPS[:1]
-            for step in steps:
-                whole.at_step(step)
-                shared.at_step(step)
+            for number in STEPS if each.name == "neighbours" else STEPS[:1]:
+                whole.at_step(number)
+                shared.at_step(number)
                 wanted = whole(picture)
                 for _ in range(2):  # A second time with what the first has left.
                     evaluation = shared(bands.seen(picture[..., own, :]))
@@ -136,7 +135,7 @@ def exactness(group: Group) -> Sequence[object]:
                 part = wanted.gradient[..., own, :]
                 error = float((gradient - part).norm() / part.norm())
                 loss = abs(float(evaluation.loss / wanted.loss) - 1)
-                found.append([each.name, masked, guided, step, loss, error])
+                found.append([each.name, masked, guided, number, loss, error])
     return found
 
 

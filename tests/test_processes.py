@@ -145,7 +145,9 @@ def test_what_several_processes_do_not_do_is_refused_in_one_line(tmp_path: Path)
 
 def test_a_term_that_keeps_something_of_the_whole_canvas_is_named() -> None:
     class Remembering(Contrast):
-        state = {"best": torch.zeros(3)}
+        @property
+        def state(self) -> dict[str, torch.Tensor]:
+            return {"best": torch.zeros(3)}
 
     rung = Rung(index=0, size=(96, 96), num_iterations=1, learning_rate=0.1, style_sizes=())
     terms = [Contrast(), Neighbours(layers={"relu3_1": 1.0})]

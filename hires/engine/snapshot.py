@@ -242,7 +242,7 @@ def read_snapshot(
     Args:
         path: the file.
         owner: name of the run that it belongs to.
-        rows_of: which rows of a canvas of so many are kept, and of maps of its layers; None for all.
+        rows_of: which rows of a canvas of so many are kept, with maps of them; None for all.
 
     Raises:
         SnapshotError: if the file is missing, cut off, damaged, or belongs to another run.

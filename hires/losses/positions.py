@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hires.errors import ConfigError
 from hires.losses.erosion import eroded
-from hires.processes.bands import Band
+from hires.processes.bands import Band, rows_of_layer
 from hires.tiling.geometry import Layer, Region, Span, Tile, canvas_window
 
 # The layer that a picture itself is: what a term looks at that needs no network.
@@ -213,15 +213,12 @@ class Positions:
 
     def seen_rows(self, stride: int) -> slice:
         """Of all rows, those that this process sees, where stride is so."""
-        band = self._band
-        if band is None:
-            return slice(0, self.size[0] // stride)
-        return slice(band.seen.start // stride, band.seen.stop // stride)
+        seen = Span(0, self.size[0]) if self._band is None else self._band.seen
+        return rows_of_layer(seen, stride).slice
 
     def own_rows(self, stride: int) -> slice:
         """Of the rows that are seen, those that this process answers for, where stride is so."""
-        band = self._band
-        return slice(0, self.size[0] // stride) if band is None else band.rows(stride).slice
+        return self.seen_rows(stride) if self._band is None else self._band.rows(stride).slice
 
     def of_tile(self, layer: str, tile: Tile) -> tuple[View, slice | None]:
         """What counts of a tile's part of a layer; which rows of it that are, None for all."""

@@ -24,6 +24,7 @@ from hires.runs.record import (
     has_checkpoints,
     write_state,
 )
+from hires.tiling.geometry import Span
 
 NUM_KEPT = 2
 # Whoever only looks whether there is a run (`hires.runs.watch`) holds the lock for a moment.
