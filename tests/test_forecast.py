@@ -58,11 +58,20 @@ def test_a_step_of_tiles_is_the_sum_of_its_walks(features: str) -> None:
 def test_matches_are_made_anew_every_tenth_step(features: str) -> None:
     settings: dict[str, Any] = {"sizes": (320,), "iterations": (21,)}
     seconds = []
-    for losses in (("wasserstein",), ("wasserstein", "neighbours")):
-        config, studio, rungs = opened(features, style_loss=losses, **settings)
+    for losses, turns in (
+        (("wasserstein",), False),
+        (("wasserstein", "neighbours"), False),
+        (("wasserstein", "neighbours"), True),
+    ):
+        given = {**settings, "style_loss": losses, "style_turns": turns}
+        config, studio, rungs = opened(features, **given)
         (found,) = forecast(config, studio, rungs, num_input_pixels=0, rates=RATES)
         seconds.append(found.seconds or 0)
-    assert seconds[1] - seconds[0] == pytest.approx(3 * 1e-5 * 320 * 240, rel=1e-9)
+    # Content and style are looked at once more.
+    more = 3 * 1e-5 * 320 * 240 + 1e-6 * (320 * 240 + 64 * 64)
+    assert seconds[1] - seconds[0] == pytest.approx(more, rel=1e-9)
+    # Four quarter turns are four looks.
+    assert seconds[2] - seconds[1] == pytest.approx(3 * 1e-6 * 64 * 64, rel=1e-9)
 
 
 def test_steps_of_one_tile_lie_between_those_measured(features: str) -> None:

@@ -166,7 +166,10 @@ def _seconds(rung: Rung, tiles: TilePlan, rates: Rates, terms: Sequence[Term]) -
     steps = range(rung.num_iterations)
     anew = sum(any(term.at_step(i) is not term for term in terms) for i in steps)
     renewal = anew * rates.renewal * rung.num_pixels
-    looked_at = rung.num_pixels + sum(height * width for height, width in rung.style_sizes)
+    looks = [term.num_looks for term in terms]
+    looked_at = rung.num_pixels * sum(of_content for of_content, _ in looks)
+    styles = sum(height * width for height, width in rung.style_sizes)
+    looked_at += styles * sum(of_styles for _, of_styles in looks)
     return rung.num_iterations * step * _RECORDING + renewal + looked_at * rates.forward
 
 

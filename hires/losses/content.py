@@ -93,6 +93,11 @@ class Content(Term):
         return reduce(torch.add, losses)
 
     @property
+    def num_looks(self) -> tuple[int, int]:
+        """Of the content, one."""
+        return 1, 0
+
+    @property
     def lasting(self) -> Iterable[Tensor]:
         """The targets."""
         return self.targets.values()

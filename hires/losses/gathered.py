@@ -105,6 +105,11 @@ class SelfSimilarity(Term):
         return reduce(torch.add, losses)
 
     @property
+    def num_looks(self) -> tuple[int, int]:
+        """Of the content, one."""
+        return 1, 0
+
+    @property
     def lasting(self) -> Iterable[Tensor]:
         """The targets."""
         return self.targets.values()

@@ -157,6 +157,11 @@ class Neighbours(Term):
         """The matches."""
         return self.matches.known
 
+    @property
+    def num_looks(self) -> tuple[int, int]:
+        """Every turn of a style is looked at by itself."""
+        return int(self.content_share > 0), self.num_turns
+
     def bytes_per_pixel(self, layers: Mapping[str, Layer], itemsize: int) -> float:
         """Of the matches, and of the content's features until the first are made."""
         looked_at = [layers[name] for name in self.layers]

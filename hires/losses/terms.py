@@ -169,6 +169,11 @@ class Term(ABC):
         return {}
 
     @property
+    def num_looks(self) -> tuple[int, int]:
+        """How often `at` has the network look at the content, and at each style; for forecasts."""
+        return 0, 0 if PIXELS in self.layers else 1
+
+    @property
     def lasting(self) -> Iterable[Tensor]:
         """Tensors of its own that are as large as features and that graphs may point to."""
         return ()
