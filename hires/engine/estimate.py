@@ -80,7 +80,7 @@ def forecast(
     on_host = setup.device.type == "cpu"
     program = _PROGRAM_BYTES + CANVAS_BYTES * num_input_pixels
     weights = sum(buffer.nbytes for buffer in setup.network.buffers())
-    found = []
+    found, kept = [], _bytes_of_styles(setup)
     for rung in rungs:
         there = setup.beside(rung)
         tiles = there.plan_tiles(rung.seen_size)
@@ -89,7 +89,7 @@ def forecast(
             # A heap fills up over more steps than a probe has time for: never less than planned.
             spread = max(rates.spread[0 if len(tiles.tiles) == 1 else 1], 1.0)
         state = bytes_per_pixel(config, there, rung) * rung.num_pixels
-        taken = round(tiles.bytes_needed * spread + state) + _graph_bytes(there, rung, tiles)
+        taken = round(tiles.bytes_needed * spread + state) + kept + _graph_bytes(there, rung, tiles)
         # A style that is enlarged to be measured may take more than the pictures that were read.
         styles = sum(height * width for height, width in rung.style_sizes)
         enlarged = CANVAS_BYTES * max(styles - num_input_pixels, 0)
@@ -106,6 +106,13 @@ def forecast(
             )
         )
     return tuple(found)
+
+
+def _bytes_of_styles(setup: Setup) -> int:
+    """What terms keep of the styles on the device that computes, whatever the canvas."""
+    layers, size = setup.network.layers, setup.precision.dtype.itemsize
+    each = sum(term.bytes_of_styles(layers, size) for term in setup.terms)
+    return max(setup.num_regions, 1) * each
 
 
 def _beside_card(config: Config, setup: Setup, rung: Rung) -> int:

@@ -167,3 +167,7 @@ class Neighbours(Term):
         looked_at = [layers[name] for name in self.layers]
         content = itemsize if self.content_share else 0
         return sum((4 + content * layer.channels) / layer.stride**2 for layer in looked_at)
+
+    def bytes_of_styles(self, layers: Mapping[str, Layer], itemsize: int) -> int:
+        """Of a dictionary."""
+        return itemsize * self.budget * sum(layers[name].channels for name in self.layers)

@@ -18,6 +18,7 @@ from hires.losses.positions import View
 from hires.losses.regional import Regional
 from hires.losses.sample import Sample, mixed, seed_of
 from hires.losses.terms import References, Statistics, Term, Verdict
+from hires.tiling.geometry import Layer
 
 NUM_BINS = 512
 # Directions of a layer in a step, half as many as channels but at most so many; the next step has
@@ -28,6 +29,7 @@ _MOST_DIRECTIONS = 32
 _MARGIN = 0.25
 # Positions of a style of which it is known what lies along a direction, and their values.
 _MOST_SAMPLES, _MOST_VALUES = 2**14, 2**21
+_SAMPLE_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,6 +137,11 @@ class Sliced(Term):
             return self.canvas.mean(name, loss, sums)
 
         return reduce(torch.add, (share * of_layer(name) for name, share in self.layers.items()))
+
+    def bytes_of_styles(self, layers: Mapping[str, Layer], itemsize: int) -> int:  # noqa: ARG002
+        """Of the samples, in float32."""
+        channels = [layers[name].channels for name in self.layers]
+        return sum(_SAMPLE_BYTES * min(_MOST_SAMPLES * each, _MOST_VALUES) for each in channels)
 
     def local(self, view: View, features: Tensor, verdict: Verdict) -> Tensor:
         """Along each direction, to where the map of the quantiles says."""

@@ -182,6 +182,10 @@ class Term(ABC):
         """What it keeps of the references, in bytes per pixel of the canvas."""
         return 0.0
 
+    def bytes_of_styles(self, layers: Mapping[str, Layer], itemsize: int) -> int:  # noqa: ARG002
+        """What it keeps of a region's styles at most, in bytes, however large the canvas."""
+        return 0
+
 
 def layers_of(terms: Iterable[Term]) -> tuple[str, ...]:
     """The layers of a network that terms look at, each once."""
