@@ -74,6 +74,17 @@ def test_matches_are_made_anew_every_tenth_step(features: str) -> None:
     assert seconds[2] - seconds[1] == pytest.approx(3 * 1e-6 * 64 * 64, rel=1e-9)
 
 
+def test_what_is_kept_of_styles_is_counted(features: str) -> None:
+    """A dictionary for each layer, beside what grows with the canvas."""
+    found = []
+    for losses in (("wasserstein",), ("wasserstein", "neighbours")):
+        config, studio, rungs = opened(features, style_loss=losses, sizes=(320,))
+        (line,) = forecast(config, studio, rungs, num_input_pixels=0)
+        found.append(line.host_bytes - round(studio.reference_bytes * 320 * 240))
+    channels = [COMPACT_SHAPE.blocks[block][0] for block in (2, 3)]
+    assert found[1] - found[0] == pytest.approx(8192 * 4 * sum(channels), abs=2)
+
+
 def test_steps_of_one_tile_lie_between_those_measured(features: str) -> None:
     config, studio, rungs = opened(features, sizes=(100, 163, 231, 320), iterations=(1,))
     found = forecast(config, studio, rungs, num_input_pixels=0, rates=RATES)
