@@ -52,6 +52,11 @@ class Bands:
         self._seen = [seen_by(rows, height, strip) for rows in self.own]
         self.band = Band(self.own[group.rank], self._seen[group.rank])
 
+    @property
+    def is_open(self) -> tuple[bool, bool]:
+        """Whether the canvas goes on above and below what this process sees; see `Tile`."""
+        return self.band.seen.start > 0, self.band.seen.stop < self.height
+
     def seen(self, own: Tensor) -> Tensor:
         """What this process sees, of its own rows (1, C, h, W) and those of its neighbours."""
         return self.group.fetch(own, self.own, self._seen)
@@ -140,7 +145,7 @@ class BandCanvas(WholeCanvas):
         self.bands, self._below = bands, below
         self.band = bands.band
         self._seen_size = bands.band.seen.length, self.size[1]
-        plan = setup.plan_tiles(self._seen_size)
+        plan = setup.plan_tiles(self._seen_size, bands.is_open)
         # Of one size in all processes: one number says how to go on to the same bits.
         self._plan = self._of_side(plan, int(setup.together.least(plan.side)))
 

@@ -33,4 +33,4 @@ def silent(features: Tensor, dtype: torch.dtype) -> Tensor:
 
     It lies in the strip that a process sees beyond its band.
     """
-    return features[0, 0, 0, 0].to(dtype) * 0
+    return features.sum().to(dtype) * 0

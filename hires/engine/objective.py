@@ -236,17 +236,18 @@ class Objective:
 
         sums: dict[Key, Tensor] = {}
         waiting: list[Tensor] = []
+        views = {layer: self.positions.of_tile(layer, tile) for layer in self._names}
         for layer, features in network.produce(
             read_pixels(canvas, tile.read, self._device, gradient, lambda: self._scale),
             self._names,
             seams=seams,
             around=keeping,
+            rows_of=lambda layer: views[layer][1],
         ):
-            view, rows = self.positions.of_tile(layer, tile)
+            view, rows = views[layer]
             if rows is not None and rows.start == rows.stop:
                 waiting.append(silent(features, self.precision.sum_dtype))
                 continue
-            features = features if rows is None else features[..., rows, :]
             with keeping(layer, features, rows):
                 for i, term in enumerate(self.terms):
                     if layer not in term.layers:

@@ -321,7 +321,8 @@ class Run:
         if _size(optimizer.canvas) != size or snapshot.iteration > rung.num_iterations:
             raise SnapshotError("the snapshot is that of another ladder")
         side, num_kept = snapshot.tiles
-        plan = replan(setup.costs, seen, setup.plan_tiles(seen), side=side, num_kept=num_kept)
+        plan = setup.plan_tiles(seen, bands.is_open if bands else (False, False))
+        plan = replan(setup.costs, seen, plan, side=side, num_kept=num_kept)
         number = partial(torch.tensor, dtype=torch.float64)
         terms = {name: number(value) for name, value in snapshot.terms.items()}
         measured = tuple(snapshot.measured)

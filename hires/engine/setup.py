@@ -133,9 +133,12 @@ class Setup:
         guides = _GUIDE_BYTES * self.num_regions
         return guides + sum(term.bytes_per_pixel(layers, size) for term in self.terms)
 
-    def plan_tiles(self, size: tuple[int, int]) -> TilePlan:
-        """The tiles of a picture of ``(height, width)``."""
-        return plan_tiles(self.costs, size, memory=self.memory, tile=self.tile)
+    def plan_tiles(
+        self, size: tuple[int, int], is_open: tuple[bool, bool] = (False, False)
+    ) -> TilePlan:
+        """The tiles of a picture of ``(height, width)``; see `plan_tiles`."""
+        costs, memory = self.costs, self.memory
+        return plan_tiles(costs, size, memory=memory, tile=self.tile, is_open=is_open)
 
     def smaller_plan(self, size: tuple[int, int], plan: TilePlan) -> TilePlan:
         """What to try in its place when there was less memory than it takes."""

@@ -19,7 +19,7 @@ from hires.features.architecture import (
     check_weights,
 )
 from hires.kernels.convolution import Borders, Convolution, border_kernels, quad_kernel
-from hires.kernels.layers import conv_relu, max_pool, reflect_pad, relu
+from hires.kernels.layers import conv_relu, looked_at, max_pool, reflect_pad, relu
 from hires.tiling.seams import TileSeams
 
 # Average pooling halves, and L2 pooling slightly raises, the spread of features compared to the max
@@ -157,6 +157,7 @@ class Network(nn.Module):
         *,
         seams: TileSeams | None = None,
         around: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext(),
+        rows_of: Callable[[str], slice | None] = lambda _: None,
     ) -> Iterator[tuple[str, Tensor]]:
         """Yield the named layers as soon as they are computed; see `forward`.
 
@@ -168,6 +169,7 @@ class Network(nn.Module):
             names: see `forward`.
             seams: see `forward`.
             around: a context for the name of each layer, entered while the layer is computed.
+            rows_of: which rows of a layer, by its name, are wanted; None for all.
         """
         self.check_layers(names)
         missing = set(names)
@@ -180,7 +182,9 @@ class Network(nn.Module):
                 x = operation(x)
             if layer in missing:
                 missing.remove(layer)
-                yield layer, x
+                x, found = looked_at(x, rows_of(layer))
+                yield layer, found
+                del found
             if not missing:
                 return
 
@@ -192,17 +196,20 @@ class Network(nn.Module):
             merged = self.pooling == "max" and f"relu{b}_{len(block)}" not in wanted
             for i in range(1, len(block) + 1):
                 key = f"{b}_{i}"
-                if seams is not None:
+                joins = seams is not None and seams.has_neighbours
+                if seams is not None and joins:
                     padding = self._padding_mode(key)
                     yield f"join{key}", partial(seams.join, key=key, padding=padding)
                 pooled_next = merged and i == len(block)
                 fused = f"conv{key}" not in wanted and not pooled_next
-                cut = (False, False) if seams is None else seams.tile.is_cut
+                cut = seams.tile.is_cut if seams is not None and joins else (False, False)
+                is_open = (False, False) if seams is None or joins else seams.tile.is_open
                 # On a GPU a bias is a pass over memory, unless the pooling adds it.
                 bias = self.get_buffer(f"bias{key}")
                 late = pooled_next and bias.is_cuda and f"conv{key}" not in wanted
                 seen = f"relu{key}" in wanted
-                operation = self._convolution(key, cut, fused, seen=seen, biased=not late)
+                convolution = self._convolution(key, cut, is_open)
+                operation = partial(convolution, relu=fused, seen=seen, biased=not late)
                 yield (f"relu{key}" if fused else f"conv{key}"), operation
                 if not (fused or pooled_next):
                     yield f"relu{key}", partial(relu, seen=f"relu{key}" in wanted)
@@ -210,18 +217,21 @@ class Network(nn.Module):
             yield f"pool{b}", pool if merged else self._pool
 
     def _convolution(
-        self, key: str, cut: tuple[bool, bool], relu: bool, *, seen: bool, biased: bool
-    ) -> Callable[[Tensor], Tensor]:
-        """A convolution; along axes that are cut, its input has been extended already."""
+        self, key: str, cut: tuple[bool, bool], is_open: tuple[bool, bool]
+    ) -> Callable[..., Tensor]:
+        """A convolution as `conv_relu` of an input and how to go on from there.
+
+        Along axes that are cut, its input has been extended already.
+        """
         mode, (rows, columns) = self._padding_mode(key), (int(not is_cut) for is_cut in cut)
         convolution = self._laid_out(key)
 
-        def apply(x: Tensor) -> Tensor:
+        def apply(x: Tensor, **how: bool) -> Tensor:
             padding = (rows, columns)
             if mode == "reflect":
-                x = reflect_pad(x, padding) if rows or columns else x
-                padding = (0, 0)
-            return conv_relu(x, convolution, padding, relu=relu, seen=seen, biased=biased)
+                x = reflect_pad(x, padding, is_open=is_open) if rows or columns else x
+                return conv_relu(x, convolution, (0, 0), **how)
+            return conv_relu(x, convolution, padding, is_open=is_open, **how)
 
         return apply
 

@@ -38,7 +38,8 @@ class ActivationBuffer:
         self.memory = torch.empty(num_bytes, dtype=torch.uint8, device=device)
         self._lasting = {tensor.untyped_storage().data_ptr() for tensor in lasting}
         self.used_bytes = 0
-        self._copies: dict[int, tuple[Callable[[], bool], Tensor]] = {}
+        # By the storage of what was copied: whether it is gone, its place there, and the copy.
+        self._copies: dict[int, tuple[Callable[[], bool], int, Tensor]] = {}
 
     @property
     def num_bytes(self) -> int:
@@ -93,12 +94,14 @@ class ActivationBuffer:
         """
         if self.lasts(tensor) or not _is_dense(tensor):
             return tensor.detach()
-        key = tensor.data_ptr()
+        key = tensor.untyped_storage().data_ptr()
         if key in self._copies:
-            is_gone, copy = self._copies[key]
+            is_gone, before, copy = self._copies[key]
             # Another tensor may lie in the place of one that is gone.
-            if not is_gone() and _layout(copy) == _layout(tensor):
-                return copy
+            if not is_gone():
+                part = _part(copy, tensor, tensor.storage_offset() - before)
+                if part is not None:
+                    return part
         stop = self.used_bytes + tensor.nbytes
         if stop > self.num_bytes:
             return tensor.detach()
@@ -107,7 +110,7 @@ class ActivationBuffer:
             copy = place.as_strided(tensor.shape, tensor.stride()).copy_(tensor)
         self.used_bytes = -(-stop // _ALIGNMENT) * _ALIGNMENT
         owner: Any = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-        self._copies[key] = owner.expired, copy
+        self._copies[key] = owner.expired, tensor.storage_offset(), copy
         return copy
 
 
@@ -144,6 +147,26 @@ def _is_dense(tensor: Tensor) -> bool:
     return tensor.is_contiguous() or (
         tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
     )
+
+
+def _part(copy: Tensor, tensor: Tensor, first: int) -> Tensor | None:
+    """What the copy of a map has of a tensor in the same memory, or of some rows of it.
+
+    Args:
+        copy: (1, C, H, W) or any other shape.
+        tensor: the same shape, or (1, C, h, W).
+        first: how many values lie between their beginnings.
+    """
+    if _layout(copy) == _layout(tensor):
+        return copy if not first else None
+    if copy.ndim != 4 or tensor.ndim != 4 or first < 0 or copy.dtype != tensor.dtype:
+        return None
+    row, rest = divmod(first, copy.stride(2))
+    height = tensor.shape[2]
+    if rest or row + height > copy.shape[2]:
+        return None
+    part = copy.narrow(2, row, height)
+    return part if _layout(part) == _layout(tensor) else None
 
 
 def _layout(tensor: Tensor) -> tuple[torch.Size, tuple[int, ...], torch.dtype]:

@@ -45,18 +45,41 @@ class Convolution(NamedTuple):
 
 
 def convolve(
-    x: Tensor, convolution: Convolution, padding: tuple[int, int], *, biased: bool = True
+    x: Tensor,
+    convolution: Convolution,
+    padding: tuple[int, int],
+    *,
+    biased: bool = True,
+    is_open: tuple[bool, bool] = (False, False),
 ) -> Tensor:
-    """Convolve ``x`` (B, C, H, W) padded by (rows, columns) of zeros or of its own border."""
+    """Convolve ``x`` (B, C, H, W) padded by (rows, columns) of zeros or of its own border.
+
+    Where it ``is_open``, above or below, it has no border: rows that see beyond are left out.
+    """
     bias = convolution.bias if biased else None
+    if any(is_open):
+        if all(is_open):
+            return convolve(x, convolution, (0, padding[1]), biased=biased)
+        # One row more is computed than is wanted, which costs less than a copy that is padded.
+        y = convolve(x, convolution, padding, biased=biased)
+        return y.narrow(2, int(is_open[0]), y.shape[2] - 1)
     y = F.conv2d(x, convolution.weight, bias, padding=padding)
     if convolution.borders is not None:
         _add_border(y, x, convolution.borders, padding)
     return y
 
 
-def convolve_back(gradient: Tensor, convolution: Convolution, padding: tuple[int, int]) -> Tensor:
-    """The gradient of ``x`` from that (B, C', H', W') of ``convolve(x, convolution, padding)``."""
+def convolve_back(
+    gradient: Tensor,
+    convolution: Convolution,
+    padding: tuple[int, int],
+    *,
+    is_open: tuple[bool, bool] = (False, False),
+) -> Tensor:
+    """The gradient of ``x`` from that (B, C', H', W') of what `convolve` makes of it."""
+    if any(is_open):
+        slope = convolve_back(gradient, convolution, (0, padding[1]))
+        return slope if all(is_open) else _without_border(slope, convolution, at_end=is_open[0])
     rest = (2 - padding[0], 2 - padding[1])
     if convolution.quads is not None:
         slope = convolve_quads(gradient, convolution.quads, rest)
@@ -67,6 +90,15 @@ def convolve_back(gradient: Tensor, convolution: Convolution, padding: tuple[int
     if convolution.borders is not None:
         _add_border_slope(slope, gradient, convolution.borders, padding)
     return slope
+
+
+def _without_border(slope: Tensor, convolution: Convolution, *, at_end: bool) -> Tensor:
+    """The gradient of an input from that of the same with its padding before or after it."""
+    height = slope.shape[2] - 1
+    if convolution.borders is not None:
+        border, inner = (height, height - 1) if at_end else (0, 1)
+        slope.select(2, inner).add_(slope.select(2, border))
+    return slope.narrow(2, int(not at_end), height)
 
 
 def quad_kernel(kernel: Tensor) -> Tensor:

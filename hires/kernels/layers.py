@@ -27,6 +27,7 @@ def conv_relu(
     relu: bool = True,
     seen: bool = False,
     biased: bool = True,
+    is_open: tuple[bool, bool] = (False, False),
 ) -> Tensor:
     """3×3 convolution, bias and (optionally) ReLU in one node that keeps a bit of each output.
 
@@ -37,8 +38,9 @@ def conv_relu(
         relu: whether there is a ReLU.
         seen: a loss keeps the output, so nothing is kept for the ReLU.
         biased: whether the bias is added, which a `max_pool` may do in its place.
+        is_open: whether there is no padding above and below.
     """
-    y: Tensor = _ConvRelu.apply(x, convolution, padding, relu, seen, biased)
+    y: Tensor = _ConvRelu.apply(x, convolution, padding, relu, seen, biased, is_open)
     return y
 
 
@@ -48,12 +50,14 @@ def relu(x: Tensor, *, seen: bool = False) -> Tensor:
     return y
 
 
-def reflect_pad(x: Tensor, padding: tuple[int, int]) -> Tensor:
-    """Pad (B, C, H, W) by (rows, columns) of its reflection on either side.
+def reflect_pad(
+    x: Tensor, padding: tuple[int, int], *, is_open: tuple[bool, bool] = (False, False)
+) -> Tensor:
+    """Pad (B, C, H, W) by (rows, columns) of its reflection on either side that is not open.
 
     It keeps nothing: PyTorch's keeps its input, for its shape.
     """
-    y: Tensor = _ReflectPad.apply(x, padding)
+    y: Tensor = _ReflectPad.apply(x, padding, is_open)
     return y
 
 
@@ -69,6 +73,42 @@ def max_pool(x: Tensor, *, relu: bool = False, bias: Tensor | None = None) -> Te
     return y
 
 
+def looked_at(x: Tensor, rows: slice | None) -> tuple[Tensor, Tensor]:
+    """A map (B, C, H, W) for the next layer, and some rows of it, or all, for whoever looks at it.
+
+    The gradient of the rows is added to that of the map where it lies; PyTorch would first make a
+    map of zeros around it.
+    """
+    if rows is None:
+        return x, x
+    found: tuple[Tensor, Tensor] = _LookedAt.apply(x, rows)
+    return found
+
+
+class _LookedAt(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.size, ctx.rows = x.shape, rows
+        return x.view_as(x), x[..., rows, :]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
+        whole, part = gradients
+        if part is None:
+            return whole, None
+        if whole is None:  # The deepest layer.
+            whole = torch.empty(
+                ctx.size,
+                dtype=part.dtype,
+                device=part.device,
+                memory_format=torch.channels_last,
+            ).zero_()
+        whole[..., ctx.rows, :].add_(part)
+        return whole, None
+
+
 class _ConvRelu(Function):
     @staticmethod
     def forward(
@@ -79,23 +119,24 @@ class _ConvRelu(Function):
         relu: bool,
         seen: bool,
         biased: bool,
+        is_open: tuple[bool, bool],
     ) -> Tensor:
         # A GPU adds the bias in a pass of its own, or else in that of the ReLU.
         late = relu and x.is_cuda
-        y = convolve(x, convolution, padding, biased=biased and not late)
+        y = convolve(x, convolution, padding, biased=biased and not late, is_open=is_open)
         if relu:
             is_packed = ctx.needs_input_grad[0] and not seen
             packed = activate_(y, convolution.bias if late else None, packed=is_packed)
             _save_switches(ctx, y if packed is None else packed, seen)
-        ctx.convolution, ctx.padding, ctx.relu = convolution, padding, relu
+        ctx.convolution, ctx.padding, ctx.is_open, ctx.relu = convolution, padding, is_open, relu
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         gradient = _through_relu(ctx, gradients[0]) if ctx.relu else gradients[0]
-        slope = convolve_back(gradient, ctx.convolution, ctx.padding)
-        return slope, None, None, None, None, None
+        slope = convolve_back(gradient, ctx.convolution, ctx.padding, is_open=ctx.is_open)
+        return slope, None, None, None, None, None, None
 
 
 class _Relu(Function):
@@ -132,9 +173,11 @@ def _through_relu(ctx: Any, gradient: Tensor) -> Tensor:
 
 class _ReflectPad(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, padding: tuple[int, int]) -> Tensor:
-        rows, columns = padding
-        ctx.size, ctx.padding = x.shape, [columns, columns, rows, rows]
+    def forward(
+        ctx: Any, x: Tensor, padding: tuple[int, int], is_open: tuple[bool, bool]
+    ) -> Tensor:
+        above, below = (padding[0] * (not side) for side in is_open)
+        ctx.size, ctx.padding = x.shape, [padding[1], padding[1], above, below]
         return F.pad(x, ctx.padding, mode="reflect")
 
     @staticmethod
@@ -148,7 +191,7 @@ class _ReflectPad(Function):
             memory_format=torch.channels_last,
         )
         slope = torch.ops.aten.reflection_pad2d_backward(gradient, shaped, ctx.padding)
-        return slope, None
+        return slope, None, None
 
 
 class _MaxPool2x2(Function):

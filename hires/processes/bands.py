@@ -25,11 +25,6 @@ class Band:
     own: Span
     seen: Span
 
-    @property
-    def inner(self) -> Span:
-        """Its own rows, counted from the first that it sees."""
-        return Span(self.own.start - self.seen.start, self.own.stop - self.seen.start)
-
     def rows(self, stride: int) -> Span:
         """Its own rows of a layer with this stride, counted from the first that it sees."""
         first, own = self.seen.start // stride, rows_of_layer(self.own, stride)

@@ -62,11 +62,20 @@ class Tile:
         region: its pixels.
         place: its row and column among the tiles.
         goes_on: whether the canvas goes on above and below, left and right of it, in other tiles.
+        is_open: whether what goes on above and below is in no other tile. Nothing comes from there:
+            features begin and end a position later and earlier with every convolution.
     """
 
     region: Region
     place: tuple[int, int] = (0, 0)
     goes_on: tuple[tuple[bool, bool], tuple[bool, bool]] = ((False, False), (False, False))
+    is_open: tuple[bool, bool] = (False, False)
+
+    @property
+    def meets(self) -> tuple[tuple[bool, bool], tuple[bool, bool]]:
+        """Whether there are tiles above and below, left and right of it."""
+        (above, below), columns = self.goes_on
+        return (above and not self.is_open[0], below and not self.is_open[1]), columns
 
     @property
     def is_cut(self) -> tuple[bool, bool]:
@@ -76,7 +85,7 @@ class Tile:
     @property
     def read(self) -> Region:
         """Its pixels and the lines before them that its first convolution looks at as well."""
-        (above, _), (left, _) = self.goes_on
+        (above, _), (left, _) = self.meets
         rows, columns = self.region.rows, self.region.columns
         return Region(
             Span(rows.start - SEAM * above, rows.stop),
@@ -108,14 +117,20 @@ def canvas_window(layer: Layer, tile: Tile) -> tuple[slice, slice]:
     cut above and left of where the pixels are.
     """
     (rows, columns), region = tile.goes_on, tile.region
-    return feature_slice(layer, region.rows, rows), feature_slice(layer, region.columns, columns)
+    return (
+        feature_slice(layer, region.rows, rows, begins_late=tile.is_open[0]),
+        feature_slice(layer, region.columns, columns),
+    )
 
 
-def feature_slice(layer: Layer, span: Span, goes_on: tuple[bool, bool]) -> slice:
+def feature_slice(
+    layer: Layer, span: Span, goes_on: tuple[bool, bool], *, begins_late: bool = False
+) -> slice:
     """Rows or columns of a layer that a tile computes, of all that the canvas has."""
     before, after = goes_on
+    lead = -layer.halo if begins_late else layer.halo * before
     return slice(
-        (span.start - layer.halo * before) // layer.stride,
+        (span.start - lead) // layer.stride,
         (span.stop - layer.halo * after) // layer.stride,
     )
 
@@ -132,7 +147,14 @@ def even_spans(length: int, side: int) -> tuple[Span, ...]:
     return tuple(Span(start, stop) for start, stop in pairwise(cuts))
 
 
-def tile_spans(length: int, side: int, *, halo: int, alignment: int) -> tuple[Span, ...]:
+def tile_spans(
+    length: int,
+    side: int,
+    *,
+    halo: int,
+    alignment: int,
+    is_open: tuple[bool, bool] = (False, False),
+) -> tuple[Span, ...]:
     """Cut ``[0, length)`` into nearly equal spans, so that every layer's features are cut with it.
 
     A convolution cannot compute what looks beyond the end of a tile, so the features of a tile end
@@ -145,23 +167,35 @@ def tile_spans(length: int, side: int, *, halo: int, alignment: int) -> tuple[Sp
             and for the first, which is ``halo + alignment`` at least.
         halo: how far the deepest layer sees.
         alignment: stride of the deepest layer.
+        is_open: see `Tile`. At an end that is open as many pixels as the deepest layer sees are
+            computed beyond a whole number of its cells; what there is more is left out.
 
     Raises:
         ValueError: if ``side`` is smaller than the alignment.
     """
     if side < alignment:
         raise ValueError(f"a tile of {side} px is smaller than the network's stride {alignment}")
-    num_spans = -(-length // side)
-    cuts = [0]
+    spare = round_up(halo, alignment) - halo
+    start, stop = spare * is_open[0], length - spare * is_open[1]
+    least = -(-(start + halo) // alignment) + 1 if is_open[0] else 1
+    num_spans = -(-(stop - start) // side)
+    cuts = [start]
     for i in range(1, num_spans):
-        cells = max((length * i // num_spans - halo) // alignment, 1)
+        cells = max((start + (stop - start) * i // num_spans - halo) // alignment, least)
         cut = halo + cells * alignment
-        if cuts[-1] < cut <= length - alignment:
+        if cuts[-1] < cut <= stop - alignment:
             cuts.append(cut)
-    return tuple(Span(start, stop) for start, stop in pairwise([*cuts, length]))
+    return tuple(Span(start, stop) for start, stop in pairwise([*cuts, stop]))
 
 
-def grid(size: tuple[int, int], side: int, *, halo: int, alignment: int) -> tuple[Tile, ...]:
+def grid(
+    size: tuple[int, int],
+    side: int,
+    *,
+    halo: int,
+    alignment: int,
+    is_open: tuple[bool, bool] = (False, False),
+) -> tuple[Tile, ...]:
     """Cover a canvas with tiles, row by row, as `tile_spans` cuts its sides.
 
     Args:
@@ -169,21 +203,31 @@ def grid(size: tuple[int, int], side: int, *, halo: int, alignment: int) -> tupl
         side: largest side of a tile.
         halo: how far the deepest layer sees, in pixels.
         alignment: stride of the deepest layer.
+        is_open: whether the canvas goes on above and below, in nobody's tiles; see `Tile`.
 
     Returns:
-        Tiles that partition the canvas exactly.
+        Tiles that partition the canvas exactly, but for what `tile_spans` leaves out at open ends.
     """
-    rows, columns = (tile_spans(length, side, halo=halo, alignment=alignment) for length in size)
-    return joined(rows, columns)
+    rows = tile_spans(size[0], side, halo=halo, alignment=alignment, is_open=is_open)
+    return joined(rows, tile_spans(size[1], side, halo=halo, alignment=alignment), is_open)
 
 
-def joined(rows: Sequence[Span], columns: Sequence[Span]) -> tuple[Tile, ...]:
+def joined(
+    rows: Sequence[Span], columns: Sequence[Span], is_open: tuple[bool, bool] = (False, False)
+) -> tuple[Tile, ...]:
     """The tiles between cuts, row by row."""
+    opens = [
+        (is_open[0] and i == 0, is_open[1] and i == len(rows) - 1) for i in range(len(rows))
+    ]
     return tuple(
         Tile(
             Region(row, column),
             (i, j),
-            ((i > 0, i < len(rows) - 1), (j > 0, j < len(columns) - 1)),
+            (
+                (i > 0 or opens[i][0], i < len(rows) - 1 or opens[i][1]),
+                (j > 0, j < len(columns) - 1),
+            ),
+            opens[i],
         )
         for i, row in enumerate(rows)
         for j, column in enumerate(columns)

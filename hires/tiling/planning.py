@@ -60,6 +60,11 @@ class TilePlan:
     bytes_needed: int
     remakes: bool = False
 
+    @property
+    def is_open(self) -> tuple[bool, bool]:
+        """Whether the canvas goes on above and below, in nobody's tiles; see `Tile`."""
+        return self.tiles[0].is_open[0], self.tiles[-1].is_open[1]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Costs:
@@ -109,10 +114,11 @@ class Costs:
 
 def _bytes_each(tiles: Sequence[Tile], graphs: Sequence[tuple[Layer, float]]) -> list[float]:
     """What the graph of each tile keeps; deep layers lie more in the last tiles than in others."""
-    rows: dict[Span, tuple[bool, bool]] = {}
-    columns: dict[Span, tuple[bool, bool]] = {}
+    rows: dict[Span, tuple[tuple[bool, bool], bool]] = {}
+    columns: dict[Span, tuple[tuple[bool, bool], bool]] = {}
     for tile in tiles:
-        rows[tile.region.rows], columns[tile.region.columns] = tile.goes_on
+        rows[tile.region.rows] = tile.goes_on[0], tile.is_open[0]
+        columns[tile.region.columns] = tile.goes_on[1], False
     sizes = np.array([size for _, size in graphs])
     each = (_lengths(rows, graphs) * sizes) @ _lengths(columns, graphs).T
     numbers = [{span: i for i, span in enumerate(spans)} for spans in (rows, columns)]
@@ -122,15 +128,23 @@ def _bytes_each(tiles: Sequence[Tile], graphs: Sequence[tuple[Layer, float]]) ->
 
 
 def _lengths(
-    spans: Mapping[Span, tuple[bool, bool]], graphs: Sequence[tuple[Layer, float]]
+    spans: Mapping[Span, tuple[tuple[bool, bool], bool]], graphs: Sequence[tuple[Layer, float]]
 ) -> NDArray[np.int64]:
     """How many rows or columns every span has in every layer: (spans, layers)."""
-    places = [[feature_slice(layer, span, on) for layer, _ in graphs] for span, on in spans.items()]
+    places = [
+        [feature_slice(layer, span, on, begins_late=late) for layer, _ in graphs]
+        for span, (on, late) in spans.items()
+    ]
     return np.array([[place.stop - place.start for place in row] for row in places])
 
 
 def plan_tiles(
-    costs: Costs, size: tuple[int, int], *, memory: int, tile: int | None = None
+    costs: Costs,
+    size: tuple[int, int],
+    *,
+    memory: int,
+    tile: int | None = None,
+    is_open: tuple[bool, bool] = (False, False),
 ) -> TilePlan:
     """Choose the tiles for a canvas: one if it fits the memory, else those with the least work.
 
@@ -145,6 +159,7 @@ def plan_tiles(
         size: ``(height, width)`` of the canvas.
         memory: budget for feature maps in bytes.
         tile: largest side of a tile in pixels; None to choose it.
+        is_open: whether the canvas goes on above and below, in nobody's tiles; see `Tile`.
 
     Raises:
         ConfigError: if the deepest layer sees nothing in so small a picture.
@@ -154,8 +169,9 @@ def plan_tiles(
     ample = costs.ample_side
     found: list[tuple[float, TilePlan]] = []
     least_work, least_needed, leanest = math.inf, 2**63, 0
+    tiles_of = partial(grid, size, halo=costs.halo, alignment=costs.alignment, is_open=is_open)
     for side in _sides(costs, size, tile):
-        tiles = grid(size, side, halo=costs.halo, alignment=costs.alignment)
+        tiles = tiles_of(side)
         if ample is None and _work(tiles, len(tiles), costs.per_tile) > _NEARLY * least_work:
             break  # Even with all graphs kept: smaller tiles only have more seams.
         remakes = len(tiles) > 1
@@ -212,7 +228,7 @@ def _work(tiles: Sequence[Tile], num_kept: int, per_tile: float) -> float:
     seams = sum(
         before * side
         for tile in tiles
-        for (before, _), side in zip(tile.goes_on, reversed(tile.region.size), strict=True)
+        for (before, _), side in zip(tile.meets, reversed(tile.region.size), strict=True)
     )
     walked = sum(pixels) + _SEAM_WORK * seams + per_tile * len(tiles)
     return 2 * walked + sum(pixels[: len(tiles) - num_kept])
@@ -245,7 +261,7 @@ def _counted(costs: Costs, tiles: Sequence[Tile], *, remakes: bool) -> Iterator[
 
 def _incoming(tile: Tile) -> int:
     """Pixels of the lines before a tile."""
-    (above, _), (left, _) = tile.goes_on
+    (above, _), (left, _) = tile.meets
     height, width = tile.region.size
     return above * width + left * height
 
@@ -266,7 +282,8 @@ def smaller_plan(costs: Costs, size: tuple[int, int], plan: TilePlan) -> TilePla
     """
     if plan.num_kept > 1:
         return replace(plan, num_kept=plan.num_kept // 2)
-    return plan_tiles(costs, size, memory=int(costs.bytes_needed(plan) * _LESS))
+    memory = int(costs.bytes_needed(plan) * _LESS)
+    return plan_tiles(costs, size, memory=memory, is_open=plan.is_open)
 
 
 def within_memory(
@@ -307,7 +324,7 @@ def replan(
     """The tiles of an earlier run instead of those of a plan, which are returned if they agree."""
     if (plan.side, plan.num_kept) == (side, num_kept):
         return plan
-    tiles = grid(size, side, halo=costs.halo, alignment=costs.alignment)
+    tiles = grid(size, side, halo=costs.halo, alignment=costs.alignment, is_open=plan.is_open)
     return TilePlan(tiles, side, num_kept, plan.bytes_needed, len(tiles) > 1)
 
 

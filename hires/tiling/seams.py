@@ -63,6 +63,11 @@ class TileSeams:
     first: bool
     last: bool
 
+    @property
+    def has_neighbours(self) -> bool:
+        """Whether there is any tile with which it exchanges something."""
+        return any(any(sides) for sides in self.tile.meets)
+
     def join(self, x: Tensor, key: str, padding: str) -> Tensor:
         """Put the lines around a tile's features that its next convolution looks at.
 
@@ -84,13 +89,14 @@ class TileSeams:
         before, after = self.tile.goes_on[axis - _ROWS]
         if not (before or after):
             return 0, 0
-        lead = (0 if key == "1_1" else SEAM) if before else 1
+        meets, _ = self.tile.meets[axis - _ROWS]
+        lead = SEAM * (meets and key != "1_1") if before else 1
         return lead, 0 if after else 1
 
     def fill(self, joined: Tensor, key: str, axis: int, padding: str) -> None:
         """Write the lines around a tile's own, and leave to the next tile what it needs."""
         lead, _ = self.margins(key, axis)
-        _, after = self.tile.goes_on[axis - _ROWS]
+        _, after = self.tile.meets[axis - _ROWS]
         size = joined.shape[axis]
         if lead == SEAM:
             here = (self.tile.place, key, axis)
@@ -116,7 +122,7 @@ class TileSeams:
             padding: see `join`.
         """
         lead, trail = self.margins(key, axis)
-        _, after = self.tile.goes_on[axis - _ROWS]
+        _, after = self.tile.meets[axis - _ROWS]
         size = slope.shape[axis]
         gradients = self.seams._gradients
         if after and key != "1_1":
