@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -226,7 +227,7 @@ class Network(nn.Module):
         mode, (rows, columns) = self._padding_mode(key), (int(not is_cut) for is_cut in cut)
         convolution = self._laid_out(key)
 
-        def apply(x: Tensor, **how: bool) -> Tensor:
+        def apply(x: Tensor, **how: Any) -> Tensor:
             padding = (rows, columns)
             if mode == "reflect":
                 x = reflect_pad(x, padding, is_open=is_open) if rows or columns else x

@@ -99,7 +99,7 @@ class ActivationBuffer:
             is_gone, before, copy = self._copies[key]
             # Another tensor may lie in the place of one that is gone.
             if not is_gone():
-                part = _part(copy, tensor, tensor.storage_offset() - before)
+                part = _part(copy, tensor, int(tensor.storage_offset()) - before)
                 if part is not None:
                     return part
         stop = self.used_bytes + tensor.nbytes
@@ -110,7 +110,7 @@ class ActivationBuffer:
             copy = place.as_strided(tensor.shape, tensor.stride()).copy_(tensor)
         self.used_bytes = -(-stop // _ALIGNMENT) * _ALIGNMENT
         owner: Any = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-        self._copies[key] = owner.expired, tensor.storage_offset(), copy
+        self._copies[key] = owner.expired, int(tensor.storage_offset()), copy
         return copy
 
 
