@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from hires.image.rows import Rows
+
 
 class ConfigError(ValueError):
     """A setting that the user can mend; the message names it and what is allowed.
@@ -32,9 +34,14 @@ class StylizeError(RuntimeError):
     """The optimisation broke down.
 
     Attributes:
-        picture: the last good picture (1, 3, H, W) in [0, 1], at the size of the rung that failed.
+        shown: the last good picture, or its rows, where several processes have them.
     """
 
-    def __init__(self, message: str, picture: Tensor) -> None:
+    def __init__(self, message: str, picture: Tensor | Rows) -> None:
         super().__init__(message)
-        self.picture = picture
+        self.shown = picture
+
+    @property
+    def picture(self) -> Tensor:
+        """The last good picture (1, 3, H, W) in [0, 1], at the size of the rung that failed."""
+        return self.shown.whole() if hasattr(self.shown, "whole") else self.shown

@@ -139,10 +139,9 @@ def speed(options: argparse.Namespace) -> Row:
         "against_threads": two["seconds"]["median"] / threads["seconds"]["median"],
     }
     for name, row in rows.items():
-        print(
-            f"{name:>8} {row['seconds']['median']:.3f} s, processor"
-            f" {row['processor']['median']:.3f} s, {row['row_bytes']} + {row['other_bytes']} bytes, peak {row['peak_mib']} MiB"
-        )
+        seconds, processor = row["seconds"]["median"], row["processor"]["median"]
+        print(f"{name:>8} {seconds:.3f} s, processor {processor:.3f} s", end=", ")
+        print(f"{row['row_bytes']} + {row['other_bytes']} bytes, peak {row['peak_mib']} MiB")
     print(", ".join(f"{name} {value:.3f}" for name, value in ratios.items()))
     return {"size": options.size, "sides": rows, "ratios": ratios}
 
@@ -234,7 +233,7 @@ def memory(options: argparse.Namespace) -> Row:
                         1,
                         [
                             *("paint", "stylize", names[name], SAMPLES / "impasto.jpg"),
-                            *("-o", output, "--sizes", *sizes, "--iterations", 1, 2),
+                            *("-o", output, "--sizes", *sizes, "--iterations", 1, 1),
                             *("--device", "cpu", "--memory", options.budget),
                         ],
                     )

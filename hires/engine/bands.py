@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from functools import partial
 from typing import Any
@@ -18,8 +18,16 @@ from hires.engine.setup import Setup
 from hires.engine.snapshot import Spread, is_map, mapped, tensors_of
 from hires.image.originals import Original
 from hires.image.resample import resize_rows, rows_seen
+from hires.image.rows import Rows
 from hires.optim.canvas_optimizer import CanvasOptimizer
-from hires.processes.bands import Band, even_bands, rows_of_layer, seen_by, stride_of
+from hires.processes.bands import (
+    Band,
+    even_bands,
+    overlap,
+    rows_of_layer,
+    seen_by,
+    stride_of,
+)
 from hires.processes.group import Group
 from hires.tiling.geometry import Span
 from hires.tiling.planning import TileMemoryError, TilePlan, replan
@@ -65,18 +73,26 @@ class Bands:
         """The gradient of its own rows, from those of what each process sees."""
         return self.group.give_back(slope, self.own, self._seen)
 
-    def whole(self, own: Tensor) -> Tensor:
-        """All rows, on the host of rank 0, which orders them; what others have, theirs."""
-        group = self.group
-        if group.rank:
-            return own
-        group.order(Order.PICTURE)
-        found = own.new_empty((*own.shape[:2], self.height, own.shape[3]), device="cpu")
-        found[..., self.own[0].slice, :] = own.cpu()
-        for rank, rows in enumerate(self.own[1:], start=1):
-            part = found.new_empty((*own.shape[:2], rows.length, own.shape[3]))
-            found[..., rows.slice, :] = group.receive(part, rank)
-        return found
+    def shown(self, own: Tensor, margin: int) -> Rows:
+        """The picture without its margin, for rank 0, which orders rows as they are asked for."""
+        width = own.shape[3] - 2 * margin
+
+        def fetch(rows: slice) -> Tensor:
+            wanted = Span(rows.start + margin, rows.stop + margin)
+            self.group.order(Order.PICTURE, wanted.start, wanted.stop)
+            parts = []
+            for rank, has in enumerate(self.own):
+                some = overlap(has, wanted)
+                if some is None:
+                    continue
+                part = own[..., some.slice, :].cpu() if not rank else None
+                if part is None:
+                    part = own.new_empty((1, 3, some.length, own.shape[3]), device="cpu")
+                    self.group.receive(part, rank)
+                parts.append(part[..., margin : margin + width])
+            return torch.cat(parts, 2)
+
+        return Rows((self.height - 2 * margin, width), fetch)
 
     def spread(self, state: Any) -> Any:
         """A state, with what is fetched from all processes when it is written.
@@ -117,7 +133,11 @@ class Bands:
         """Send rank 0 what it has ordered, of the canvas or of what terms have found out."""
         kind, number, channel = order
         if kind == Order.PICTURE:
-            self.group.send(optimizer.picture.cpu().contiguous())
+            own = self.band.own
+            some = overlap(own, Span(number, channel))
+            if some is not None:
+                rows = slice(some.start - own.start, some.stop - own.start)
+                self.group.send(optimizer.picture[..., rows, :].cpu().contiguous())
         elif kind == Order.STATE:
             tensor = tensors_of([optimizer.state(), of_terms])[number]
             self.group.send(tensor[0, channel].cpu().contiguous())
@@ -196,10 +216,10 @@ class BandCanvas(WholeCanvas):
         fine -= resize_rows(small, self._shown, rows, height=below[0], first=coarse.start)
         return self._on_canvas(fine, rows, self.bands.band.own)
 
-    def start(self, image: Tensor) -> Tensor:
+    def start(self, picture: Callable[..., Tensor]) -> Tensor:
         """See `WholeCanvas`; a process's own rows."""
         rows = self._shown_rows(self.bands.band.own)
-        return self._on_canvas(image[..., rows, :], rows, self.bands.band.own)
+        return self._on_canvas(picture(rows), rows, self.bands.band.own)
 
     def _of_picture(self, image: Tensor) -> Tensor:
         rows = self._shown_rows(self.bands.band.seen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from hires.engine.setup import Setup
 from hires.errors import ImageError
 from hires.image.decode.read import load_image
 from hires.image.originals import Original
-from hires.image.resample import fill, resize
+from hires.image.resample import resize, resize_rows, shaped
 from hires.kernels.wrapping import resized
 from hires.processes.bands import Band
 from hires.tiling.geometry import Region
@@ -125,9 +125,9 @@ class WholeCanvas:
         """See `Canvas`."""
         return self._of_picture(mask).clamp_(0, most)
 
-    def start(self, image: Tensor) -> Tensor:
-        """What it shows of a picture (1, 3, H, W) that has its size without margins."""
-        return extended(image, self._margin)
+    def start(self, picture: Callable[..., Tensor]) -> Tensor:
+        """What it shows of a picture that has its size without margins, of all rows or some."""
+        return extended(picture(), self._margin)
 
     def from_below(self, image: Tensor) -> Tensor:
         """See `Canvas`."""
@@ -168,22 +168,40 @@ def without_margin(image: Tensor, margin: int) -> Tensor:
     return image[..., margin : height - margin, margin : width - margin]
 
 
-def first_canvas(config: Config, size: Size, content: Tensor) -> Tensor:
-    """What the first rung starts from, (1, 3, H, W) float32 in [0, 1].
+def first_canvas(config: Config, size: Size, content: Tensor, rows: slice | None = None) -> Tensor:
+    """What the first rung starts from, (1, 3, H, W) float32 in [0, 1], or some rows of it.
 
     A picture of another shape is cut to that of the canvas, not stretched.
     """
     noise_share = 1.0 if config.init == "noise" else parse_blend(config.init)
     if noise_share is not None:
-        generator = torch.Generator().manual_seed(config.seed)
-        noise = torch.rand(1, 3, *size, generator=generator)
+        noise = _noise(config.seed, size, rows)
         if noise_share == 1:
             return noise
-        return resize(content, size).clamp(0, 1).lerp_(noise, noise_share)
+        return _resized(content, size, rows).lerp_(noise, noise_share)
     if config.init == "content":
-        return resize(content, size).clamp(0, 1)
+        return _resized(content, size, rows)
     try:
         start = load_image(config.init)
     except ImageError as error:
         raise ImageError(f"`init`: {error}") from error
-    return fill(start, size).clamp(0, 1)
+    return _resized(shaped(start, size), size, rows)
+
+
+def _resized(image: Tensor, size: Size, rows: slice | None) -> Tensor:
+    found = resize(image, size) if rows is None else resize_rows(image, size, rows)
+    return found.clamp_(0, 1)
+
+
+def _noise(seed: int, size: Size, rows: slice | None) -> Tensor:
+    """Random pixels; those of some rows are the same as in the whole."""
+    generator = torch.Generator().manual_seed(seed)
+    if rows is None:
+        return torch.rand(1, 3, *size, generator=generator)
+    found = torch.empty(1, 3, rows.stop - rows.start, size[1])
+    for channel in range(3):
+        for row in range(size[0]):
+            line = torch.rand(size[1], generator=generator)
+            if rows.start <= row < rows.stop:
+                found[0, channel, row - rows.start] = line
+    return found

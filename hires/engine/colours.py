@@ -15,6 +15,7 @@ from hires.image.colour.matching import Colours, Map, bands, colours_of, matchin
 from hires.image.colour.oklab import from_oklab, grey, to_oklab
 from hires.image.originals import Original
 from hires.image.resample import resize_rows
+from hires.image.rows import Picture, Rows, rows_of
 from hires.kernels.guided_filter import guided_filter, halo
 
 # Of the guided filter. Strokes are as many pixels wide whatever the size, so windows grow with the
@@ -37,14 +38,17 @@ class Chroma:
     change: Map | None = None
     follows_edges: bool = False
 
-    def onto(self, picture: Tensor) -> Tensor:
+    def onto(self, picture: Picture) -> Picture:
         """A copy of a painting with it.
 
         Args:
             picture: (1, 3, H, W) sRGB in [0, 1], of any size.
         """
         size = picture.shape[2], picture.shape[3]
-        return self._onto(picture, partial(resize_rows, self.content.pixels, size), size)
+        content = partial(resize_rows, self.content.pixels, size)
+        if isinstance(picture, Rows):
+            return Rows(size, lambda rows: self._rows_onto(picture, content, size, rows))
+        return self._onto(picture, content, size)
 
     def onto_part(self, picture: Tensor, content: Tensor, whole: Size) -> Tensor:
         """A copy of a part of a painting with it.
@@ -57,21 +61,26 @@ class Chroma:
         return self._onto(picture, lambda rows: content[..., rows, :], whole)
 
     def _onto(self, picture: Tensor, content: Callable[[slice], Tensor], whole: Size) -> Tensor:
-        result, height = torch.empty_like(picture), picture.shape[2]
+        result = torch.empty_like(picture)
+        for rows in bands(picture.shape[2]):
+            result[..., rows, :] = self._rows_onto(picture, content, whole, rows)
+        return result
+
+    def _rows_onto(
+        self, picture: Tensor | Rows, content: Callable[[slice], Tensor], whole: Size, rows: slice
+    ) -> Tensor:
         radius = min(max(round(max(whole) * _RADIUS_SHARE), 2), _LARGEST_RADIUS)
         beyond = halo(radius) if self.follows_edges else 0
-        for rows in bands(height):
-            around = slice(max(rows.start - beyond, 0), min(rows.stop + beyond, height))
-            lightness = to_oklab(picture[..., around, :].to("cpu", torch.float32))[:, :1]
-            chroma = to_oklab(content(around))[:, 1:]
-            if self.change is not None:
-                chroma = self.change(chroma)
-            if self.follows_edges:
-                chroma = guided_filter(chroma, lightness, radius, _EDGE**2).to(chroma)
-            lab = torch.cat([lightness, chroma], 1)
-            inner = slice(rows.start - around.start, rows.stop - around.start)
-            result[..., rows, :] = from_oklab(lab[..., inner, :])
-        return result
+        around = slice(max(rows.start - beyond, 0), min(rows.stop + beyond, picture.shape[2]))
+        lightness = to_oklab(rows_of(picture, around).to("cpu", torch.float32))[:, :1]
+        chroma = to_oklab(content(around))[:, 1:]
+        if self.change is not None:
+            chroma = self.change(chroma)
+        if self.follows_edges:
+            chroma = guided_filter(chroma, lightness, radius, _EDGE**2).to(chroma)
+        lab = torch.cat([lightness, chroma], 1)
+        inner = slice(rows.start - around.start, rows.stop - around.start)
+        return from_oklab(lab[..., inner, :])
 
 
 def recoloured(

@@ -24,6 +24,7 @@ from hires.image.originals import Original, about_hidden, blank
 from hires.image.strokes import stroke_width
 from hires.losses.terms import Term
 from hires.processes.group import Group
+from hires.processes.mapped import mapped
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -100,7 +101,23 @@ class PlannedRun:
         """
         check_device(self.setup.device)
         check_shared(self.config, self.setup.terms, self.rungs, group.size)
-        return replace(self, setup=shared_setup(self.setup, group), group=group)
+        setup = shared_setup(self.setup, group)
+        found = replace(self, setup=setup, group=group)
+        return replace(found, **_mapped(found, group))
+
+
+def _mapped(planned: PlannedRun, group: Group) -> dict[str, Any]:
+    """Pictures as large as the photograph, in memory once for all processes of a machine."""
+    content, chroma, guides = planned.content, planned.chroma, planned.guides
+    colours = content if chroma is None else chroma.content
+    seen = [content.pixels, content.mask, colours.pixels, guides.kept, guides.strictness]
+    pixels, mask, others, kept, strictness = mapped(seen, group)
+    assert pixels is not None
+    assert others is not None
+    found: dict[str, Any] = {"content": replace(content, pixels=pixels, mask=mask)}
+    if chroma is not None:
+        found["chroma"] = replace(chroma, content=replace(colours, pixels=others))
+    return {**found, "guides": replace(guides, kept=kept, strictness=strictness)}
 
 
 def plan_run(

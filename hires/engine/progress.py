@@ -16,6 +16,7 @@ from hires.engine.tones import TONES_SIDE, compared
 from hires.image.guides import Guided
 from hires.image.originals import Original
 from hires.image.resample import resize
+from hires.image.rows import Rows
 
 
 class Painting(Protocol):
@@ -30,8 +31,12 @@ class Painting(Protocol):
         """The styles."""
 
     @property
-    def picture(self) -> Tensor:
+    def picture(self) -> Tensor | Rows:
         """What is painted so far, (1, 3, H, W) in [0, 1]; the next step may change it."""
+
+    @property
+    def shown(self) -> Tensor | Rows:
+        """A copy of it in the colours that the painting gets in the end."""
 
     def finished(self, picture: Tensor) -> Tensor:
         """A copy of it, or of a smaller one, in the colours that the painting gets in the end."""
@@ -88,7 +93,12 @@ class Progress:
 
         That of the run, not of this step: an old `Progress` does not keep an old canvas in memory.
         """
-        return self._run.finished(self._run.picture)
+        found = self.shown()
+        return found.whole() if isinstance(found, Rows) else found
+
+    def shown(self) -> Tensor | Rows:
+        """The same, or its rows, where several processes have them: for whoever saves it."""
+        return self._run.shown
 
     def thumbnail(self, long_side: int) -> Tensor:
         """The picture so far, made smaller if its long side is longer than that; a copy."""
@@ -113,4 +123,6 @@ class Progress:
     def _small(self, long_side: int) -> Tensor:
         picture = self._run.picture
         size = picture.shape[2], picture.shape[3]
+        if isinstance(picture, Rows):
+            return picture.resized(ladder.scale_to(size, min(long_side, max(size))))
         return resize(picture, ladder.scale_to(size, min(long_side, max(size))), clamp=True)

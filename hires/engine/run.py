@@ -225,6 +225,8 @@ class Run:
                 bands,
             )
         self._objective = objective
+        if self._group is not None:
+            self._group.forget()
 
     def _compared(
         self, setup: Setup, rung: Rung, canvas: Canvas, measuring: Measuring
@@ -254,9 +256,9 @@ class Run:
             if detail is not None:
                 optimizer.add(detail.to(home))
             return optimizer
-        start = first_canvas(self.config, rung.size, self._standing.content.pixels)
         assert isinstance(canvas, WholeCanvas)
-        start = canvas.start(start).to(home)
+        content = self._standing.content.pixels
+        start = canvas.start(partial(first_canvas, self.config, rung.size, content)).to(home)
         optimizer = optimizer_of(self.config, start, rung.learning_rate)
         optimizer.is_part_of(_num_values(rung))
         return optimizer

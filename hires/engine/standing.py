@@ -15,6 +15,7 @@ from hires.engine.ladder import Rung
 from hires.engine.snapshot import Snapshot
 from hires.image.guides import Guided
 from hires.image.originals import Original
+from hires.image.rows import Picture, Rows
 from hires.optim.canvas_optimizer import CanvasOptimizer
 from hires.tiling.planning import TilePlan
 
@@ -33,11 +34,14 @@ class Position:
     bands: Bands | None = None
 
     @property
-    def picture(self) -> Tensor:
-        """The picture so far, without the margin of its canvas; the next step may change it."""
+    def picture(self) -> Tensor | Rows:
+        """The picture so far, without the margin of its canvas; the next step may change it.
+
+        With other processes, its rows, for rank 0.
+        """
         picture = self.optimizer.picture
         if self.bands is not None:
-            picture = self.bands.whole(picture)
+            return self.bands.shown(picture, self.rung.margin)
         return without_margin(picture, self.rung.margin)
 
 
@@ -60,14 +64,23 @@ class Standing:
         return self.position
 
     @property
-    def picture(self) -> Tensor:
+    def picture(self) -> Tensor | Rows:
         """That of its position."""
         return self.now.picture
 
-    def finished(self, picture: Tensor) -> Tensor:
+    @property
+    def shown(self) -> Tensor | Rows:
+        """The same as the painting shows it, a copy; see `finished`."""
+        picture = self.picture
+        if isinstance(picture, Rows):
+            return self.finished(picture)
+        return self.finished(picture)
+
+    def finished(self, picture: Picture) -> Picture:
         """A copy in the colours of the painting, and with the photograph where that is kept."""
         if self.chroma is None:
-            return self.guides.restored(picture.clone(), self.content)
+            own = picture.clone() if isinstance(picture, Tensor) else picture
+            return self.guides.restored(own, self.content)
         return self.guides.restored(self.chroma.onto(picture), self.chroma.content)
 
     def snapshot(self, seconds: float) -> Snapshot:

@@ -50,7 +50,7 @@ def move(standing: Standing, objective: Objective) -> None:
             weights = option_weights(standing.config, objective.terms)
             where = f"rung {now.rung.index + 1} ({width}x{height}), iteration {iteration}"
             message = f"{error} at {where}: {blamed(weights, error)}"
-            raise StylizeError(message, standing.finished(now.picture)) from None
+            raise StylizeError(message, standing.shown) from None
         now.plan = objective.plan
         now.loss, now.terms = evaluations[-1].loss, evaluations[-1].terms
 

@@ -16,7 +16,8 @@ from hires.errors import ConfigError
 from hires.image.decode.read import read_picture
 from hires.image.labels import meet, parts_of_colours
 from hires.image.originals import Original, PictureLike, original, originals
-from hires.image.resample import resize
+from hires.image.resample import resize, resize_rows
+from hires.image.rows import Picture, Rows
 
 Size = tuple[int, int]
 # How much more strictly the scene is kept where a map is white.
@@ -92,16 +93,25 @@ class Guided:
             found.append(part)
         return found
 
-    def restored(self, picture: Tensor, content: Original) -> Tensor:
+    def restored(self, picture: Picture, content: Original) -> Picture:
         """A painting (1, 3, H, W) with the photograph where it is kept; itself if that is nowhere.
 
         Blended as pixels are: what is kept is the photograph, to the bit.
         """
         if self.kept is None:
             return picture
-        size = picture.shape[2], picture.shape[3]
-        photograph = resize(content.pixels, size, clamp=True)
-        return blended(picture, photograph, resize(self.kept, size, clamp=True))
+        kept, size = self.kept, (picture.shape[2], picture.shape[3])
+        if isinstance(picture, Tensor):
+            photograph = resize(content.pixels, size, clamp=True)
+            return blended(picture, photograph, resize(kept, size, clamp=True))
+
+        def made(rows: slice) -> Tensor:
+            photograph, share = (
+                resize_rows(one, size, rows).clamp_(0, 1) for one in (content.pixels, kept)
+            )
+            return blended(picture[rows], photograph, share)
+
+        return Rows(size, made)
 
 
 UNGUIDED = Guided()

@@ -102,6 +102,11 @@ def fill(image: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         (B, C, *size), a new tensor on the same device.
     """
+    return resize(shaped(image, size), size)
+
+
+def shaped(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The part of a picture (B, C, H, W) that `fill` resamples; a view."""
     height, width = image.shape[2:]
     part = largest_within((height, width), size)
     room = height - part[0], width - part[1]
@@ -109,4 +114,4 @@ def fill(image: Tensor, size: tuple[int, int]) -> Tensor:
     if max(room) > max(part[0] / size[0], part[1] / size[1], 1):
         top, left = room[0] // 2, room[1] // 2
         image = image[..., top : top + part[0], left : left + part[1]]
-    return resize(image, size)
+    return image

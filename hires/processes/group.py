@@ -6,6 +6,7 @@ lies on a GPU. Sums are added in the order of the processes, so that the same ru
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import socket
@@ -53,6 +54,7 @@ class Group:
         is_interrupted: whether it was sent Ctrl-C or SIGTERM.
         is_broken: whether one of them is gone.
         alive: those that answered when the roll was called; rank 0 as long as nobody is gone.
+        mappings: files whose pages are read as tensors; see `hires.processes.mapped`.
     """
 
     rank: int
@@ -61,6 +63,13 @@ class Group:
     is_interrupted: bool = False
     is_broken: bool = False
     alive: list[int] = field(default_factory=lambda: [0])
+    mappings: list[mmap.mmap] = field(default_factory=list)
+
+    def forget(self) -> None:
+        """Have no pages of mapped files in memory until they are looked at again."""
+        for memory in self.mappings:
+            if hasattr(memory, "madvise") and hasattr(mmap, "MADV_DONTNEED"):
+                memory.madvise(mmap.MADV_DONTNEED)
 
     def gather(self, values: Sequence[float]) -> list[list[float]]:
         """Some numbers of every process, by its rank."""

@@ -21,6 +21,7 @@ from hires.engine.snapshot import Snapshot
 from hires.errors import ConfigError, ImageError, ProcessLostError, StylizeError
 from hires.image.colour.inks import TotalInk
 from hires.image.encode.save import save_image
+from hires.image.rows import Rows
 from hires.runs.claim import claim
 from hires.runs.directory import RunDirectory
 from hires.runs.planning import PlannedJob, beside, plan_job, preview_paths
@@ -221,7 +222,9 @@ class JobRun:
         assert self.last is not None, "nothing is painted yet"
         return self.last
 
-    def save_so_far(self, path: str | Path, picture: Tensor | None = None) -> TotalInk | None:
+    def save_so_far(
+        self, path: str | Path, picture: Tensor | Rows | None = None
+    ) -> TotalInk | None:
         """Save what is painted, or another picture of this job.
 
         Raises:
@@ -230,10 +233,11 @@ class JobRun:
         return_freed_memory()  # The feature maps' memory is the encoder's now.
         planned_run = self.planned.run
         if picture is None:
-            picture = self._last.picture()
+            picture = self._last.shown()
             # A painting that was interrupted is saved at the size that it has.
-            if self.planned.finish is not None and self._last.is_last:
-                picture = self.planned.finish(picture)
+            finish = self.planned.finish if self._last.is_last else None
+            if finish is not None and isinstance(picture, Tensor):
+                picture = finish(picture)
                 picture = planned_run.guides.restored(picture, planned_run.content)
         return self.planned.save(picture, path, stopped="" if self._last.is_last else self.where())
 
@@ -269,7 +273,7 @@ class JobRun:
         """Save the last good picture of a run that broke down beside its output; returns where."""
         if isinstance(error, ProcessLostError):
             return self.lost()
-        picture = error.picture if isinstance(error, StylizeError) else None
+        picture = error.shown if isinstance(error, StylizeError) else None
         hint = "" if picture is not None else self.stop()
         path = beside(self.job.output, "partial")
         try:

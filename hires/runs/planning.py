@@ -31,6 +31,7 @@ from hires.image.metadata.authorship import NOBODY, Authorship
 from hires.image.metadata.provenance import Input, Provenance, hashed, to_xmp
 from hires.image.originals import Original, original, originals
 from hires.image.resample import resize
+from hires.image.rows import Rows
 from hires.runs import rerun
 
 
@@ -85,11 +86,13 @@ class PlannedJob:
         """``out-0020.png`` for ``out.png`` after 20 steps of the whole ladder."""
         return beside(self.job.output, f"{step:0{max(len(str(self.num_steps)), 4)}}")
 
-    def save(self, picture: Tensor, path: str | Path, *, stopped: str = "") -> TotalInk | None:
+    def save(
+        self, picture: Tensor | Rows, path: str | Path, *, stopped: str = ""
+    ) -> TotalInk | None:
         """Save a picture of this job, of any size, as the job wants it.
 
         Args:
-            picture: (1, 3, H, W) in [0, 1].
+            picture: (1, 3, H, W) in [0, 1], or its rows.
             path: where.
             stopped: where the run stands, if it is not at its end.
 

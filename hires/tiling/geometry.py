@@ -209,16 +209,14 @@ def grid(
         Tiles that partition the canvas exactly, but for what `tile_spans` leaves out at open ends.
     """
     rows = tile_spans(size[0], side, halo=halo, alignment=alignment, is_open=is_open)
-    return joined(rows, tile_spans(size[1], side, halo=halo, alignment=alignment), is_open)
+    return joined(rows, tile_spans(size[1], side, halo=halo, alignment=alignment), is_open=is_open)
 
 
 def joined(
-    rows: Sequence[Span], columns: Sequence[Span], is_open: tuple[bool, bool] = (False, False)
+    rows: Sequence[Span], columns: Sequence[Span], *, is_open: tuple[bool, bool] = (False, False)
 ) -> tuple[Tile, ...]:
     """The tiles between cuts, row by row."""
-    opens = [
-        (is_open[0] and i == 0, is_open[1] and i == len(rows) - 1) for i in range(len(rows))
-    ]
+    opens = [(is_open[0] and i == 0, is_open[1] and i == len(rows) - 1) for i in range(len(rows))]
     return tuple(
         Tile(
             Region(row, column),

@@ -20,6 +20,7 @@ from hires.image.bands import BAND_ROWS
 from hires.image.colour.inks import TotalInk
 from hires.image.colour.output import Profile
 from hires.image.formats.kinds import Format
+from hires.image.rows import Rows, rows_of
 
 Raster = NDArray[np.unsignedinteger[Any]]
 
@@ -29,7 +30,8 @@ class Sheet:
     """What a file holds, and how its floats become integers.
 
     Attributes:
-        image: (1, 3, H, W), any float dtype and device, sRGB-encoded in [0, 1].
+        image: (1, 3, H, W), any float dtype and device, sRGB-encoded in [0, 1]; asked for its rows
+            once, from the first to the last.
         alpha: (1, 1, H, W), straight, or None.
         layout: where the image lies on its sheet, None for a file that is all image.
         profile: the colour space of the file.
@@ -41,7 +43,7 @@ class Sheet:
         ink: what is told of the total ink of a CMYK file, as its bands pass.
     """
 
-    image: Tensor
+    image: Tensor | Rows
     alpha: Tensor | None
     layout: Layout | None
     profile: Profile
@@ -105,7 +107,7 @@ class Sheet:
         offset = (0, 0) if self.layout is None else self.layout.offset
         height, width = self.image.shape[-2:]
         rows = slice(max(top - offset[0], 0), max(min(bottom - offset[0], height), 0))
-        planes = [self.image[0, :, rows]]
+        planes = [rows_of(self.image, rows)[0]]
         if self.alpha is not None:
             planes.append(self.alpha[0, :, rows])
         painted = torch.cat([plane.detach().to("cpu", torch.float32) for plane in planes])

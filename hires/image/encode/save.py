@@ -20,6 +20,7 @@ from hires.image.formats.pdf import PdfPage, write_pdf
 from hires.image.formats.tiff import add_texts
 from hires.image.metadata.authorship import NOBODY, Authorship, exif_of, tags_of
 from hires.image.metadata.xmp import CREATOR, RIGHTS, with_properties
+from hires.image.rows import Rows
 from hires.utils.files import is_writable, scratch
 
 _PLAIN = Delivery()
@@ -27,7 +28,7 @@ LARGE_FILE = 500e6  # bytes: what print labs take at most
 
 
 def save_image(
-    image: Tensor,
+    image: Tensor | Rows,
     path: StrPath,
     *,
     bit_depth: int = 8,
@@ -42,7 +43,8 @@ def save_image(
     """Write a picture with its colour profile, whole or not at all, in bands of rows.
 
     Args:
-        image: (1, 3, H, W), any float dtype and device, sRGB-encoded, clamped to [0, 1].
+        image: (1, 3, H, W), any float dtype and device, sRGB-encoded, clamped to [0, 1]; or its
+            rows, which are then made as they are written.
         path: ends in .jpg, .jpeg, .png, .tif, .tiff, .webp or .pdf, in either case.
         bit_depth: 8, or 16 for PNG and TIFF.
         alpha: (1, 1, H, W), straight. JPEG, PDF, labs and inks take none: laid on white.
@@ -75,7 +77,7 @@ def save_image(
 
 
 def _planned(
-    image: Tensor,
+    image: Tensor | Rows,
     path: Path,
     bit_depth: int,
     alpha: Tensor | None,
@@ -256,11 +258,11 @@ def _require_page(path: Path, file_format: Format, dpi: float | None) -> None:
         )
 
 
-def _require_canvas(image: Tensor, alpha: Tensor | None) -> None:
-    height, width = image.shape[-2:] if image.ndim == 4 else (0, 0)
+def _require_canvas(image: Tensor | Rows, alpha: Tensor | None) -> None:
+    height, width = image.shape[-2:] if len(image.shape) == 4 else (0, 0)
     if image.shape != (1, 3, height, width) or not (height and width):
         raise ValueError(f"expected an image of shape (1, 3, H, W), got {tuple(image.shape)}")
-    if not image.is_floating_point():
+    if isinstance(image, Tensor) and not image.is_floating_point():
         raise ValueError(f"expected an image of floats in [0, 1], got {image.dtype}")
     if alpha is not None and alpha.shape != (1, 1, height, width):
         raise ValueError(f"expected alpha of (1, 1, {height}, {width}), got {tuple(alpha.shape)}")
