@@ -78,7 +78,7 @@ def parsed() -> argparse.Namespace:
         if name == "speed":
             part.add_argument("--steps", type=int, default=7, help="of each side")
         else:
-            part.add_argument("--budget", default="256MiB", help="for feature maps of a process")
+            part.add_argument("--budget", default="512MiB", help="for feature maps of a process")
             part.add_argument("--numbers", type=int, nargs="+", default=[1, 2, 4], help="processes")
     what.add_parser("serve").add_argument("--size", type=int)
     what.add_parser("paint").add_argument("typed", nargs=argparse.REMAINDER)
@@ -238,6 +238,8 @@ def memory(options: argparse.Namespace) -> Row:
                         ],
                     )
                     told = [process.communicate()[0] for process in processes]
+                if any(process.returncode for process in processes):
+                    raise SystemExit(f"{number} processes could not paint {sizes}")
                 found[name] = [int(text.splitlines()[-1]) for text in told]
             found["share"] = [
                 canvas - base for canvas, base in zip(found["canvas"], found["base"], strict=True)

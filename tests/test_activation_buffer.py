@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.multiprocessing import reductions
 
 from hires.kernels.activation_buffer import ActivationBuffer, Recomputed
+from hires.kernels.layers import looked_at
 
 CPU = torch.device("cpu")
 weak_storage: Any = reductions.StorageWeakRef
@@ -229,3 +230,27 @@ def test_the_buffer_goes_on_keeping_after_something_was_not_kept() -> None:
             y = x.exp()
         z = y.exp()
     assert offset(saved(z), buffer) == 0
+
+
+def test_rows_of_a_map_that_is_saved_are_those_of_its_copy() -> None:
+    buffer = buffer_of()
+    x = leaf(1, 3, 5, 4).detach().contiguous(memory_format=torch.channels_last)
+    y = x.clone(memory_format=torch.channels_last)
+    copy, used = buffer.save(y), buffer.used_bytes
+    part = buffer.save(y[..., 1:4, :])
+    assert torch.equal(part, x[..., 1:4, :])
+    assert part.data_ptr() == copy[..., 1:, :].data_ptr()
+    assert buffer.used_bytes == used
+    assert buffer.save(y[..., :2]).data_ptr() != copy.data_ptr()  # Columns are no rows.
+
+
+def test_the_slope_of_rows_is_added_to_that_of_their_map() -> None:
+    x = leaf(1, 3, 6, 4, seed=1)
+    whole, part = looked_at(x, slice(2, 4))
+    (found,) = torch.autograd.grad((whole * 3).sum() + (part * part).sum(), x)
+    wanted = torch.full_like(x, 3.0)
+    wanted[..., 2:4, :] += 2 * x.detach()[..., 2:4, :]
+    assert torch.equal(found, wanted)
+    _, part = looked_at(x, slice(2, 4))
+    (found,) = torch.autograd.grad(part.sum(), x)
+    assert found.sum() == part.numel()

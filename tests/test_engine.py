@@ -262,6 +262,10 @@ def test_a_start_between_photograph_and_noise(features: str) -> None:
     assert torch.equal(start("blend:0"), content)
     assert torch.equal(start("blend:1"), noise)
     assert torch.allclose(start("blend:0.3"), 0.7 * content + 0.3 * noise, atol=1e-6)
+    rows = slice(7, 20)
+    for init in ("content", "noise", "blend:0.3"):
+        some = first_canvas(config(features, init=init, seed=3), SIZE, CONTENT, rows)
+        torch.testing.assert_close(some, start(init)[..., rows, :], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("init", ["content", "noise", "blend:0.5"])

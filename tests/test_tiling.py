@@ -10,10 +10,12 @@ import torch
 from conftest import random_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from hires.features.architecture import Architecture
-from hires.features.network import Network
+from hires.features.architecture import Architecture, PaddingMode
+from hires.features.network import Network, random_network
 from hires.tiling.geometry import (
+    Layer,
     Region,
     Span,
     Tile,
@@ -152,3 +154,61 @@ def test_an_identity_network_gives_its_input_back(height: int, width: int, side:
     for name in names:
         wanted = torch.nn.functional.max_pool2d(image, network.layers[name].stride).float()
         assert torch.equal(found[name], wanted)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "reflect", "replicate"])
+@pytest.mark.parametrize("side", [1024, 96], ids=["one tile", "several"])
+@pytest.mark.parametrize("is_open", [(False, True), (True, True), (True, False)])
+def test_open_ends_compute_what_the_rows_between_need(
+    is_open: tuple[bool, bool], side: int, padding: PaddingMode
+) -> None:
+    architecture = Architecture(
+        blocks=((4, 4), (6,), (6, 6)), padding=padding, input_padding="replicate"
+    )
+    network = random_network(architecture).prepare("cpu", torch.float64, torch.channels_last)
+    names = ("relu1_1", "relu2_1", "relu3_2")
+    halo, alignment = network.reach(names)
+    image = random_image(128, 101).double().requires_grad_()
+    strip = round_up(halo, 8)
+    own = Span(48 if is_open[0] else 0, 96 if is_open[1] else 128)
+    seen = Span(own.start - strip * is_open[0], own.stop + strip * is_open[1])
+    band = image.detach()[..., seen.slice, :].clone().requires_grad_()
+    size = seen.length, 101
+    wanted, seams = network(image, names), Seams()
+    ends: list[Tensor] = []
+    tiles = grid(size, side, halo=halo, alignment=alignment, is_open=is_open)
+    for tile in tiles:
+        parts = network(band[..., *tile.read.index], names, seams=seams.of(tile))
+        for name, part in parts.items():
+            stride = network.layers[name].stride
+            rows, columns = canvas_window(network.layers[name], tile)
+            assert (rows.stop - rows.start, columns.stop - columns.start) == part.shape[2:]
+            first = seen.start // stride
+            of_whole = wanted[name][..., rows.start + first : rows.stop + first, columns]
+            assert torch.allclose(part, of_whole, rtol=0, atol=1e-12)
+            counted = slice(
+                max(own.start // stride - first - rows.start, 0),
+                max(min(own.stop // stride - first, rows.stop) - rows.start, 0),
+            )
+            ends.append(part[..., counted, :].square().sum())
+    for i in reversed(range(len(tiles))):
+        each = len(names)
+        torch.autograd.backward(ends[i * each : (i + 1) * each], retain_graph=True)
+    strides = {name: network.layers[name].stride for name in names}
+    own_rows = (
+        wanted[name][..., own.start // stride : own.stop // stride, :]
+        for name, stride in strides.items()
+    )
+    (slope,) = torch.autograd.grad([part.square().sum() for part in own_rows], image)
+    assert band.grad is not None
+    assert torch.allclose(band.grad, slope[..., seen.slice, :], rtol=0, atol=1e-10)
+    assert not slope[..., : seen.start, :].any()
+    assert not slope[..., seen.stop :, :].any()
+
+
+def test_open_ends_leave_out_what_nobody_needs() -> None:
+    (tile,) = grid((208, 64), 256, halo=66, alignment=16, is_open=(True, True))
+    assert tile.region.rows == Span(14, 194)
+    assert tile.read == tile.region
+    deepest = Layer(stride=16, halo=66, channels=1, multiply_adds=1.0)
+    assert canvas_window(deepest, tile)[0] == slice(5, 8)

@@ -44,6 +44,7 @@ class Rows:
 
 
 Picture = TypeVar("Picture", Tensor, Rows)
+Shown = Tensor | Rows
 
 
 def rows_of(picture: Tensor | Rows, rows: slice) -> Tensor:

@@ -21,7 +21,7 @@ from hires.engine.snapshot import Snapshot
 from hires.errors import ConfigError, ImageError, ProcessLostError, StylizeError
 from hires.image.colour.inks import TotalInk
 from hires.image.encode.save import save_image
-from hires.image.rows import Rows
+from hires.image.rows import Shown
 from hires.runs.claim import claim
 from hires.runs.directory import RunDirectory
 from hires.runs.planning import PlannedJob, beside, plan_job, preview_paths
@@ -222,23 +222,20 @@ class JobRun:
         assert self.last is not None, "nothing is painted yet"
         return self.last
 
-    def save_so_far(
-        self, path: str | Path, picture: Tensor | Rows | None = None
-    ) -> TotalInk | None:
+    def save_so_far(self, path: str | Path, picture: Shown | None = None) -> TotalInk | None:
         """Save what is painted, or another picture of this job.
 
         Raises:
             ImageError: if it cannot be saved; whatever stood at the path is untouched then.
         """
         return_freed_memory()  # The feature maps' memory is the encoder's now.
-        planned_run = self.planned.run
         if picture is None:
             picture = self._last.shown()
             # A painting that was interrupted is saved at the size that it has.
             finish = self.planned.finish if self._last.is_last else None
             if finish is not None and isinstance(picture, Tensor):
                 picture = finish(picture)
-                picture = planned_run.guides.restored(picture, planned_run.content)
+                picture = self.planned.run.guides.restored(picture, self.planned.run.content)
         return self.planned.save(picture, path, stopped="" if self._last.is_last else self.where())
 
     def save(self) -> Painted:
