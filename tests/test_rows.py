@@ -58,7 +58,9 @@ def test_colours_and_what_is_kept_come_by_rows(follows_edges: bool) -> None:
     content = Original(random_image(40, 24, seed=2).float())
     guides = Guided(kept=random_image(40, 24, seed=3).float()[:, :1])
     chroma = Chroma(content, follows_edges=follows_edges)
-    for change in (chroma.onto, lambda one: guides.restored(one, content)):
-        found, wanted = change(rows), change(PICTURE)
-        assert isinstance(found, Rows)
+    pairs = [
+        (chroma.onto(rows), chroma.onto(PICTURE)),
+        (guides.restored(rows, content), guides.restored(PICTURE, content)),
+    ]
+    for found, wanted in pairs:
         torch.testing.assert_close(found.whole(), wanted, rtol=0, atol=1e-4)
