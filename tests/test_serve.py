@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ pytest.importorskip("python_multipart")
 
 from starlette.testclient import TestClient
 
-from hires.cli.typed import words_typed
+from hires.cli.typed import TypedWords
 from hires.config.serve import Serve
 from hires.errors import ConfigError
 from hires.serve.app import Page, make_app
@@ -34,7 +35,7 @@ SMALL = {"size": 64, "min_size": 64, "iterations": [4], "device": "cpu"}
 
 def client_of(folder: Path, token: str | None = None) -> TestClient:
     hosts = ("127.0.0.1", "localhost") if token is None else ()
-    app = make_app(Page(folder, words_typed), hosts=hosts, token=token)
+    app = make_app(Page(folder, TypedWords()), hosts=hosts, token=token)
     return TestClient(app, base_url="http://127.0.0.1", headers=OURS)
 
 
@@ -130,8 +131,10 @@ def test_pictures_are_kept_under_names_of_our_own(client: TestClient, tmp_path: 
         shown = client.get(told["preview"])
         assert (shown.status_code, shown.headers["content-type"]) == (200, "image/jpeg")
         assert (told["width"], told["height"]) == (96, 80)
-    kept = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert kept == {"picture", "preview.jpg", "about.json"}
+    kept = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
+    ours = r"\.hires-serve/pictures/[0-9a-f]{16}/(preview\.jpg|about\.json)"
+    ours += r"|uploads/[a-z0-9-]{1,32}-[0-9a-f]{8}\.png"
+    assert [path for path in kept if not re.fullmatch(ours, path)] == []
 
 
 @pytest.mark.parametrize(
@@ -146,7 +149,7 @@ def test_what_is_no_picture_is_refused(client: TestClient, tmp_path: Path, data:
 
 
 def test_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = Page(tmp_path, words_typed)
+    page = Page(tmp_path, TypedWords())
     monkeypatch.setattr(page.pictures, "_most", 96 * 80 - 1)
     made = TestClient(make_app(page, hosts=(), token=None), headers=OURS)
     told = upload(made, picture())
@@ -301,6 +304,10 @@ def test_a_run_from_the_upload_to_the_lab_file(
     assert running.get(told["preview"]).headers["content-type"] == "image/jpeg"
     assert running.post(f"{url}/stop", json={"after": "now"}).status_code == 200
     told = wait(running, url, lambda told: told["state"] == "stopped")
+    # What was painted can be walked up to, at the size that it had.
+    last = told["rungs"][told["rung"] - 1]["size"]
+    assert told["picture"]["width"] == last
+    assert running.get(f"/zoom/{key}.dzi").status_code == 200
     assert told["trace"][-1]["terms"]["style"] > 0
     assert told["trace"][-1]["step"] == told["step"]
     assert "hires stylize" in told["command"]
@@ -311,7 +318,7 @@ def test_a_run_from_the_upload_to_the_lab_file(
         wait(after, url, lambda now: now["state"] == "running" and now["step"] != told["step"])
         assert after.post(f"{url}/stop", json={"after": "now"}).status_code == 200
         wait(after, url, lambda now: now["state"] == "stopped")
-    assert (tmp_path / f"painting-{key}.png").is_file()
+    assert (tmp_path / f"a-{key[:8]}.png").is_file()
 
 
 def test_a_finished_run_and_what_is_taken_of_it(tmp_path: Path, pictures: tuple[str, str]) -> None:

@@ -22,7 +22,7 @@ LAYOUT = 1
 TRACE, PAGE, PREVIEW = "trace.jsonl", "index.html", "preview.jpg"
 LOCK, LADDER, STOP = ".lock", "ladder.json", "stop"
 CHECKPOINT = r"checkpoint-(\d+)-(\d+)\.safetensors"
-_SETTINGS, _STATE = "settings.json", "state.json"
+SETTINGS, _STATE = "settings.json", "state.json"
 # Files that runs leave, besides the record and the lock.
 OURS = re.compile(rf"{_STATE}|{TRACE}|{LADDER}|{STOP}|{PAGE}|{PREVIEW}|rung-\d+\.jpg|{CHECKPOINT}")
 # Of a run, but not of its painting: these may differ between two calls for the same picture.
@@ -85,7 +85,7 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Write it into a run directory; from then on, everything else there is of no run."""
-        write_json(path / _SETTINGS, asdict(self))
+        write_json(path / SETTINGS, asdict(self))
 
 
 def read_record(path: Path) -> Record:
@@ -97,12 +97,12 @@ def read_record(path: Path) -> Record:
     if not path.is_dir():
         raise RunDirectoryError(f"{path}: there is no such run directory")
     names = [file.name for file in path.iterdir()]
-    if _SETTINGS not in names:
+    if SETTINGS not in names:
         ours = any(map(OURS.fullmatch, names))
         problem = "is half deleted: it has no settings.json" if ours else "is no run directory"
         raise RunDirectoryError(f"{path} {problem}")
     try:
-        found = json.loads((path / _SETTINGS).read_text(encoding="utf-8"))
+        found = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
         layout = found["layout"]
         if layout == LAYOUT:
             return Record(**found)

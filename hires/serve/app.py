@@ -23,10 +23,11 @@ from hires.errors import ConfigError, ImageError, StylizeError
 from hires.serve.asked import MODELS, Asked, read_asked
 from hires.serve.form import form_fields, papers
 from hires.serve.pictures import MOST_BYTES, MOST_PIXELS, Pictures
-from hires.serve.runs import MOST_QUEUED, NoRunError, Runs, Words
+from hires.serve.runs import MOST_QUEUED, NoRunError, Runs
 from hires.serve.security import Access, Guard
-from hires.serve.store import Store
+from hires.serve.store import HIDDEN, Store
 from hires.serve.tasks import Tasks
+from hires.serve.words import Words
 from hires.serve.zoom import Zoom
 
 MOST_JSON = 2**18  # bytes of a job
@@ -43,22 +44,29 @@ class Page:
 
     Args:
         folder: of the paintings.
-        words: the words after ``hires stylize`` for a job.
+        words: the commands that are started.
     """
 
     def __init__(self, folder: Path, words: Words) -> None:
         self.store = Store(folder)
         self.pictures = Pictures(self.store)
+        self.pictures.forget()
         self.runs = Runs(self.store, words)
         self.tasks = Tasks(self.store, words)
-        self.zoom = Zoom(self._painting, folder=self.store.folder / ".hires-serve" / "zoom")
+        self.zoom = Zoom(self._shown, self._smaller, folder=self.store.folder / HIDDEN / "zoom")
         self._listeners = 0
         self.is_ending = False  # Streams end then, and nobody waits for them.
         self._uploads = asyncio.Semaphore(_MOST_UPLOADS)
 
-    def _painting(self, key: str) -> Path | None:
+    def _shown(self, key: str) -> Path | None:
         with suppress(NoRunError):
-            return self.runs.find(key).painting
+            return self.runs.find(key).shown
+        return None
+
+    def _smaller(self, key: str) -> Path | None:
+        """The same as a run has left it, small: the first view needs no more."""
+        with suppress(NoRunError):
+            return self.runs.find(key).preview
         return None
 
     @asynccontextmanager

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 from hires.errors import ImageError
+from hires.image.formats.signatures import kind_of
 from hires.image.pyramid import Pyramid, preview_of
 from hires.utils.files import replacing
 
@@ -38,7 +39,7 @@ def main(words: list[str]) -> int:
         # The name is ours, and tells nobody anything.
         print(json.dumps({"error": str(error).replace(str(path), "the picture")}))
         return 0
-    print(json.dumps({"width": width, "height": height}))
+    print(json.dumps({"width": width, "height": height, "kind": kind_of(path)}))
     return 0
 
 

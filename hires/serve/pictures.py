@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,13 +13,24 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hires.errors import ConfigError
-from hires.serve.store import Store, now, read_json, write
+from hires.serve.store import UPLOADS, Store, now, plain_name, read_json, write
 
 MOST_PIXELS = 400_000_000
 MOST_BYTES = 2**30
 MOST_PICTURES = 1000
 KINDS = ("content", "style", "mask")
-_PICTURE, _PREVIEW, _ABOUT = "picture", "preview.jpg", "about.json"
+_ARRIVING, _PREVIEW, _ABOUT = "arriving", "preview.jpg", "about.json"
+_ENDINGS = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "TIFF": ".tif",
+    "WebP": ".webp",
+    "AVIF": ".avif",
+    "GIF": ".gif",
+    "BMP": ".bmp",
+    "JPEG 2000": ".jp2",
+    "HEIC": ".heic",
+}
 _PATIENCE = 180.0  # seconds for one picture to be decoded
 
 
@@ -43,25 +55,38 @@ class Pictures:
             raise ConfigError(f"`kind` is '{kind[:40]}': choose one of {', '.join(KINDS)}")
         if sum(1 for _ in self._store.all("pictures")) >= MOST_PICTURES:
             raise ConfigError(
-                f"{MOST_PICTURES} pictures are uploaded already: remove some from"
-                f" {self._store.relative(self._store.place('pictures', '0' * 16).parent)}"
+                f"{MOST_PICTURES} pictures are uploaded already: remove some from {UPLOADS} and"
+                " start hires serve anew"
             )
         key, folder = self._store.new("pictures")
         try:
-            with (folder / _PICTURE).open("wb") as kept:
+            with (folder / _ARRIVING).open("wb") as kept:
                 shutil.copyfileobj(file, kept)
-            found = self._looked_at(folder)
+            found = look([str(folder / _ARRIVING), str(folder / _PREVIEW), str(self._most)])
+            ending = _ENDINGS.get(str(found.pop("kind", "")), "")
             told = {"id": key, "name": shown_name(name), "kind": kind, **found}
-            write(folder / _ABOUT, {**told, "made": now()})
+            path = self._store.folder / UPLOADS / f"{plain_name(name, kind)}-{key[:8]}{ending}"
+            write(folder / _ABOUT, {**told, "made": now(), "file": self._store.relative(path)})
+            path.parent.mkdir(exist_ok=True)
+            os.replace(folder / _ARRIVING, path)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return {**told, "preview": f"/api/pictures/{key}/preview.jpg"}
 
-    def _looked_at(self, folder: Path) -> dict[str, Any]:
-        """Width and height, as the checked reader finds them."""
-        words = [str(folder / _PICTURE), str(folder / _PREVIEW), str(self._most)]
-        return look(words)
+    def forget(self) -> None:
+        """Forget the pictures whose files are gone."""
+        for folder in self._store.all("pictures"):
+            if self._file(folder) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _file(self, folder: Path | None) -> Path | None:
+        """The picture that a folder of ours is of, if it is there."""
+        name = None if folder is None else read_json(folder / _ABOUT).get("file")
+        if not isinstance(name, str):
+            return None
+        path = self._store.folder / name
+        return path if path.is_file() else None
 
     def path(self, key: object, what: str) -> Path:
         """The file of an id.
@@ -69,10 +94,10 @@ class Pictures:
         Raises:
             ConfigError: if there is none.
         """
-        folder = self._store.find("pictures", key)
-        if folder is None or not (folder / _ABOUT).is_file():
+        path = self._file(self._store.find("pictures", key))
+        if path is None:
             raise ConfigError(f"`{what}`: there is no such picture; upload it again")
-        return folder / _PICTURE
+        return path
 
     def about(self, key: object) -> Mapping[str, Any]:
         """What is known of an id; empty if there is none."""

@@ -7,13 +7,11 @@ import shlex
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hires.config.job import PaintJob
 from hires.config.settings import job_of
 from hires.errors import ConfigError
 from hires.runs.record import PREVIEW, RunDirectoryError, has_checkpoints, read_record
@@ -21,11 +19,11 @@ from hires.runs.watch import When, ask_to_stop, withdraw_stop
 from hires.serve.asked import Asked
 from hires.serve.pictures import MOST_PIXELS, look
 from hires.serve.processes import known, let_go, start
-from hires.serve.store import HIDDEN, Store, now, write
+from hires.serve.store import HIDDEN, Store, now, plain_name, write
 from hires.serve.told import JOB, Run, read_run
+from hires.serve.words import Words
 
 MOST_QUEUED = 100
-Words = Callable[[PaintJob], list[str]]
 
 
 class NoRunError(ConfigError):
@@ -37,7 +35,7 @@ class Runs:
 
     Args:
         store: what the page keeps there.
-        words: the words after ``hires stylize`` for a job.
+        words: the commands that are started.
     """
 
     def __init__(self, store: Store, words: Words) -> None:
@@ -102,7 +100,7 @@ class Runs:
             return str(run.job["command"])
         with suppress(RunDirectoryError, ConfigError, TypeError, KeyError, ValueError):
             job = job_of(read_record(run.path).settings)
-            return shlex.join(["hires", "stylize", *self._words(job)])
+            return shlex.join(["hires", *self._words.stylize(job)])
         return ""
 
     def add(self, asked: Asked) -> str:
@@ -116,13 +114,14 @@ class Runs:
             if waiting >= MOST_QUEUED:
                 raise ConfigError(f"{MOST_QUEUED} runs are waiting already: wait, or remove some")
             key, log = self.store.new("jobs")
-            output, path = f"painting-{key}{asked.ending}", f"painting-{key}.run"
+            stem = f"{plain_name(asked.name, 'painting')}-{key[:8]}"
+            output, path = f"{stem}{asked.ending}", f"{stem}.run"
             if asked.job is None:
-                words = ["apply", str(asked.model), asked.picture, "-o", output]
+                words = self._words.apply(str(asked.model), asked.picture, output)
                 device = "auto"
             else:
                 job = replace(asked.job, output=output)
-                words, device = ["stylize", *self._words(job)], job.config.device
+                words, device = self._words.stylize(job), job.config.device
             note = {
                 "name": asked.name,
                 "made": now(),
@@ -174,7 +173,7 @@ class Runs:
             withdraw_stop(run.path)
             is_begun = run.record is not None and (run.log is None or has_checkpoints(run.path))
             if is_begun:
-                note["next"] = ["resume", f"./{note['run_dir']}"]
+                note["next"] = self._words.resume(str(note["run_dir"]))
             write(log / JOB, {**note, "state": "queued", "stop": None, "pid": None})
             self._may_wait = True
 
@@ -221,7 +220,7 @@ class Runs:
 
     def _start(self, run: Run) -> None:
         assert run.log is not None
-        words = [*(run.job.get("next") or run.job["words"]), "--quiet"]
+        words = self._words.quiet([*(run.job.get("next") or run.job["words"])])
         child = start(words, folder=self.store.folder, log_folder=run.log)
         self._children[run.key] = child
         process = known(child.pid)

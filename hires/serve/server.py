@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 from hires.config.serve import Serve
 from hires.errors import ConfigError
 from hires.serve.app import Page, make_app
-from hires.serve.runs import Words
 from hires.serve.store import HIDDEN
+from hires.serve.words import Words
 
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 _ANY = ("0.0.0.0", "::")
@@ -27,7 +27,7 @@ def serve(job: Serve, token: str | None, words: Words, ready: Callable[[str], No
     Args:
         job: where, and from which folder.
         token: that is asked for; None for no token.
-        words: the words after ``hires stylize`` for a job.
+        words: the commands that are started.
         ready: called with the page's address once it can be opened.
 
     Raises:

@@ -20,9 +20,9 @@ from hires.errors import ConfigError
 from hires.serve.asked import Asked
 from hires.serve.form import GROUPS
 from hires.serve.processes import OUT, Known, known, let_go, said, start
-from hires.serve.runs import Words
 from hires.serve.store import Kind, Store, read_json, write
 from hires.serve.told import Run
+from hires.serve.words import Words
 
 _TASK, _SHEET, _PICTURES = "task.json", "sheet.jpg", "pictures"
 _MOST_KEPT, _MOST_AT_ONCE = 40, 2
@@ -37,7 +37,7 @@ class Tasks:
 
     Args:
         store: where they are kept.
-        words: the words after ``hires stylize`` for a job.
+        words: the commands that are started.
     """
 
     def __init__(self, store: Store, words: Words) -> None:
@@ -48,7 +48,7 @@ class Tasks:
     def plan(self, asked: Asked) -> str:
         """Begin to tell what a run takes; returns an id."""
         job = _for_small(_job(asked))
-        return self._begin("plans", lambda _: ["plan", *self._words(job), "--json"], {})
+        return self._begin("plans", lambda _: self._words.plan(job), {})
 
     def planned(self, key: object) -> dict[str, Any] | None:
         """What a plan has come to, None if there is none of that id."""
@@ -72,8 +72,7 @@ class Tasks:
         def words(folder: Path) -> list[str]:
             sheet = replace(job, output=self._store.relative(folder / _SHEET))
             pictures = self._store.relative(folder / _PICTURES)
-            asked = ["--side", str(_SIDE), "--pictures", pictures, "--quiet"]
-            return ["variations", *self._words(sheet), *asked]
+            return self._words.variations(sheet, side=_SIDE, pictures=pictures)
 
         return self._begin("variations", words, {"cells": cells})
 
@@ -143,7 +142,7 @@ class Tasks:
         return made
 
     def _deliver(self, painting: Path, made: Path, purpose: str, folder: Path) -> None:
-        words = ["deliver", str(painting), "-o", str(made), "--deliver", purpose, "--quiet"]
+        words = self._words.deliver(str(painting), str(made), purpose)
         child = start(words, folder=self._store.folder, log_folder=folder)
         try:
             status = child.wait(_PATIENCE)

@@ -7,7 +7,7 @@ import webbrowser
 from importlib.util import find_spec
 
 from hires.cli.exits import tell
-from hires.cli.typed import words_typed
+from hires.cli.typed import TypedWords
 from hires.config.serve import Serve
 from hires.errors import ConfigError
 
@@ -28,5 +28,5 @@ def run(job: Serve) -> int:
         if job.open:
             webbrowser.open(url)
 
-    serve(job, token, words_typed, ready)
+    serve(job, token, TypedWords(), ready)
     return 0

@@ -16,7 +16,7 @@ export class Look {
 
   show() {
     const { run } = this.runs;
-    const key = run && (run.picture ? `${run.id} ${run.picture.key}` : `${run.id} ${run.state} ${run.preview}`);
+    const key = run && (run.picture ? `${run.id} ${run.state} ${run.picture.width}` : `${run.id} ${run.state} ${run.preview}`);
     if (key === this.#key) return;
     this.#key = key;
     this.#zoom?.destroy();

@@ -183,8 +183,8 @@ export class Make {
   /** What the server calls by its place, by its name. */
   #named(text) {
     const { content, styles } = this.pictures;
-    const names = new Map([content, ...styles.map(({ picture }) => picture)].map((picture) => [picture?.id, picture?.name]));
-    return text.replace(/\S*\/pictures\/(\w+)\/picture/g, (_, id) => names.get(id) ?? "a region");
+    const names = new Map([content, ...styles.map(({ picture }) => picture)].map((picture) => [picture?.id.slice(0, 8), picture?.name]));
+    return text.replace(/\S*uploads\/[a-z0-9-]+-(\w{8})(?:\.\w+)?/g, (_, id) => names.get(id) ?? "a region");
   }
 
   #open(panel, title, ...children) {
