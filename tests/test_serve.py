@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import random_image
+from pictures import encoded
 from PIL import Image
 
 import hires
 
 pytest.importorskip("starlette")
-pytest.importorskip("python_multipart")
 
 from starlette.testclient import TestClient
 
@@ -54,21 +53,14 @@ def running(tmp_path: Path) -> Iterator[TestClient]:
         yield made
 
 
-def picture(width: int = 96, height: int = 80, kind: str = "PNG") -> bytes:
-    pixels = (random_image(height, width)[0].permute(1, 2, 0) * 255).byte().numpy()
-    made = io.BytesIO()
-    Image.fromarray(pixels).save(made, kind)
-    return made.getvalue()
-
-
 def upload(client: TestClient, data: bytes, kind: str = "content", name: str = "a.png") -> Any:
-    return client.post("/api/pictures", files={"file": (name, data)}, data={"kind": kind})
+    return client.post("/api/pictures", content=data, params={"kind": kind, "name": name})
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> tuple[str, str]:
     made = client_of(tmp_path)
-    content, style = (upload(made, picture(), kind).json()["id"] for kind in ("content", "style"))
+    content, style = (upload(made, encoded(), kind).json()["id"] for kind in ("content", "style"))
     return content, style
 
 
@@ -125,7 +117,7 @@ def test_the_form_is_that_of_the_options(client: TestClient) -> None:
 
 def test_pictures_are_kept_under_names_of_our_own(client: TestClient, tmp_path: Path) -> None:
     for name in ("../../evil.png", "/etc/passwd", "..\\evil.png", "-o.png", "con\n.png", "\0.png"):
-        told = upload(client, picture(), name=name).json()
+        told = upload(client, encoded(), name=name).json()
         assert len(told["id"]) == 16
         assert not set("/\\\n\0") & set(told["name"])
         shown = client.get(told["preview"])
@@ -138,7 +130,7 @@ def test_pictures_are_kept_under_names_of_our_own(client: TestClient, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x80\x04K\x01.", b"<svg/>", picture()[:200], b"PK\x03\x04" + bytes(99)]
+    "data", [b"", b"\x80\x04K\x01.", b"<svg/>", encoded()[:200], b"PK\x03\x04" + bytes(99)]
 )
 def test_what_is_no_picture_is_refused(client: TestClient, tmp_path: Path, data: bytes) -> None:
     told = upload(client, data)
@@ -152,7 +144,7 @@ def test_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     page = Page(tmp_path, TypedWords())
     monkeypatch.setattr(page.pictures, "_most", 96 * 80 - 1)
     made = TestClient(make_app(page, hosts=(), token=None), headers=OURS)
-    told = upload(made, picture())
+    told = upload(made, encoded())
     assert told.status_code == 400
     assert "96x80" in told.json()["error"]
 
@@ -346,7 +338,7 @@ def test_a_finished_run_and_what_is_taken_of_it(tmp_path: Path, pictures: tuple[
 
 def test_runs_of_the_command_line_are_shown(client: TestClient, tmp_path: Path) -> None:
     for name in ("photo.png", "style.png"):
-        (tmp_path / name).write_bytes(picture())
+        (tmp_path / name).write_bytes(encoded())
     words = ["stylize", "photo.png", "style.png", "-o", "typed.png", "--size", "64"]
     words += ["--min-size", "64", "--iterations", "3", "--device", "cpu", "--quiet"]
     subprocess.run([sys.executable, "-m", "hires", *words], cwd=tmp_path, check=True)
@@ -369,7 +361,7 @@ def test_stop_at_this_size(tmp_path: Path) -> None:
     from hires.runs.watch import ask_to_stop, asked_to_stop
 
     for name in ("photo.png", "style.png"):
-        (tmp_path / name).write_bytes(picture())
+        (tmp_path / name).write_bytes(encoded())
     job = hires.Job(
         content=str(tmp_path / "photo.png"),
         styles=(str(tmp_path / "style.png"),),
@@ -410,7 +402,7 @@ def test_plan_and_variations(running: TestClient, pictures: tuple[str, str]) -> 
 
 
 def test_painted_in_seconds(running: TestClient) -> None:
-    content = upload(running, picture(144, 128)).json()["id"]
+    content = upload(running, encoded(144, 128)).json()["id"]
     job = {"content": content, "mode": "apply", "model": "impasto", "format": "jpg"}
     key = running.post("/api/runs", json=job).json()["run"]
     told = wait(running, f"/api/runs/{key}", lambda told: told["state"] in ("done", "failed"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -36,7 +36,7 @@ _SAMPLES = Path(__file__).parents[2] / "samples"  # Of a checkout.
 _SAMPLE_NAMES = ("harbour.jpg", "impasto.jpg")
 _PERIOD = 1.0  # seconds between two looks at the folder
 _MOST_LISTENERS = 32
-_MOST_UPLOADS = 2  # decoded at once
+_MOST_ARRIVALS, _MOST_LOOKS = 8, 2  # pictures that are sent and that are decoded at once
 
 
 class Page:
@@ -56,7 +56,8 @@ class Page:
         self.zoom = Zoom(self._shown, self._smaller, folder=self.store.folder / HIDDEN / "zoom")
         self._listeners = 0
         self.is_ending = False  # Streams end then, and nobody waits for them.
-        self._uploads = asyncio.Semaphore(_MOST_UPLOADS)
+        self._arrivals = asyncio.Semaphore(_MOST_ARRIVALS)
+        self._looks, self._delivery = asyncio.Semaphore(_MOST_LOOKS), asyncio.Lock()
 
     def _shown(self, key: str) -> Path | None:
         with suppress(NoRunError):
@@ -103,13 +104,17 @@ class Page:
         return JSONResponse(told)
 
     async def upload(self, request: Request) -> Response:
-        """Take a picture."""
-        async with self._uploads, request.form(max_files=1, max_fields=4) as form:
-            file, kind = form.get("file"), form.get("kind")
-            if not isinstance(file, UploadFile) or not isinstance(kind, str):
-                raise HTTPException(400, "a picture is sent as `file`, with its `kind`")
-            name = file.filename or "picture"
-            return JSONResponse(await run_in_threadpool(self.pictures.take, file.file, name, kind))
+        """Take a picture: the body is its bytes, which go to the disk as they come."""
+        asked = request.query_params
+        async with self._arrivals:
+            with self.pictures.arriving(asked.get("kind", "")) as arriving:
+                with arriving.path.open("wb") as file:
+                    async for part in request.stream():
+                        file.write(part)
+                async with self._looks:
+                    name = asked.get("name", "picture")
+                    told = await run_in_threadpool(self.pictures.take, arriving, name)
+        return JSONResponse(told)
 
     def samples(self, _: Request) -> Response:
         """Take the samples as if they had been uploaded."""
@@ -118,8 +123,9 @@ class Page:
             raise HTTPException(404, "there are no samples here")
         found = []
         for path, kind in zip(paths, ("content", "style"), strict=True):
-            with path.open("rb") as file:
-                found.append(self.pictures.take(file, path.name, kind))
+            with self.pictures.arriving(kind) as arriving:
+                shutil.copyfile(path, arriving.path)
+                found.append(self.pictures.take(arriving, path.name))
         return JSONResponse({"content": found[0], "styles": found[1:]})
 
     def picture(self, request: Request) -> Response:
@@ -164,10 +170,14 @@ class Page:
         """One of them."""
         return JSONResponse(self.runs.one(self.runs.find(request.path_params["key"])))
 
-    def preview(self, request: Request) -> Response:
+    async def preview(self, request: Request) -> Response:
         """Its picture as it stands."""
-        run = self.runs.find(request.path_params["key"])
-        return _file(self.runs.make_preview(run))
+        run = await run_in_threadpool(self.runs.find, request.path_params["key"])
+        found = await run_in_threadpool(lambda: run.preview)
+        if found is None:
+            async with self._looks:
+                found = await run_in_threadpool(self.runs.make_preview, run)
+        return _file(found)
 
     async def act(self, request: Request) -> Response:
         """Stop, resume or remove a run."""
@@ -185,10 +195,13 @@ class Page:
             raise HTTPException(404, "a run can be stopped, resumed or removed")
         return JSONResponse({"run": key})
 
-    def download(self, request: Request) -> Response:
+    async def download(self, request: Request) -> Response:
         """A file of a finished painting."""
-        run, asked = self.runs.find(request.path_params["key"]), request.query_params
-        path = self.tasks.deliver(run, asked.get("deliver"), asked.get("format"))
+        run = await run_in_threadpool(self.runs.find, request.path_params["key"])
+        asked = request.query_params
+        wanted = asked.get("deliver"), asked.get("format")
+        async with self._delivery:  # Who waits holds no thread.
+            path = await run_in_threadpool(self.tasks.deliver, run, *wanted)
         stem = re.sub(r"[^\w-]+", "_", Path(str(run.job.get("name") or run.path.stem)).stem)
         name = "-".join(filter(None, [stem, "painted", asked.get("deliver")]))
         return FileResponse(path, filename=f"{name}{path.suffix}")
@@ -248,6 +261,7 @@ def make_app(page: Page, *, hosts: tuple[str, ...], token: str | None) -> Guard:
     """
     handlers: dict[Any, Any] = {HTTPException: _refused_http}
     handlers |= dict.fromkeys((ConfigError, ImageError, StylizeError), _refused)
+    handlers |= {OSError: _refused_by_system, Exception: _broken}
     app = Starlette(routes=page.routes(), lifespan=page.lifespan, exception_handlers=handlers)
     access = Access(
         hosts=hosts,
@@ -290,12 +304,28 @@ def _file(path: Path | None) -> Response:
 
 def _refused(_: Request, error: Exception) -> Response:
     """One clear line, and the option that it is about."""
-    text = " ".join(str(error).split())
-    field = re.match(r"`(\w+)", text)
-    told = {"error": text.replace("`", ""), "field": field[1] if field else None}
+    field = re.match(r"`(\w+)", str(error))
+    told = {"error": _line(error), "field": field[1] if field else None}
     return JSONResponse(told, 404 if isinstance(error, NoRunError) else 400)
 
 
 def _refused_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"error": str(error.detail).replace("`", "")}, error.status_code)
+    return JSONResponse({"error": _line(error.detail)}, error.status_code)
+
+
+def _refused_by_system(_: Request, error: Exception) -> Response:
+    """Of a full disk, mostly."""
+    assert isinstance(error, OSError)
+    return JSONResponse({"error": _line(f"nothing was kept: {error.strerror}")}, 507)
+
+
+def _broken(_: Request, __: Exception) -> Response:
+    """A fault of ours: the terminal has the rest of it."""
+    return JSONResponse({"error": "hires serve has a fault here: its terminal says which"}, 500)
+
+
+def _line(text: object) -> str:
+    """One line that any encoding can write."""
+    line = " ".join(str(text).replace("`", "").split())
+    return line.encode("utf-8", errors="replace").decode()

@@ -8,9 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from hires.errors import ConfigError
 from hires.serve.store import UPLOADS, Store, now, plain_name, read_json, write
@@ -34,6 +36,23 @@ _ENDINGS = {
 _PATIENCE = 180.0  # seconds for one picture to be decoded
 
 
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """A picture that is being sent.
+
+    Attributes:
+        key: its id.
+        kind: what it is for.
+        folder: of what is known of it.
+        path: where its bytes go.
+    """
+
+    key: str
+    kind: str
+    folder: Path
+    path: Path
+
+
 class Pictures:
     """The pictures of a store.
 
@@ -45,11 +64,12 @@ class Pictures:
     def __init__(self, store: Store, most_pixels: int = MOST_PIXELS) -> None:
         self._store, self._most = store, most_pixels
 
-    def take(self, file: BinaryIO, name: str, kind: str) -> Mapping[str, Any]:
-        """Keep a picture, if it is one; returns what the page is told of it.
+    @contextmanager
+    def arriving(self, kind: str) -> Iterator[Arriving]:
+        """A place for a picture that is sent; nothing stays of it if it is not taken.
 
         Raises:
-            ConfigError: for anything else, with what is wrong.
+            ConfigError: if there are too many, or for a kind that is none.
         """
         if kind not in KINDS:
             raise ConfigError(f"`kind` is '{kind[:40]}': choose one of {', '.join(KINDS)}")
@@ -60,18 +80,25 @@ class Pictures:
             )
         key, folder = self._store.new("pictures")
         try:
-            with (folder / _ARRIVING).open("wb") as kept:
-                shutil.copyfileobj(file, kept)
-            found = look([str(folder / _ARRIVING), str(folder / _PREVIEW), str(self._most)])
-            ending = _ENDINGS.get(str(found.pop("kind", "")), "")
-            told = {"id": key, "name": shown_name(name), "kind": kind, **found}
-            path = self._store.folder / UPLOADS / f"{plain_name(name, kind)}-{key[:8]}{ending}"
-            write(folder / _ABOUT, {**told, "made": now(), "file": self._store.relative(path)})
-            path.parent.mkdir(exist_ok=True)
-            os.replace(folder / _ARRIVING, path)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+            yield Arriving(key, kind, folder, folder / _ARRIVING)
+        finally:
+            if not (folder / _ABOUT).is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def take(self, arrived: Arriving, name: str) -> Mapping[str, Any]:
+        """Keep a picture that has arrived, if it is one; returns what the page is told of it.
+
+        Raises:
+            ConfigError: for anything else, with what is wrong.
+        """
+        key, kind, folder = arrived.key, arrived.kind, arrived.folder
+        found = look([str(arrived.path), str(folder / _PREVIEW), str(self._most)])
+        ending = _ENDINGS.get(str(found.pop("kind", "")), "")
+        told = {"id": key, "name": shown_name(name), "kind": kind, **found}
+        path = self._store.folder / UPLOADS / f"{plain_name(name, kind)}-{key[:8]}{ending}"
+        path.parent.mkdir(exist_ok=True)
+        os.replace(arrived.path, path)
+        write(folder / _ABOUT, {**told, "made": now(), "file": self._store.relative(path)})
         return {**told, "preview": f"/api/pictures/{key}/preview.jpg"}
 
     def forget(self) -> None:

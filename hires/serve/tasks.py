@@ -42,8 +42,9 @@ class Tasks:
 
     def __init__(self, store: Store, words: Words) -> None:
         self._store, self._words = store, words
-        self._lock, self._delivering = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._children: list[subprocess.Popen[bytes]] = []
+        self._leaving: list[subprocess.Popen[bytes]] = []  # Told to end; else they stay as zombies.
 
     def plan(self, asked: Asked) -> str:
         """Begin to tell what a run takes; returns an id."""
@@ -105,11 +106,12 @@ class Tasks:
     def _begin(self, kind: Kind, words: Any, about: Mapping[str, Any]) -> str:
         with self._lock:
             self._children = [child for child in self._children if child.poll() is None]
+            self._leaving = [child for child in self._leaving if child.poll() is None]
             if len(self._children) >= _MOST_AT_ONCE:
                 # The page has forgotten what it asked for before.
                 forgotten = self._children.pop(0)
                 known(forgotten.pid).terminate()
-                let_go(forgotten)
+                self._leaving.append(forgotten)
             self._store.prune(kind, _MOST_KEPT)
             key, folder = self._store.new(kind)
             child = start(words(folder), folder=self._store.folder, log_folder=folder)
@@ -119,7 +121,7 @@ class Tasks:
             return key
 
     def deliver(self, run: Run, purpose: str | None, form: str | None) -> Path:
-        """A file of a finished painting; made once.
+        """A file of a finished painting; made once, by one at a time.
 
         Raises:
             ConfigError: if it cannot be had.
@@ -134,11 +136,10 @@ class Tasks:
         told = f"{run.key} {purpose} {form} {painting.stat().st_mtime_ns}"
         folder = self._store.place("deliveries", hashlib.sha256(told.encode()).hexdigest()[:16])
         made = folder / f"painting.{form}"
-        with self._delivering:
-            if not made.is_file():
-                self._store.prune("deliveries", _MOST_KEPT)
-                folder.mkdir(exist_ok=True)
-                self._deliver(painting, made, str(purpose), folder)
+        if not made.is_file():
+            self._store.prune("deliveries", _MOST_KEPT)
+            folder.mkdir(exist_ok=True)
+            self._deliver(painting, made, str(purpose), folder)
         return made
 
     def _deliver(self, painting: Path, made: Path, purpose: str, folder: Path) -> None:
@@ -154,7 +155,7 @@ class Tasks:
 
     def close(self) -> None:
         """End plans and variations: nobody will ask for them."""
-        for child in self._children:
+        for child in (*self._children, *self._leaving):
             known(child.pid).terminate()
             let_go(child)
 

@@ -11,7 +11,7 @@ from hires.cli.typed import TypedWords
 from hires.config.serve import Serve
 from hires.errors import ConfigError
 
-_NEEDED = ("starlette", "uvicorn", "python_multipart")
+_NEEDED = ("starlette", "uvicorn")
 
 
 def run(job: Serve) -> int:

@@ -65,6 +65,7 @@ async function start() {
     const options = new Options(find("options"), form);
     const { bytes, pixels } = form.limits ?? {};
     if (bytes && pixels) {
+      pictures.mostBytes = bytes;
       find("machine").textContent = `Runs on this machine; nothing leaves it. Pictures may have ${inBytes(bytes)} and ${Math.round(pixels / 1e6)} megapixels.`;
     }
     if (form.samples !== false) offerSamples(pictures);
