@@ -84,8 +84,11 @@ class Page:
 
     async def _go(self) -> None:
         while True:
-            with suppress(OSError):  # A full disk, say: it may be mended meanwhile.
-                await run_in_threadpool(self.runs.tick, is_watched=self._listeners > 0)
+            is_watched = self._listeners > 0
+            with suppress(OSError, ImageError):  # A full disk, say: it may be mended meanwhile.
+                for key in await run_in_threadpool(self.runs.tick, is_watched=is_watched):
+                    if is_watched:  # Whoever waits for it will look at it.
+                        await run_in_threadpool(self.zoom.warm, key)
             await asyncio.sleep(_PERIOD)
 
     async def index(self, _: Request) -> Response:

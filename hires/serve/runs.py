@@ -188,20 +188,22 @@ class Runs:
             else:
                 shutil.rmtree(run.log)
 
-    def tick(self, *, is_watched: bool) -> None:
-        """Start what can start.
+    def tick(self, *, is_watched: bool) -> list[str]:
+        """Start what can start; returns ids of those that have ended.
 
         Args:
             is_watched: whether somebody wants to know what there is: it is noted in `latest`.
         """
         with self._lock:
-            for key, child in [*self._children.items()]:
-                if child.poll() is not None:  # Else it stays as a zombie.
-                    del self._children[key]
+            # Asked for how they have ended: else they stay as zombies.
+            ended = [key for key, child in self._children.items() if child.poll() is not None]
+            for key in ended:
+                del self._children[key]
             if self._may_wait:
                 self._start_next()
         if is_watched:
             self.latest = self.told()
+        return ended
 
     def _start_next(self) -> None:
         runs = self.all()
