@@ -304,8 +304,9 @@ def test_damage_in_one_part_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "_UNASKED", 0)
     monkeypatch.setattr(module, "_BASE_SIDE", 600)
     path = tmp_path / "a.tif"
-    pixels = (random_image(1024, 700)[0].permute(1, 2, 0) * 255).byte().numpy()
-    tifffile.imwrite(path, pixels, compression="deflate", rowsperstrip=16)
+    rows, columns = np.indices((1024, 700))
+    pixels = np.stack([rows // 4, columns // 3, rows ^ columns], -1).astype(np.uint8)
+    Image.fromarray(pixels).save(path, compression="tiff_adobe_deflate", tiffinfo={278: 16})
     Pyramid(path, tmp_path).make_base()
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 99] = bytes(99)
