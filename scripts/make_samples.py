@@ -54,7 +54,7 @@ def for_page(data: bytes) -> bytes:
     """The smaller copy of a sample that comes with the package, for the page to begin with."""
     with Image.open(io.BytesIO(data)) as image:
         image.thumbnail((PAGE_SIDE, PAGE_SIDE), Image.Resampling.LANCZOS)
-        picture = np.asarray(image) / 255.0
+        picture = np.asarray(image, np.float32) / np.float32(255)
     return encode(picture, PAGE_BYTES)
 
 

@@ -289,7 +289,7 @@ def test_a_tiff_is_read_in_parts_to_the_same_bytes(
 
 def test_a_tiff_that_cannot_be_cut_is_read_as_a_whole(tmp_path: Path) -> None:
     pixels = (random_image(512, 512)[0].permute(1, 2, 0) * 255).byte().numpy()
-    separate = {"planarconfig": "separate", "photometric": "rgb"}
+    separate: dict[str, Any] = {"planarconfig": "separate", "photometric": "rgb"}
     tifffile.imwrite(tmp_path / "tiles.tif", pixels, tile=(128, 128))
     tifffile.imwrite(tmp_path / "strip.tif", pixels, rowsperstrip=512)
     tifffile.imwrite(tmp_path / "planes.tif", pixels.transpose(2, 0, 1), **separate)

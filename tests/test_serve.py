@@ -417,3 +417,56 @@ def test_a_run_that_fails_says_why(running: TestClient, pictures: tuple[str, str
     told = wait(running, f"/api/runs/{key}", lambda told: told["state"] in ("done", "failed"))
     assert told["state"] == "failed"
     assert "iterations has 2 numbers" in told["error"]
+
+
+@pytest.mark.slow
+def test_a_close_up_before_the_whole(running: TestClient, pictures: tuple[str, str]) -> None:
+    """Where the painting goes on beyond a megapixel; one that does not is told."""
+    key = running.post("/api/closeup", json=job_of(pictures)).json()["closeup"]
+    told = wait(running, f"/api/closeup/{key}", lambda told: told["state"] != "running")
+    assert told["state"] == "failed"
+    assert "no larger than its preview" in told["error"]
+    options = {**SMALL, "size": 1600, "min_size": 1100, "iterations": [1, 1], "rungs": 2}
+    job = job_of(pictures, options=options)
+    key = running.post("/api/closeup", json=job).json()["closeup"]
+    told = wait(running, f"/api/closeup/{key}", lambda told: told["state"] != "running", 240)
+    assert told["state"] == "done", told
+    assert told["whole"] == [1333, 1600]
+    assert told["size"] == [768, 768]
+    assert all(0 < share < 1 for share in told["spot"])
+    for name, size in (("picture", (768, 768)), ("around", (1100, 917))):
+        with Image.open(io.BytesIO(running.get(told[name]).content)) as image:
+            assert image.size == size
+    assert running.get(f"/api/closeup/{key}/painting.run").status_code == 404
+    # The run of the same job tells of it.
+    run = running.post("/api/runs", json={**job, "closeup": key}).json()["run"]
+    assert running.get(f"/api/runs/{run}").json()["closeup"] == told
+    running.post(f"/api/runs/{run}/remove")
+
+
+def test_models_of_the_folder(client: TestClient, tmp_path: Path) -> None:
+    """By their own word, which is JSON; nothing else is offered, and nothing else taken."""
+    import struct
+
+    def model(name: str, **told: str) -> None:
+        head = json.dumps({"__metadata__": told}).encode()
+        (tmp_path / name).write_bytes(struct.pack("<Q", len(head)) + head)
+
+    model("mine.safetensors", format="hires-model", task="style")
+    model("large.safetensors", format="hires-model", task="super-resolution")
+    model("features.safetensors", format="hires-features")
+    (tmp_path / "evil.safetensors").write_bytes(b"\x80\x04K\x01.")
+    (tmp_path / "long.safetensors").write_bytes(b"\xff" * 99)
+    (tmp_path / "deep.safetensors").write_bytes(struct.pack("<Q", 2**19) + b"[" * 2**19)
+    (tmp_path / "evil.pth").write_bytes(b"\x80\x04K\x01.")
+    (tmp_path / "elsewhere.safetensors").symlink_to("/etc/hostname")
+    (tmp_path / "folder.safetensors").mkdir()
+    assert client.get("/api/form").json()["models"] == ["impasto", "mine.safetensors"]
+    content = upload(client, encoded()).json()["id"]
+    for name in ("evil.pth", "large.safetensors", "./mine.safetensors", "../mine.safetensors"):
+        job = {"content": content, "mode": "apply", "model": name}
+        assert client.post("/api/runs", json=job).status_code == 400
+    job = {"content": content, "mode": "apply", "model": "mine.safetensors"}
+    key = client.post("/api/runs", json=job).json()["run"]
+    told = client.get(f"/api/runs/{key}").json()
+    assert told["command"].startswith("hires apply ./mine.safetensors uploads/a-")

@@ -20,11 +20,13 @@ from hires.utils.files import write_json
 
 LAYOUT = 1
 TRACE, PAGE, PREVIEW = "trace.jsonl", "index.html", "preview.jpg"
-LOCK, LADDER, STOP = ".lock", "ladder.json", "stop"
+LOCK, LADDER, STOP, CLOSE_UP = ".lock", "ladder.json", "stop", "closeup.json"
 CHECKPOINT = r"checkpoint-(\d+)-(\d+)\.safetensors"
 SETTINGS, _STATE = "settings.json", "state.json"
 # Files that runs leave, besides the record and the lock.
-OURS = re.compile(rf"{_STATE}|{TRACE}|{LADDER}|{STOP}|{PAGE}|{PREVIEW}|rung-\d+\.jpg|{CHECKPOINT}")
+OURS = re.compile(
+    rf"{_STATE}|{TRACE}|{LADDER}|{STOP}|{CLOSE_UP}|{PAGE}|{PREVIEW}|rung-\d+\.jpg|{CHECKPOINT}"
+)
 # Of a run, but not of its painting: these may differ between two calls for the same picture.
 ASIDE = ("quiet", "save_every", "run_dir", "no_run_dir", "checkpoint_every", "preview")
 

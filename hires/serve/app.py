@@ -20,8 +20,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hires.errors import ConfigError, ImageError, StylizeError
-from hires.serve.asked import MODELS, Asked, read_asked
+from hires.serve.asked import Asked, read_asked
 from hires.serve.form import form_fields, papers
+from hires.serve.models import known_models
 from hires.serve.pictures import MOST_BYTES, MOST_PIXELS, Pictures
 from hires.serve.runs import MOST_QUEUED, NoRunError, Runs
 from hires.serve.security import Access, Guard
@@ -100,7 +101,7 @@ class Page:
         told = {
             "fields": [field.told() for field in form_fields()],
             "papers": papers(),
-            "models": MODELS,
+            "models": [*known_models(self.store.folder)],
             "limits": {"pixels": MOST_PIXELS, "bytes": MOST_BYTES, "queue": MOST_QUEUED},
         }
         return JSONResponse(told)
@@ -152,6 +153,19 @@ class Page:
         where = request.path_params
         return _file(self.tasks.variation_picture(where["key"], where["name"]))
 
+    async def close_up(self, request: Request) -> Response:
+        """Begin a close-up."""
+        return await self._begin("closeup", self.tasks.close_up, request)
+
+    def closed_up(self, request: Request) -> Response:
+        """How far it is."""
+        return _found(self.tasks.closed_up(request.path_params["key"]))
+
+    def close_up_picture(self, request: Request) -> Response:
+        """One of its pictures."""
+        where = request.path_params
+        return _file(self.tasks.close_up_picture(where["key"], where["name"]), "image/png")
+
     async def start(self, request: Request) -> Response:
         """Put a run into the queue."""
         return await self._begin("run", self.runs.add, request)
@@ -167,7 +181,10 @@ class Page:
 
     def run(self, request: Request) -> Response:
         """One of them."""
-        return JSONResponse(self.runs.one(self.runs.find(request.path_params["key"])))
+        run = self.runs.find(request.path_params["key"])
+        close_up = self.tasks.closed_up(run.job.get("close_up"))
+        is_there = close_up is not None and close_up["state"] == "done"
+        return JSONResponse(self.runs.one(run) | {"closeup": close_up if is_there else None})
 
     async def preview(self, request: Request) -> Response:
         """Its picture as it stands."""
@@ -238,6 +255,9 @@ class Page:
             Route("/api/variations", self.vary, methods=post),
             Route("/api/variations/{key}", self.varied),
             Route("/api/variations/{key}/{name}", self.variation),
+            Route("/api/closeup", self.close_up, methods=post),
+            Route("/api/closeup/{key}", self.closed_up),
+            Route("/api/closeup/{key}/{name}", self.close_up_picture),
             Route("/api/runs", self.start, methods=post),
             Route("/api/runs", self.listed),
             Route("/api/runs/{key}", self.run),
@@ -295,10 +315,10 @@ def _found(told: dict[str, Any] | None) -> Response:
     return JSONResponse(told)
 
 
-def _file(path: Path | None) -> Response:
+def _file(path: Path | None, media: str = "image/jpeg") -> Response:
     if path is None or not path.is_file():
         raise HTTPException(404, "there is no such picture")
-    return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "no-cache"})
+    return FileResponse(path, media_type=media, headers={"Cache-Control": "no-cache"})
 
 
 def _refused(_: Request, error: Exception) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,17 +23,17 @@ from hires.serve.form import (
     PRINT_FIELDS,
     known_fields,
 )
+from hires.serve.models import known_models
 from hires.serve.pictures import Pictures
 from hires.serve.store import Store
 
 MOST_PAINTED = 600_000_000  # pixels of a painting: two A0 of 300 dpi and more
 MOST_STYLES = 8
-MODELS = ("impasto",)
 FORMATS = {"png": ".png", "tif": ".tif", "jpg": ".jpg", "pdf": ".pdf"}
 _DEEP = ("png", "tif")
 _KEYS = {
     *("content", "styles", "weights", "masks", "options", "print"),
-    *("deliver", "format", "mode", "model"),
+    *("deliver", "format", "mode", "model", "closeup"),
 }
 _OPTIONS = {name for names in GROUPS.values() for name in names}
 
@@ -49,6 +49,7 @@ class Asked:
         ending: of the file.
         content: id of the photograph.
         picture: its file, from the folder.
+        close_up: id of a close-up that was painted of it before, None for none.
     """
 
     job: PaintJob | None
@@ -57,6 +58,7 @@ class Asked:
     ending: str
     content: str
     picture: str
+    close_up: str | None
 
 
 def read_asked(asked: Any, store: Store, pictures: Pictures) -> Asked:
@@ -75,17 +77,19 @@ def read_asked(asked: Any, store: Store, pictures: Pictures) -> Asked:
         raise ConfigError(f"`format`: choose one of {', '.join(FORMATS)}")
     content, about = asked.get("content"), pictures.about(asked.get("content"))
     path = store.relative(pictures.path(content, "content"))
-    common = {
+    common: dict[str, Any] = {
         "name": str(about["name"]),
         "ending": FORMATS[form],
         "content": str(content),
         "picture": path,
+        "close_up": asked["closeup"] if store.find("closeups", asked.get("closeup")) else None,
     }
     if mode == "apply":
-        model = asked.get("model") or MODELS[0]
-        if model not in MODELS:
-            raise ConfigError(f"`model`: choose one of {', '.join(MODELS)}")
-        return Asked(job=None, model=model, **common)
+        models = known_models(store.folder)
+        model = asked.get("model") or next(iter(models))
+        if not isinstance(model, str) or model not in models:
+            raise ConfigError(f"`model`: choose one of {', '.join(models)}")
+        return Asked(job=None, model=models[model], **common)
     options = _options(asked.get("options"), _OPTIONS, "options")
     job = _job(asked, options, path, form, store, pictures)
     _require_bounded(job, (int(about["height"]), int(about["width"])))
@@ -184,7 +188,7 @@ def _one(name: str, value: Any) -> Any:
     raise ConfigError(f"`{name}`: give {_wanted(types)}")
 
 
-def _wanted(types: Collection[type]) -> str:
+def _wanted(types: set[type]) -> str:
     words = {
         "yes or no": bool in types,
         "a number": not types.isdisjoint((int, float)),

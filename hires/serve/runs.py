@@ -133,6 +133,7 @@ class Runs:
                 "run_dir": path,
                 "content": asked.content,
                 "model": asked.model,
+                "close_up": asked.close_up,
             }
             write(log / JOB, note)
             self._may_wait = True

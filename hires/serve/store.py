@@ -16,8 +16,8 @@ from typing import Any, Literal
 from hires.utils.files import write_json
 
 HIDDEN, UPLOADS = ".hires-serve", "uploads"
-Kind = Literal["pictures", "jobs", "plans", "variations", "deliveries"]
-_KINDS: tuple[Kind, ...] = ("pictures", "jobs", "plans", "variations", "deliveries")
+Kind = Literal["pictures", "jobs", "plans", "variations", "closeups", "deliveries"]
+_KINDS: tuple[Kind, ...] = ("pictures", "jobs", "plans", "variations", "closeups", "deliveries")
 _ID = re.compile(r"[0-9a-f]{16}")
 _MOST_LETTERS = 32  # of a name that a file is called after
 # What Windows takes for a device, whatever its ending.

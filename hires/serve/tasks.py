@@ -17,6 +17,8 @@ from hires.config.output import Delivery
 from hires.config.run import Config
 from hires.config.variations import variations
 from hires.errors import ConfigError
+from hires.runs.record import CLOSE_UP
+from hires.runs.watch import standing
 from hires.serve.asked import Asked
 from hires.serve.form import GROUPS
 from hires.serve.processes import OUT, Known, known, let_go, said, start
@@ -24,7 +26,7 @@ from hires.serve.store import Kind, Store, read_json, write
 from hires.serve.told import Run
 from hires.serve.words import Words
 
-_TASK, _SHEET, _PICTURES = "task.json", "sheet.jpg", "pictures"
+_TASK, _SHEET, _PICTURES, _PAINTED = "task.json", "sheet.jpg", "pictures", "painting"
 _MOST_KEPT, _MOST_AT_ONCE = 40, 2
 _SIDE = 256  # of the pictures of variations
 _PATIENCE = 1800.0  # seconds for a file to be delivered
@@ -33,7 +35,7 @@ _FORMATS = {("lab", "tif"), ("lab", "jpg"), ("lab", "pdf"), ("master", "tif"), (
 
 
 class Tasks:
-    """Plans, variations and deliveries.
+    """Plans, variations, close-ups and deliveries.
 
     Args:
         store: where they are kept.
@@ -103,6 +105,43 @@ class Tasks:
             return folder / _PICTURES / f"{int(stem)}.jpg"
         return folder / _SHEET if stem == "sheet" else None
 
+    def close_up(self, asked: Asked) -> str:
+        """Begin a close-up of a painting to come; returns an id."""
+        job = _for_small(_job(asked))
+
+        def words(folder: Path) -> list[str]:
+            output = self._store.relative(folder / f"{_PAINTED}.png")
+            return self._words.close_up(replace(job, output=output))
+
+        return self._begin("closeups", words, {})
+
+    def closed_up(self, key: object) -> dict[str, Any] | None:
+        """How far a close-up is, None if there is none of that id.
+
+        Of one that is there, ``spot`` is its centre, in shares of height and width, ``size`` and
+        ``whole`` are its pixels and the painting's, ``(height, width)`` all.
+        """
+        folder = self._store.find("closeups", key)
+        if folder is None:
+            return None
+        run_dir, url = folder / f"{_PAINTED}.run", f"/api/closeup/{key}"
+        place = read_json(run_dir / CLOSE_UP)
+        if place and (folder / f"{_PAINTED}-closeup.png").is_file():
+            pictures = {"picture": f"{url}/closeup.png", "around": f"{url}/preview.png"}
+            return {"state": "done", "error": None, **pictures, **place}
+        stands = standing(run_dir)
+        last, rungs = stands.last, stands.rungs
+        where = rungs[last.rung - 1] if last and last.rung <= len(rungs) else None
+        told = {"size": max(where.width, where.height), "of": where.steps} if where else {}
+        return {**_unfinished(folder), **told, "step": last.iteration if last else None}
+
+    def close_up_picture(self, key: object, name: str) -> Path | None:
+        """A file of a close-up: itself, or the painting that it lies in, small."""
+        folder = self._store.find("closeups", key)
+        if folder is None or name not in ("closeup.png", "preview.png"):
+            return None
+        return folder / f"{_PAINTED}-{name}"
+
     def _begin(self, kind: Kind, words: Any, about: Mapping[str, Any]) -> str:
         with self._lock:
             self._children = [child for child in self._children if child.poll() is None]
@@ -162,7 +201,7 @@ class Tasks:
 
 def _job(asked: Asked) -> PaintJob:
     if asked.job is None:
-        raise ConfigError("what is painted in seconds has no plan and no variations")
+        raise ConfigError("what is painted in seconds has no plan, no variations and no close-up")
     return asked.job
 
 

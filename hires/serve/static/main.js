@@ -64,7 +64,7 @@ async function start() {
       find("machine").textContent = `Runs on this machine; nothing leaves it. Pictures may have ${inBytes(bytes)} and ${Math.round(pixels / 1e6)} megapixels.`;
     }
     offerSamples(pictures);
-    new Make(pictures, options, runs, form);
+    new Make(pictures, options, runs);
   } catch (error) {
     tell(find("make-error"), error.message);
   }
