@@ -4,7 +4,7 @@ import { closeupFigures } from "./closeup.js";
 import { make, newId } from "./dom.js";
 
 export class Look {
-  #key = null;
+  #key; // of what is shown; not even nothing is at first
   #zoom = null;
   #turn = 0;
 
