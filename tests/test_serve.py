@@ -470,3 +470,33 @@ def test_models_of_the_folder(client: TestClient, tmp_path: Path) -> None:
     key = client.post("/api/runs", json=job).json()["run"]
     told = client.get(f"/api/runs/{key}").json()
     assert told["command"].startswith("hires apply ./mine.safetensors uploads/a-")
+
+
+def test_one_damaged_run_does_not_hide_the_others(client: TestClient, tmp_path: Path) -> None:
+    record = {"layout": 1, "hires": "0", "run": "x", "begun": "2026", "folder": ["/tmp", ".."]}
+    record |= {"settings": {"output": "a.png"}, "inputs": {}, "machine": {}, "threads": 1}
+    odd: list[Any] = [None, 1, [], {"a": []}, "\ud800", {"dpi": "x", "device": []}]
+    settings = [{**record, key: value} for key in record for value in odd]
+    settings += [
+        {**record, "settings": {"output": "a.png", key: value}}
+        for key in ("print", "config", "styles", "output", "content")
+        for value in odd
+    ]
+    files = {
+        "ladder.json": ['{"rungs": [[0, 0, 0, 0]]}', '{"rungs": [[1, 2, 3, NaN]]}', "[]"],
+        "trace.jsonl": ["x\n", "[1]\n", '{"rung": 99, "iteration": 1, "loss": 1, "seconds": 0}\n'],
+        "state.json": ['{"run": "x", "finished": true}', "[]", '{"run": []}'],
+    }
+    for number, found in enumerate(settings):
+        run = tmp_path / f"{number}.run"
+        run.mkdir()
+        (run / "settings.json").write_text(json.dumps(found))
+        for name, texts in files.items():
+            (run / name).write_text(texts[number % len(texts)])
+    answer = client.get("/api/runs")
+    assert answer.status_code == 200
+    listed = {run["id"]: run["name"] for run in answer.json()["runs"]}
+    assert len(listed) > 10
+    for key in listed:
+        for path in ("", "/preview.jpg", "/download"):
+            assert client.get(f"/api/runs/{key}{path}").status_code in (200, 400, 404)

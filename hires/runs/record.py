@@ -107,13 +107,34 @@ def read_record(path: Path) -> Record:
         found = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
         layout = found["layout"]
         if layout == LAYOUT:
-            return Record(**found)
-    except (ValueError, KeyError, TypeError):
+            record = Record(**found)
+            _check_shape(record)
+            return record
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise RunDirectoryError(f"{path} is damaged: its settings.json cannot be read") from None
     raise RunDirectoryError(
         f"{path} was made by another version of hires (layout {layout}, this one reads {LAYOUT}):"
         f" continue with hires {found.get('hires', 'of that time')}, or start anew"
     )
+
+
+def _check_shape(record: Record) -> None:
+    """Refuse what nobody can have written here.
+
+    Raises:
+        TypeError: for parts of another type.
+    """
+    parts = record.settings, record.inputs, record.machine
+    texts = (record.hires, record.run, record.begun, *record.folder, *record.inputs)
+    groups = (record.settings.get(name, {}) for name in ("config", "print", "guides", "delivery"))
+    is_right = (
+        all(isinstance(part, dict) for part in (*parts, *groups))
+        and all(isinstance(text, str) for text in texts)
+        and len(record.folder) == 2
+        and isinstance(record.settings.get("output"), str | None)
+    )
+    if not is_right:
+        raise TypeError
 
 
 def read_unfinished(path: Path) -> Record:

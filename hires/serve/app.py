@@ -15,11 +15,20 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hires.errors import ConfigError, ImageError, StylizeError
+from hires.serve.answers import (
+    Told,
+    broken,
+    found,
+    picture,
+    refused,
+    refused_by_system,
+    refused_http,
+)
 from hires.serve.asked import Asked, read_asked
 from hires.serve.form import form_fields, papers
 from hires.serve.models import known_models
@@ -104,7 +113,7 @@ class Page:
             "models": [*known_models(self.store.folder)],
             "limits": {"pixels": MOST_PIXELS, "bytes": MOST_BYTES, "queue": MOST_QUEUED},
         }
-        return JSONResponse(told)
+        return Told(told)
 
     async def upload(self, request: Request) -> Response:
         """Take a picture: the body is its bytes, which go to the disk as they come."""
@@ -117,7 +126,7 @@ class Page:
                 async with self._looks:
                     name = asked.get("name", "picture")
                     told = await run_in_threadpool(self.pictures.take, arriving, name)
-        return JSONResponse(told)
+        return Told(told)
 
     def samples(self, _: Request) -> Response:
         """Take the samples as if they had been uploaded."""
@@ -126,11 +135,11 @@ class Page:
             with self.pictures.arriving(kind) as arriving:
                 shutil.copyfile(path, arriving.path)
                 found.append(self.pictures.take(arriving, path.name))
-        return JSONResponse({"content": found[0], "styles": found[1:]})
+        return Told({"content": found[0], "styles": found[1:]})
 
     def picture(self, request: Request) -> Response:
         """The small copy of a picture."""
-        return _file(self.pictures.preview(request.path_params["key"]))
+        return picture(self.pictures.preview(request.path_params["key"]))
 
     async def plan(self, request: Request) -> Response:
         """Begin a plan."""
@@ -138,7 +147,7 @@ class Page:
 
     def planned(self, request: Request) -> Response:
         """What it has come to."""
-        return _found(self.tasks.planned(request.path_params["key"]))
+        return found(self.tasks.planned(request.path_params["key"]))
 
     async def vary(self, request: Request) -> Response:
         """Begin variations."""
@@ -146,12 +155,12 @@ class Page:
 
     def varied(self, request: Request) -> Response:
         """How far they are."""
-        return _found(self.tasks.varied(request.path_params["key"]))
+        return found(self.tasks.varied(request.path_params["key"]))
 
     def variation(self, request: Request) -> Response:
         """One of them."""
         where = request.path_params
-        return _file(self.tasks.variation_picture(where["key"], where["name"]))
+        return picture(self.tasks.variation_picture(where["key"], where["name"]))
 
     async def close_up(self, request: Request) -> Response:
         """Begin a close-up."""
@@ -159,12 +168,12 @@ class Page:
 
     def closed_up(self, request: Request) -> Response:
         """How far it is."""
-        return _found(self.tasks.closed_up(request.path_params["key"]))
+        return found(self.tasks.closed_up(request.path_params["key"]))
 
     def close_up_picture(self, request: Request) -> Response:
         """One of its pictures."""
         where = request.path_params
-        return _file(self.tasks.close_up_picture(where["key"], where["name"]), "image/png")
+        return picture(self.tasks.close_up_picture(where["key"], where["name"]), "image/png")
 
     async def start(self, request: Request) -> Response:
         """Put a run into the queue."""
@@ -173,18 +182,18 @@ class Page:
     async def _begin(self, what: str, act: Callable[[Asked], str], request: Request) -> Response:
         asked = await _json(request)
         job = await run_in_threadpool(read_asked, asked, self.store, self.pictures)
-        return JSONResponse({what: await run_in_threadpool(act, job)})
+        return Told({what: await run_in_threadpool(act, job)})
 
     def listed(self, _: Request) -> Response:
         """All runs."""
-        return JSONResponse({"runs": self.runs.told()})
+        return Told({"runs": self.runs.told()})
 
     def run(self, request: Request) -> Response:
         """One of them."""
         run = self.runs.find(request.path_params["key"])
         close_up = self.tasks.closed_up(run.job.get("close_up"))
         is_there = close_up is not None and close_up["state"] == "done"
-        return JSONResponse(self.runs.one(run) | {"closeup": close_up if is_there else None})
+        return Told(self.runs.one(run) | {"closeup": close_up if is_there else None})
 
     async def preview(self, request: Request) -> Response:
         """Its picture as it stands."""
@@ -193,7 +202,7 @@ class Page:
         if found is None:
             async with self._looks:
                 found = await run_in_threadpool(self.runs.make_preview, run)
-        return _file(found)
+        return picture(found)
 
     async def act(self, request: Request) -> Response:
         """Stop, resume or remove a run."""
@@ -209,7 +218,7 @@ class Page:
             await run_in_threadpool(act, key)
         else:
             raise HTTPException(404, "a run can be stopped, resumed or removed")
-        return JSONResponse({"run": key})
+        return Told({"run": key})
 
     async def download(self, request: Request) -> Response:
         """A file of a finished painting."""
@@ -278,9 +287,9 @@ def make_app(page: Page, *, hosts: tuple[str, ...], token: str | None) -> Guard:
         hosts: names by which it may be called; none for any.
         token: without it nothing is answered; None for no token.
     """
-    handlers: dict[Any, Any] = {HTTPException: _refused_http}
-    handlers |= dict.fromkeys((ConfigError, ImageError, StylizeError), _refused)
-    handlers |= {OSError: _refused_by_system, Exception: _broken}
+    handlers: dict[Any, Any] = {HTTPException: refused_http}
+    handlers |= dict.fromkeys((ConfigError, ImageError, StylizeError), refused)
+    handlers |= {OSError: refused_by_system, Exception: broken}
     app = Starlette(routes=page.routes(), lifespan=page.lifespan, exception_handlers=handlers)
     access = Access(
         hosts=hosts,
@@ -307,44 +316,3 @@ async def _json(request: Request) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise HTTPException(400, "this is no JSON") from None
-
-
-def _found(told: dict[str, Any] | None) -> Response:
-    if told is None:
-        raise HTTPException(404, "there is nothing of this id; ask again")
-    return JSONResponse(told)
-
-
-def _file(path: Path | None, media: str = "image/jpeg") -> Response:
-    if path is None or not path.is_file():
-        raise HTTPException(404, "there is no such picture")
-    return FileResponse(path, media_type=media, headers={"Cache-Control": "no-cache"})
-
-
-def _refused(_: Request, error: Exception) -> Response:
-    """One clear line, and the option that it is about."""
-    field = re.match(r"`(\w+)", str(error))
-    told = {"error": _line(error), "field": field[1] if field else None}
-    return JSONResponse(told, 404 if isinstance(error, NoRunError) else 400)
-
-
-def _refused_http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": _line(error.detail)}, error.status_code)
-
-
-def _refused_by_system(_: Request, error: Exception) -> Response:
-    """Of a full disk, mostly."""
-    assert isinstance(error, OSError)
-    return JSONResponse({"error": _line(f"nothing was kept: {error.strerror}")}, 507)
-
-
-def _broken(_: Request, __: Exception) -> Response:
-    """A fault of ours: the terminal has the rest of it."""
-    return JSONResponse({"error": "hires serve has a fault here: its terminal says which"}, 500)
-
-
-def _line(text: object) -> str:
-    """One line that any encoding can write."""
-    line = " ".join(str(text).replace("`", "").split())
-    return line.encode("utf-8", errors="replace").decode()

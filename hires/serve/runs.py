@@ -24,6 +24,9 @@ from hires.serve.told import JOB, Run, read_run
 from hires.serve.words import Words
 
 MOST_QUEUED = 100
+# What files that somebody has changed by hand may lead to: their runs are left out.
+_NO_RUN = "there is no such run, or its run directory is damaged"
+DAMAGED = (TypeError, ValueError, AttributeError, KeyError, OSError)
 
 
 class NoRunError(ConfigError):
@@ -75,9 +78,10 @@ class Runs:
         log = self.store.find("jobs", key)
         run = self._noted(log) if log else None
         run = run or next((one for one in self.all() if one.key == key), None)
-        if run is None:
-            raise NoRunError("there is no such run")
-        return run
+        with suppress(*DAMAGED):
+            if run is not None and run.told():
+                return run
+        raise NoRunError(_NO_RUN)
 
     def told(self) -> list[dict[str, Any]]:
         """All runs as the page lists them, the newest first."""
@@ -85,20 +89,23 @@ class Runs:
         for run in runs:
             stamp, before = run.stamp(), self._known.get(run.key)
             is_still = before and before[0] == stamp and before[1]["state"] in ("done", "queued")
-            told = before[1] if before and is_still else run.told()
-            seen[run.key] = (stamp, told)
+            with suppress(*DAMAGED):
+                told = before[1] if before and is_still else run.told()
+                seen[run.key] = (stamp, told)
         self._known = seen
         return sorted((told for _, told in seen.values()), key=lambda t: str(t["made"]))[::-1]
 
     def one(self, run: Run) -> dict[str, Any]:
         """A run in full."""
-        return run.told_in_full(self._command(run))
+        with suppress(*DAMAGED):
+            return run.told_in_full(self._command(run))
+        raise NoRunError(_NO_RUN)
 
     def _command(self, run: Run) -> str:
         """What repeats it."""
         if run.job.get("command"):
             return str(run.job["command"])
-        with suppress(RunDirectoryError, ConfigError, TypeError, KeyError, ValueError):
+        with suppress(RunDirectoryError, ConfigError, *DAMAGED):
             job = job_of(read_record(run.path).settings)
             return shlex.join(["hires", *self._words.stylize(job)])
         return ""
