@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import end_runs
 from PIL import Image, ImageCms
 
 from hires.serve import vendor
@@ -46,6 +47,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield found[0]
         server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
+        end_runs(folder)
 
 
 @pytest.fixture(scope="module")

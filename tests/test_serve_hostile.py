@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 from bombs import BOMBS, small_png
+from conftest import end_runs
 from pictures import encoded
 
 pytest.importorskip("starlette")
@@ -101,6 +102,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         yield made
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
+        end_runs(folder)
 
 
 @pytest.fixture(scope="module")
