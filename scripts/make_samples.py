@@ -21,6 +21,8 @@ from samples_art.fields import Field
 
 MAX_BYTES = 1_500_000
 STYLE_SHARE = 0.82  # a style picture's width in content widths
+PAGE_SAMPLES, PAGE_SIDE, PAGE_BYTES = ("harbour", "impasto"), 960, 320_000
+PAGE_FOLDER = Path(__file__).parents[1] / "hires" / "serve" / "samples"
 PROFILE_DATE = slice(24, 36)  # of an ICC header; cleared, so that every run writes the same bytes
 
 
@@ -48,6 +50,14 @@ def encode(picture: Field, max_bytes: int = MAX_BYTES) -> bytes:
     raise ValueError(f"picture of {image.width}x{image.height} does not fit {max_bytes} bytes")
 
 
+def for_page(data: bytes) -> bytes:
+    """The smaller copy of a sample that comes with the package, for the page to begin with."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.thumbnail((PAGE_SIDE, PAGE_SIDE), Image.Resampling.LANCZOS)
+        picture = np.asarray(image, np.float32) / np.float32(255)
+    return encode(picture, PAGE_BYTES)
+
+
 def main() -> None:
     """Draw all three pictures and write them."""
     parser = argparse.ArgumentParser(description="Draw the sample pictures.")
@@ -66,6 +76,8 @@ def main() -> None:
         start = time.perf_counter()
         data = encode(paint(size))
         (options.out / f"{name}.jpg").write_bytes(data)
+        if name in PAGE_SAMPLES:
+            (PAGE_FOLDER / f"{name}.jpg").write_bytes(for_page(data))
         print(f"{name}.jpg: {len(data) / 1e6:.2f} MB, {time.perf_counter() - start:.0f} s")
 
 

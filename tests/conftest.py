@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -103,3 +104,13 @@ def loaded(path: Path) -> Iterator[ModuleType]:
         yield module
     finally:
         del sys.modules[path.stem]
+
+
+def end_runs(folder: Path) -> None:
+    """End what the page has started in a folder: it outlives the server, and would a test."""
+    from hires.serve.processes import Known
+
+    for path in folder.glob(".hires-serve/*/*/*.json"):
+        note = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(note.get("pid"), int):
+            Known(note["pid"], str(note.get("began", ""))).terminate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Sequence
@@ -28,6 +29,14 @@ ADOBE_GAMMA = 563 / 256
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.rand((1, channels, height, width), generator=generator)
+
+
+def encoded(width: int = 96, height: int = 80, kind: str = "PNG") -> bytes:
+    """Noise as a file."""
+    pixels = (noise(height, width)[0].permute(1, 2, 0) * 255).byte().numpy()
+    made = io.BytesIO()
+    Image.fromarray(pixels).save(made, kind)
+    return made.getvalue()
 
 
 def gradient(height: int = 96, width: int = 128) -> Array:

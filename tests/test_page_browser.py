@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import end_runs
 from PIL import Image, ImageCms
 
 from hires.serve import vendor
@@ -22,7 +23,7 @@ from hires.serve import vendor
 CHROMIUM = shutil.which("chromium")
 DPI, PAPER = 40, "A6"
 SIZE = (165, 233)  # of an A6 at 40 dpi: 105 x 148 mm
-SECONDS = 60_000  # ms that a page may wait for a run's next word on a busy machine
+SECONDS = 180_000  # ms that a page may wait for a run's next word on a busy machine
 PHONE, DESKTOP = 390, 1280
 
 pytestmark = [
@@ -46,6 +47,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield found[0]
         server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
+        end_runs(folder)
 
 
 @pytest.fixture(scope="module")
@@ -268,3 +270,126 @@ def contrast_is_enough(page: Any) -> bool:
         }"""
     )
     return bool(min(ratios) >= 4.5)
+
+
+def short(page: Any, **options: object) -> None:
+    """Options of a run that is over soon."""
+    fill(page, **{"size": 96, "min_size": 64, "rungs": 2, "iterations": "4", **options})
+
+
+def start(page: Any) -> str:
+    """Plan and begin; returns the run's id."""
+    page.click("#ask-plan")
+    page.click("#paint")
+    page.wait_for_function("() => location.hash.startsWith('#run=')")
+    return str(page.url.rpartition("=")[2])
+
+
+def test_dropped_and_pasted(address: str, pictures: dict[str, Path]) -> None:
+    data = [*pictures["content"].read_bytes()]
+    give = """([data, name, how, where]) => {
+      const files = new DataTransfer();
+      files.items.add(new File([new Uint8Array(data)], name, { type: "image/png" }));
+      const settings = { bubbles: true, cancelable: true };
+      const event = how === "drop"
+        ? new DragEvent("drop", { ...settings, dataTransfer: files })
+        : new ClipboardEvent("paste", { ...settings, clipboardData: files });
+      document.querySelector(where).dispatchEvent(event);
+    }"""
+    with opened(address) as page:
+        page.evaluate(give, [data, "dropped.png", "drop", "#content-drop"])
+        page.wait_for_selector("#content .shown img[alt='Photograph dropped.png']")
+        page.evaluate(give, [data, "pasted.png", "paste", "body"])  # There is a photograph.
+        page.wait_for_selector("#styles .card:has-text('pasted.png')")
+        page.evaluate(give, [data, "missed.png", "drop", "footer"])
+        assert page.url == address  # A file that misses its place opens nothing.
+        assert page.locator("#styles .card").count() == 1
+
+
+def test_stop_at_this_size_and_look_at_it(address: str, pictures: dict[str, Path]) -> None:
+    with opened(address) as page:
+        choose(page, pictures)
+        short(page, size=192, iterations="30, 400")
+        start(page)
+        page.wait_for_selector("#stop-size:visible")
+        page.click("#stop-size")
+        page.wait_for_selector("#run[data-state=stopped]")
+        assert "step 30 of 30" in page.inner_text("#run-where")
+        # What there is can be walked up to, at the size that it has.
+        page.wait_for_selector("#zoom[data-open]")
+        assert "48 × 64 px" in page.inner_text(".zoom-state")
+        assert "As soon as it is finished" not in page.inner_text("#look")
+
+
+def test_a_queue_of_three(address: str, pictures: dict[str, Path]) -> None:
+    with opened(address) as page:
+        choose(page, pictures)
+        short(page, size=192, iterations="400")
+        first = start(page)
+        page.wait_for_selector("#run[data-state=running]")
+        others = [start(page), start(page)]
+        page.wait_for_selector("#queue li >> nth=2")
+        assert page.inner_text("#run-state") == "Waiting for its turn"
+        page.click("#remove")
+        page.wait_for_function("() => document.querySelectorAll('#queue li').length === 2")
+        page.goto(f"{address}#run={first}")
+        page.wait_for_selector("#stop:visible")
+        page.click("#stop")
+        # The one that waited is next.
+        page.goto(f"{address}#run={others[0]}")
+        page.wait_for_selector("#run[data-state=running]")
+        page.click("#stop")
+        page.wait_for_selector("#run[data-state=stopped]")
+
+
+def test_by_keys_alone(address: str, pictures: dict[str, Path]) -> None:
+    """From the top of the page to a plan: everything can be reached and pressed."""
+    with opened(address) as page:
+        choose(page, pictures)
+        short(page)
+        page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+        for _ in range(80):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.id") == "ask-plan":
+                break
+        else:
+            pytest.fail("the button is not reached")
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#paint")
+        page.wait_for_function("() => document.activeElement.id === 'paint'")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#run[data-state=done]")
+
+
+def test_samples_and_seconds_on_an_empty_folder(address: str) -> None:
+    with opened(address) as page:
+        page.click("#samples")
+        page.wait_for_selector("#styles .card:has-text('impasto.jpg')")
+        page.get_by_label("In seconds").check()
+        assert page.inner_text("#ask-plan") == "Paint in seconds"
+        page.click("#ask-plan")
+        page.wait_for_selector("#run[data-state=done]")
+        page.wait_for_selector("#zoom[data-open]")
+        assert "960 × 720 px" in page.inner_text(".zoom-state")
+        assert "hires apply impasto uploads/harbour-" in page.inner_text(".command code")
+
+
+@pytest.mark.slow
+def test_a_close_up_before_and_beside(address: str, pictures: dict[str, Path]) -> None:
+    with opened(address) as page:
+        choose(page, pictures)
+        short(page, size=96)
+        page.click("#ask-closeup")
+        page.wait_for_selector("[data-name=size] .error:visible, #ask-error:visible")
+        short(page, size=1600, min_size=1100, iterations="1, 1")
+        page.set_default_timeout(4 * SECONDS)
+        page.click("#ask-closeup")
+        page.wait_for_selector("#closeup .closeup-scroll img")
+        assert "768 × 768 px of 1200 × 1600" in page.inner_text("#closeup")
+        start(page)
+        page.wait_for_selector("#run[data-state=done]")
+        page.click("#closeup-place")
+        page.wait_for_function(
+            "() => document.querySelector('.zoom-state').textContent.startsWith('100%')"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -12,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import random_image
+from pictures import encoded
 from PIL import Image
 
 import hires
 
 pytest.importorskip("starlette")
-pytest.importorskip("python_multipart")
 
 from starlette.testclient import TestClient
 
-from hires.cli.typed import words_typed
+from hires.cli.typed import TypedWords
 from hires.config.serve import Serve
 from hires.errors import ConfigError
 from hires.serve.app import Page, make_app
@@ -34,7 +34,7 @@ SMALL = {"size": 64, "min_size": 64, "iterations": [4], "device": "cpu"}
 
 def client_of(folder: Path, token: str | None = None) -> TestClient:
     hosts = ("127.0.0.1", "localhost") if token is None else ()
-    app = make_app(Page(folder, words_typed), hosts=hosts, token=token)
+    app = make_app(Page(folder, TypedWords()), hosts=hosts, token=token)
     return TestClient(app, base_url="http://127.0.0.1", headers=OURS)
 
 
@@ -53,21 +53,14 @@ def running(tmp_path: Path) -> Iterator[TestClient]:
         yield made
 
 
-def picture(width: int = 96, height: int = 80, kind: str = "PNG") -> bytes:
-    pixels = (random_image(height, width)[0].permute(1, 2, 0) * 255).byte().numpy()
-    made = io.BytesIO()
-    Image.fromarray(pixels).save(made, kind)
-    return made.getvalue()
-
-
 def upload(client: TestClient, data: bytes, kind: str = "content", name: str = "a.png") -> Any:
-    return client.post("/api/pictures", files={"file": (name, data)}, data={"kind": kind})
+    return client.post("/api/pictures", content=data, params={"kind": kind, "name": name})
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> tuple[str, str]:
     made = client_of(tmp_path)
-    content, style = (upload(made, picture(), kind).json()["id"] for kind in ("content", "style"))
+    content, style = (upload(made, encoded(), kind).json()["id"] for kind in ("content", "style"))
     return content, style
 
 
@@ -124,18 +117,20 @@ def test_the_form_is_that_of_the_options(client: TestClient) -> None:
 
 def test_pictures_are_kept_under_names_of_our_own(client: TestClient, tmp_path: Path) -> None:
     for name in ("../../evil.png", "/etc/passwd", "..\\evil.png", "-o.png", "con\n.png", "\0.png"):
-        told = upload(client, picture(), name=name).json()
+        told = upload(client, encoded(), name=name).json()
         assert len(told["id"]) == 16
         assert not set("/\\\n\0") & set(told["name"])
         shown = client.get(told["preview"])
         assert (shown.status_code, shown.headers["content-type"]) == (200, "image/jpeg")
         assert (told["width"], told["height"]) == (96, 80)
-    kept = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert kept == {"picture", "preview.jpg", "about.json"}
+    kept = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
+    ours = r"\.hires-serve/pictures/[0-9a-f]{16}/(preview\.jpg|about\.json)"
+    ours += r"|uploads/[a-z0-9-]{1,32}-[0-9a-f]{8}\.png"
+    assert [path for path in kept if not re.fullmatch(ours, path)] == []
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x80\x04K\x01.", b"<svg/>", picture()[:200], b"PK\x03\x04" + bytes(99)]
+    "data", [b"", b"\x80\x04K\x01.", b"<svg/>", encoded()[:200], b"PK\x03\x04" + bytes(99)]
 )
 def test_what_is_no_picture_is_refused(client: TestClient, tmp_path: Path, data: bytes) -> None:
     told = upload(client, data)
@@ -146,10 +141,10 @@ def test_what_is_no_picture_is_refused(client: TestClient, tmp_path: Path, data:
 
 
 def test_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = Page(tmp_path, words_typed)
+    page = Page(tmp_path, TypedWords())
     monkeypatch.setattr(page.pictures, "_most", 96 * 80 - 1)
     made = TestClient(make_app(page, hosts=(), token=None), headers=OURS)
-    told = upload(made, picture())
+    told = upload(made, encoded())
     assert told.status_code == 400
     assert "96x80" in told.json()["error"]
 
@@ -301,6 +296,10 @@ def test_a_run_from_the_upload_to_the_lab_file(
     assert running.get(told["preview"]).headers["content-type"] == "image/jpeg"
     assert running.post(f"{url}/stop", json={"after": "now"}).status_code == 200
     told = wait(running, url, lambda told: told["state"] == "stopped")
+    # What was painted can be walked up to, at the size that it had.
+    last = told["rungs"][told["rung"] - 1]["size"]
+    assert told["picture"]["width"] == last
+    assert running.get(f"/zoom/{key}.dzi").status_code == 200
     assert told["trace"][-1]["terms"]["style"] > 0
     assert told["trace"][-1]["step"] == told["step"]
     assert "hires stylize" in told["command"]
@@ -311,7 +310,7 @@ def test_a_run_from_the_upload_to_the_lab_file(
         wait(after, url, lambda now: now["state"] == "running" and now["step"] != told["step"])
         assert after.post(f"{url}/stop", json={"after": "now"}).status_code == 200
         wait(after, url, lambda now: now["state"] == "stopped")
-    assert (tmp_path / f"painting-{key}.png").is_file()
+    assert (tmp_path / f"a-{key[:8]}.png").is_file()
 
 
 def test_a_finished_run_and_what_is_taken_of_it(tmp_path: Path, pictures: tuple[str, str]) -> None:
@@ -339,7 +338,7 @@ def test_a_finished_run_and_what_is_taken_of_it(tmp_path: Path, pictures: tuple[
 
 def test_runs_of_the_command_line_are_shown(client: TestClient, tmp_path: Path) -> None:
     for name in ("photo.png", "style.png"):
-        (tmp_path / name).write_bytes(picture())
+        (tmp_path / name).write_bytes(encoded())
     words = ["stylize", "photo.png", "style.png", "-o", "typed.png", "--size", "64"]
     words += ["--min-size", "64", "--iterations", "3", "--device", "cpu", "--quiet"]
     subprocess.run([sys.executable, "-m", "hires", *words], cwd=tmp_path, check=True)
@@ -362,7 +361,7 @@ def test_stop_at_this_size(tmp_path: Path) -> None:
     from hires.runs.watch import ask_to_stop, asked_to_stop
 
     for name in ("photo.png", "style.png"):
-        (tmp_path / name).write_bytes(picture())
+        (tmp_path / name).write_bytes(encoded())
     job = hires.Job(
         content=str(tmp_path / "photo.png"),
         styles=(str(tmp_path / "style.png"),),
@@ -403,7 +402,7 @@ def test_plan_and_variations(running: TestClient, pictures: tuple[str, str]) -> 
 
 
 def test_painted_in_seconds(running: TestClient) -> None:
-    content = upload(running, picture(144, 128)).json()["id"]
+    content = upload(running, encoded(144, 128)).json()["id"]
     job = {"content": content, "mode": "apply", "model": "impasto", "format": "jpg"}
     key = running.post("/api/runs", json=job).json()["run"]
     told = wait(running, f"/api/runs/{key}", lambda told: told["state"] in ("done", "failed"))
@@ -418,3 +417,86 @@ def test_a_run_that_fails_says_why(running: TestClient, pictures: tuple[str, str
     told = wait(running, f"/api/runs/{key}", lambda told: told["state"] in ("done", "failed"))
     assert told["state"] == "failed"
     assert "iterations has 2 numbers" in told["error"]
+
+
+@pytest.mark.slow
+def test_a_close_up_before_the_whole(running: TestClient, pictures: tuple[str, str]) -> None:
+    """Where the painting goes on beyond a megapixel; one that does not is told."""
+    key = running.post("/api/closeup", json=job_of(pictures)).json()["closeup"]
+    told = wait(running, f"/api/closeup/{key}", lambda told: told["state"] != "running")
+    assert told["state"] == "failed"
+    assert "no larger than its preview" in told["error"]
+    options = {**SMALL, "size": 1600, "min_size": 1100, "iterations": [1, 1], "rungs": 2}
+    job = job_of(pictures, options=options)
+    key = running.post("/api/closeup", json=job).json()["closeup"]
+    told = wait(running, f"/api/closeup/{key}", lambda told: told["state"] != "running", 240)
+    assert told["state"] == "done", told
+    assert told["whole"] == [1333, 1600]
+    assert told["size"] == [768, 768]
+    assert all(0 < share < 1 for share in told["spot"])
+    for name, size in (("picture", (768, 768)), ("around", (1100, 917))):
+        with Image.open(io.BytesIO(running.get(told[name]).content)) as image:
+            assert image.size == size
+    assert running.get(f"/api/closeup/{key}/painting.run").status_code == 404
+    # The run of the same job tells of it.
+    run = running.post("/api/runs", json={**job, "closeup": key}).json()["run"]
+    assert running.get(f"/api/runs/{run}").json()["closeup"] == told
+    running.post(f"/api/runs/{run}/remove")
+
+
+def test_models_of_the_folder(client: TestClient, tmp_path: Path) -> None:
+    """By their own word, which is JSON; nothing else is offered, and nothing else taken."""
+    import struct
+
+    def model(name: str, **told: str) -> None:
+        head = json.dumps({"__metadata__": told}).encode()
+        (tmp_path / name).write_bytes(struct.pack("<Q", len(head)) + head)
+
+    model("mine.safetensors", format="hires-model", task="style")
+    model("large.safetensors", format="hires-model", task="super-resolution")
+    model("features.safetensors", format="hires-features")
+    (tmp_path / "evil.safetensors").write_bytes(b"\x80\x04K\x01.")
+    (tmp_path / "long.safetensors").write_bytes(b"\xff" * 99)
+    (tmp_path / "deep.safetensors").write_bytes(struct.pack("<Q", 2**19) + b"[" * 2**19)
+    (tmp_path / "evil.pth").write_bytes(b"\x80\x04K\x01.")
+    (tmp_path / "elsewhere.safetensors").symlink_to("/etc/hostname")
+    (tmp_path / "folder.safetensors").mkdir()
+    assert client.get("/api/form").json()["models"] == ["impasto", "mine.safetensors"]
+    content = upload(client, encoded()).json()["id"]
+    for name in ("evil.pth", "large.safetensors", "./mine.safetensors", "../mine.safetensors"):
+        job = {"content": content, "mode": "apply", "model": name}
+        assert client.post("/api/runs", json=job).status_code == 400
+    job = {"content": content, "mode": "apply", "model": "mine.safetensors"}
+    key = client.post("/api/runs", json=job).json()["run"]
+    told = client.get(f"/api/runs/{key}").json()
+    assert told["command"].startswith("hires apply ./mine.safetensors uploads/a-")
+
+
+def test_one_damaged_run_does_not_hide_the_others(client: TestClient, tmp_path: Path) -> None:
+    record = {"layout": 1, "hires": "0", "run": "x", "begun": "2026", "folder": ["/tmp", ".."]}
+    record |= {"settings": {"output": "a.png"}, "inputs": {}, "machine": {}, "threads": 1}
+    odd: list[Any] = [None, 1, [], {"a": []}, "\ud800", {"dpi": "x", "device": []}]
+    settings = [{**record, key: value} for key in record for value in odd]
+    settings += [
+        {**record, "settings": {"output": "a.png", key: value}}
+        for key in ("print", "config", "styles", "output", "content")
+        for value in odd
+    ]
+    files = {
+        "ladder.json": ['{"rungs": [[0, 0, 0, 0]]}', '{"rungs": [[1, 2, 3, NaN]]}', "[]"],
+        "trace.jsonl": ["x\n", "[1]\n", '{"rung": 99, "iteration": 1, "loss": 1, "seconds": 0}\n'],
+        "state.json": ['{"run": "x", "finished": true}', "[]", '{"run": []}'],
+    }
+    for number, found in enumerate(settings):
+        run = tmp_path / f"{number}.run"
+        run.mkdir()
+        (run / "settings.json").write_text(json.dumps(found))
+        for name, texts in files.items():
+            (run / name).write_text(texts[number % len(texts)])
+    answer = client.get("/api/runs")
+    assert answer.status_code == 200
+    listed = {run["id"]: run["name"] for run in answer.json()["runs"]}
+    assert len(listed) > 10
+    for key in listed:
+        for path in ("", "/preview.jpg", "/download"):
+            assert client.get(f"/api/runs/{key}{path}").status_code in (200, 400, 404)

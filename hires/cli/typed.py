@@ -58,3 +58,40 @@ def _options(settings: Mapping[str, Any]) -> Iterator[list[str]]:
         value = tuple(value) if isinstance(value, list) else value
         if value != default:
             yield option.words(value)
+
+
+class TypedWords:
+    """What the page in the browser starts; a `hires.serve.words.Words`."""
+
+    def stylize(self, job: PaintJob) -> list[str]:
+        """Paint."""
+        return ["stylize", *words_typed(job)]
+
+    def plan(self, job: PaintJob) -> list[str]:
+        """Tell what a painting takes, as JSON."""
+        return ["plan", *words_typed(job), "--json"]
+
+    def variations(self, job: PaintJob, *, side: int, pictures: str) -> list[str]:
+        """Paint a sheet of variations of a side, and each into a folder of pictures."""
+        sheet = ["--side", str(side), "--pictures", pictures]
+        return ["variations", *words_typed(job), *sheet, "--quiet"]
+
+    def close_up(self, job: PaintJob) -> list[str]:
+        """Paint up to about a megapixel, and a part of what comes after it."""
+        return ["stylize", *words_typed(job), "--preview", "--quiet"]
+
+    def resume(self, run_dir: str) -> list[str]:
+        """Go on with a run."""
+        return ["resume", f"./{run_dir}"]
+
+    def apply(self, model: str, content: str, output: str) -> list[str]:
+        """Paint in one pass."""
+        return ["apply", model, content, "-o", output]
+
+    def quiet(self, words: list[str]) -> list[str]:
+        """The same without a display."""
+        return [*words, "--quiet"]
+
+    def deliver(self, painting: str, output: str, purpose: str) -> list[str]:
+        """Save a finished painting for another purpose."""
+        return ["deliver", painting, "-o", output, "--deliver", purpose, "--quiet"]

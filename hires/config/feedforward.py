@@ -9,6 +9,8 @@ from hires.config.checks import bounded, check_device, check_fields, given, leav
 from hires.config.values import parse_bytes, parse_layer
 from hires.errors import ConfigError
 
+# A model on disk, as its own metadata and its name tell.
+MODEL_FORMAT, MODEL_ENDING = "hires-model", ".safetensors"
 _STYLE_ONLY = (
     "style_weight",
     "style_loss",

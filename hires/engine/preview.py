@@ -79,6 +79,9 @@ class CloseUp:
     Args:
         painting: where the run of the painting stands, at the end of a rung that is not the last.
         planned: the whole run.
+
+    Attributes:
+        spot: centre ``(y, x)`` of the window that is shown, in shares of height and width.
     """
 
     def __init__(self, painting: Progress, planned: PlannedRun) -> None:
@@ -87,7 +90,7 @@ class CloseUp:
         above = [replace(rung, wrap=0) for rung in rungs[below.index + 1 :]]
         self._chroma, self._guides = planned.chroma, planned.guides
         self._photograph = planned.photograph
-        spot = busiest(painting.picture(), rungs[-1].size, _painted(planned))
+        self.spot = spot = busiest(painting.picture(), rungs[-1].size, _painted(planned))
         self._canvases: dict[int, SampledCanvas] = {}
         for rung, before in zip(above, [below, *above], strict=False):
             self._canvases[rung.index] = SampledCanvas(

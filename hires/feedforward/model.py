@@ -20,14 +20,14 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
+from hires.config.feedforward import MODEL_ENDING as ENDING
+from hires.config.feedforward import MODEL_FORMAT as FORMAT
 from hires.features.checkpoints import FORMAT as FEATURES_FORMAT
 from hires.features.checkpoints import digest, read_tensors
 from hires.feedforward.design import TASKS, Design, ModelError, Task, check_tensors
 from hires.utils.files import is_writable, replacing
 
-FORMAT = "hires-model"
 VERSION = "1"
-ENDING = ".safetensors"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,12 +10,14 @@ decoder to an archive on disk: a tile is then a part of a file. Neither pass hol
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +29,8 @@ from hires.image.decode.opening import opened
 from hires.image.decode.stored import orientation_of, picture_size, reading, separated
 from hires.image.decode.value_ranges import float_scale, to_integers
 from hires.image.formats.signatures import kind_of
+from hires.image.formats.tiff import picture_page
+from hires.image.formats.tiff_parts import tiff_parts
 from hires.utils.files import replacing
 
 TILE, OVERLAP = 510, 1  # pixels: with its neighbours' edges a tile has 512
@@ -39,6 +43,7 @@ _MOST_PER_BYTE, _UNASKED = 1000, 2**24
 _STREAMED = ("JPEG", "PNG", "TIFF")
 PREVIEW_SIDE = 1024
 _BASE_SIDE = 2048  # of the largest level that is kept in memory
+_PART_ROWS, _MOST_PROCESSORS = 256, 8  # of a TIFF file that is read in parts
 _JPEG = {"Q": 90, "keep": "none"}  # From quality 90 on libvips keeps the colours of each pixel.
 _NAME = "p"
 _ARCHIVE = re.compile(r"[0-9a-f]{40}\.zip")
@@ -301,7 +306,10 @@ def _shown(path: Path, factor: int = 1) -> pyvips.Image:
         white = [0 if image.interpretation == "cmyk" else most] * colour.bands
         colour = colour.bandjoin(alpha).flatten(background=white, max_alpha=most)
     if factor > 1:
-        colour = _shrunk(colour, factor, (height, width))
+        # Nothing has changed its bytes yet, so its parts are read as they are stored.
+        is_stored = alpha is None and (colour.format, image.bands) == ("uchar", colour.bands)
+        parts = _shrunk_parts(path, factor) if is_stored and height * width > _UNASKED else None
+        colour = parts or _shrunk(colour, factor, (height, width))
     colour = to_srgb(colour, path)
     if colour.format == "ushort":
         colour = (colour / 257).rint().cast("uchar")
@@ -322,6 +330,26 @@ def _shrunk(image: pyvips.Image, factor: int, whole: Size) -> pyvips.Image:
     if (image.height, image.width) == (height, width):
         return image
     return image.embed(0, 0, width, height, extend="copy")
+
+
+def _shrunk_parts(path: Path, factor: int) -> pyvips.Image | None:
+    """A TIFF file of strips, reduced; its parts at the same time, one for each processor.
+
+    None for what cannot be cut.
+    """
+    found = tiff_parts(path) if kind_of(path) == "TIFF" else None
+    if found is None or picture_page(path).place:
+        return None
+
+    def shrunk(read: Callable[[], bytes]) -> pyvips.Image:
+        data = read()  # A source keeps no copy of it, and libvips' cache no source.
+        source = pyvips.Source.new_from_memory(data)
+        part = pyvips.Image.tiffload_source(source, access="sequential", fail_on="error")
+        return part.shrink(factor, factor, ceil=True).copy_memory()
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_PROCESSORS)) as pool:
+        parts = [*pool.map(shrunk, found.cut(_PART_ROWS, factor))]
+    return functools.reduce(lambda above, below: above.join(below, "vertical"), parts)
 
 
 def _upright(image: pyvips.Image, orientation: int) -> pyvips.Image:

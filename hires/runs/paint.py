@@ -26,7 +26,7 @@ from hires.runs.claim import claim
 from hires.runs.directory import RunDirectory
 from hires.runs.planning import PlannedJob, beside, plan_job, preview_paths
 from hires.runs.recorder import Recorder
-from hires.runs.watch import asked_to_stop, withdraw_stop
+from hires.runs.watch import asked_to_stop, withdraw_stop, write_close_up
 from hires.utils.memory import return_freed_memory
 
 
@@ -144,6 +144,7 @@ class JobRun:
         last: the last step done, None before the first.
         going_on: where an unfinished run is gone on with, None for a new one.
         painted: what is saved in the end.
+        run_dir: where the run is kept, None for nowhere.
 
     Raises:
         RunDirectoryError: if the run has no sound checkpoint left.
@@ -162,7 +163,7 @@ class JobRun:
         self.painted: Painted | None = None
         self._recorder: Recorder | None = None
         self._resume = resume
-        self._directory = None if directory is None else directory.path
+        self.run_dir = None if directory is None else directory.path
         if directory is None:
             return
         withdraw_stop(directory.path)
@@ -194,11 +195,11 @@ class JobRun:
 
     def _stop_if_asked(self) -> None:
         """Stop as Ctrl-C does, but at a moment that was chosen (`hires.runs.watch`)."""
-        when = None if self._directory is None else asked_to_stop(self._directory)
-        if when is None or self._last.is_last or (when == "size" and not self._last.ends_rung):
+        if self.run_dir is None or (when := asked_to_stop(self.run_dir)) is None:
             return
-        assert self._directory is not None
-        withdraw_stop(self._directory)
+        if self._last.is_last or (when == "size" and not self._last.ends_rung):
+            return
+        withdraw_stop(self.run_dir)
         raise KeyboardInterrupt
 
     def _until(self, stop: Rung, progress: Progress) -> Progress:
@@ -281,9 +282,9 @@ class JobRun:
 
     def lost(self) -> str:
         """What is left when another process is gone, and a part of the canvas with it."""
-        if self._recorder is None:
+        if self.run_dir is None:
             return "nothing is saved"
-        return f"hires resume {self._recorder.path} goes on from its last checkpoint"
+        return f"hires resume {self.run_dir} goes on from its last checkpoint"
 
     def where(self) -> str:
         """``rung 2/4 (512x341), step 17/165``."""
@@ -324,6 +325,10 @@ class Preview:
         planned, shown = self._run.planned, self._close_up.picture()
         dpi = planned.job.print.dpi_of_file
         save_image(shown, self._path, dpi=dpi, author=planned.author)
+        if self._run.run_dir is not None:
+            write_close_up(
+                self._run.run_dir, self._close_up.spot, shown.shape[2:], planned.rungs[-1].size
+            )
         self._run.painted = Painted(path=self.path, size=self.rung.size, close_up=self._path)
         return self._run.painted
 
@@ -332,10 +337,8 @@ class Preview:
         height, width = self._close_up.picture().shape[2:]
         last, dpi = self._run.planned.rungs[-1].size, self._run.job.print.dpi_of_file
         text = f"{width}x{height}, pixel for pixel how the strokes of {last[1]}x{last[0]} will look"
-        if dpi is None:
-            return text
-        sides = (f"{side / dpi * MM_PER_INCH:.0f}" for side in (width, height))
-        return f"{text}; {' x '.join(sides)} mm when printed"
+        sides = (f"{side / dpi * MM_PER_INCH:.0f}" for side in (width, height) if dpi)
+        return text if dpi is None else f"{text}; {' x '.join(sides)} mm when printed"
 
 
 def _where(rung: Rung, num_rungs: int, iteration: int) -> str:

@@ -20,11 +20,13 @@ from hires.utils.files import write_json
 
 LAYOUT = 1
 TRACE, PAGE, PREVIEW = "trace.jsonl", "index.html", "preview.jpg"
-LOCK, LADDER, STOP = ".lock", "ladder.json", "stop"
+LOCK, LADDER, STOP, CLOSE_UP = ".lock", "ladder.json", "stop", "closeup.json"
 CHECKPOINT = r"checkpoint-(\d+)-(\d+)\.safetensors"
-_SETTINGS, _STATE = "settings.json", "state.json"
+SETTINGS, _STATE = "settings.json", "state.json"
 # Files that runs leave, besides the record and the lock.
-OURS = re.compile(rf"{_STATE}|{TRACE}|{LADDER}|{STOP}|{PAGE}|{PREVIEW}|rung-\d+\.jpg|{CHECKPOINT}")
+OURS = re.compile(
+    rf"{_STATE}|{TRACE}|{LADDER}|{STOP}|{CLOSE_UP}|{PAGE}|{PREVIEW}|rung-\d+\.jpg|{CHECKPOINT}"
+)
 # Of a run, but not of its painting: these may differ between two calls for the same picture.
 ASIDE = ("quiet", "save_every", "run_dir", "no_run_dir", "checkpoint_every", "preview")
 
@@ -85,7 +87,7 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Write it into a run directory; from then on, everything else there is of no run."""
-        write_json(path / _SETTINGS, asdict(self))
+        write_json(path / SETTINGS, asdict(self))
 
 
 def read_record(path: Path) -> Record:
@@ -97,21 +99,42 @@ def read_record(path: Path) -> Record:
     if not path.is_dir():
         raise RunDirectoryError(f"{path}: there is no such run directory")
     names = [file.name for file in path.iterdir()]
-    if _SETTINGS not in names:
+    if SETTINGS not in names:
         ours = any(map(OURS.fullmatch, names))
         problem = "is half deleted: it has no settings.json" if ours else "is no run directory"
         raise RunDirectoryError(f"{path} {problem}")
     try:
-        found = json.loads((path / _SETTINGS).read_text(encoding="utf-8"))
+        found = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
         layout = found["layout"]
         if layout == LAYOUT:
-            return Record(**found)
-    except (ValueError, KeyError, TypeError):
+            record = Record(**found)
+            _check_shape(record)
+            return record
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise RunDirectoryError(f"{path} is damaged: its settings.json cannot be read") from None
     raise RunDirectoryError(
         f"{path} was made by another version of hires (layout {layout}, this one reads {LAYOUT}):"
         f" continue with hires {found.get('hires', 'of that time')}, or start anew"
     )
+
+
+def _check_shape(record: Record) -> None:
+    """Refuse what nobody can have written here.
+
+    Raises:
+        TypeError: for parts of another type.
+    """
+    parts = record.settings, record.inputs, record.machine
+    texts = (record.hires, record.run, record.begun, *record.folder, *record.inputs)
+    groups = (record.settings.get(name, {}) for name in ("config", "print", "guides", "delivery"))
+    is_right = (
+        all(isinstance(part, dict) for part in (*parts, *groups))
+        and all(isinstance(text, str) for text in texts)
+        and len(record.folder) == 2
+        and isinstance(record.settings.get("output"), str | None)
+    )
+    if not is_right:
+        raise TypeError
 
 
 def read_unfinished(path: Path) -> Record:

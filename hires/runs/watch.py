@@ -16,7 +16,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from hires.runs.record import LADDER, LOCK, STOP, TRACE
+from hires.runs.record import CLOSE_UP, LADDER, LOCK, STOP, TRACE
 from hires.runs.trace import Step, read_steps
 from hires.utils.files import write_json
 
@@ -71,6 +71,20 @@ def read_ladder(path: Path) -> tuple[RungPlan, ...]:
         found = json.loads((path / LADDER).read_text(encoding="utf-8"))["rungs"]
         return tuple(RungPlan(int(w), int(h), int(n), float(k)) for w, h, n, k in found)
     return ()
+
+
+def write_close_up(
+    path: Path, spot: Sequence[float], size: Sequence[int], whole: Sequence[int]
+) -> None:
+    """Note in a run directory which part of the painting its close-up shows.
+
+    Args:
+        path: the run directory.
+        spot: centre ``(y, x)``, in shares of height and width.
+        size: ``(height, width)`` of the close-up in pixels.
+        whole: the same of the painting.
+    """
+    write_json(path / CLOSE_UP, {"spot": [*spot], "size": [*size], "whole": [*whole]})
 
 
 def standing(path: Path) -> Standing:

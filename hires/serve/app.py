@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -12,30 +13,40 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hires.errors import ConfigError, ImageError, StylizeError
-from hires.serve.asked import MODELS, Asked, read_asked
+from hires.serve.answers import (
+    Told,
+    broken,
+    found,
+    picture,
+    refused,
+    refused_by_system,
+    refused_http,
+)
+from hires.serve.asked import Asked, read_asked
 from hires.serve.form import form_fields, papers
+from hires.serve.models import known_models
 from hires.serve.pictures import MOST_BYTES, MOST_PIXELS, Pictures
-from hires.serve.runs import MOST_QUEUED, NoRunError, Runs, Words
+from hires.serve.runs import MOST_QUEUED, NoRunError, Runs
 from hires.serve.security import Access, Guard
-from hires.serve.store import Store
+from hires.serve.store import HIDDEN, Store
 from hires.serve.tasks import Tasks
+from hires.serve.words import Words
 from hires.serve.zoom import Zoom
 
 MOST_JSON = 2**18  # bytes of a job
 _STATIC = Path(__file__).with_name("static")
-_SAMPLES = Path(__file__).parents[2] / "samples"  # Of a checkout.
+_SAMPLES = Path(__file__).with_name("samples")  # Drawn by scripts/make_samples.py.
 _SAMPLE_NAMES = ("harbour.jpg", "impasto.jpg")
 _PERIOD = 1.0  # seconds between two looks at the folder
 _MOST_LISTENERS = 32
-_MOST_UPLOADS = 2  # decoded at once
+_MOST_ARRIVALS, _MOST_LOOKS = 8, 2  # pictures that are sent and that are decoded at once
 
 
 class Page:
@@ -43,22 +54,30 @@ class Page:
 
     Args:
         folder: of the paintings.
-        words: the words after ``hires stylize`` for a job.
+        words: the commands that are started.
     """
 
     def __init__(self, folder: Path, words: Words) -> None:
         self.store = Store(folder)
         self.pictures = Pictures(self.store)
+        self.pictures.forget()
         self.runs = Runs(self.store, words)
         self.tasks = Tasks(self.store, words)
-        self.zoom = Zoom(self._painting, folder=self.store.folder / ".hires-serve" / "zoom")
+        self.zoom = Zoom(self._shown, self._smaller, folder=self.store.folder / HIDDEN / "zoom")
         self._listeners = 0
         self.is_ending = False  # Streams end then, and nobody waits for them.
-        self._uploads = asyncio.Semaphore(_MOST_UPLOADS)
+        self._arrivals = asyncio.Semaphore(_MOST_ARRIVALS)
+        self._looks, self._delivery = asyncio.Semaphore(_MOST_LOOKS), asyncio.Lock()
 
-    def _painting(self, key: str) -> Path | None:
+    def _shown(self, key: str) -> Path | None:
         with suppress(NoRunError):
-            return self.runs.find(key).painting
+            return self.runs.find(key).shown
+        return None
+
+    def _smaller(self, key: str) -> Path | None:
+        """The same as a run has left it, small: the first view needs no more."""
+        with suppress(NoRunError):
+            return self.runs.find(key).preview
         return None
 
     @asynccontextmanager
@@ -75,8 +94,11 @@ class Page:
 
     async def _go(self) -> None:
         while True:
-            with suppress(OSError):  # A full disk, say: it may be mended meanwhile.
-                await run_in_threadpool(self.runs.tick, is_watched=self._listeners > 0)
+            is_watched = self._listeners > 0
+            with suppress(OSError, ImageError):  # A full disk, say: it may be mended meanwhile.
+                for key in await run_in_threadpool(self.runs.tick, is_watched=is_watched):
+                    if is_watched:  # Whoever waits for it will look at it.
+                        await run_in_threadpool(self.zoom.warm, key)
             await asyncio.sleep(_PERIOD)
 
     async def index(self, _: Request) -> Response:
@@ -88,35 +110,36 @@ class Page:
         told = {
             "fields": [field.told() for field in form_fields()],
             "papers": papers(),
-            "models": MODELS,
-            "samples": _SAMPLES.is_dir(),
+            "models": [*known_models(self.store.folder)],
             "limits": {"pixels": MOST_PIXELS, "bytes": MOST_BYTES, "queue": MOST_QUEUED},
         }
-        return JSONResponse(told)
+        return Told(told)
 
     async def upload(self, request: Request) -> Response:
-        """Take a picture."""
-        async with self._uploads, request.form(max_files=1, max_fields=4) as form:
-            file, kind = form.get("file"), form.get("kind")
-            if not isinstance(file, UploadFile) or not isinstance(kind, str):
-                raise HTTPException(400, "a picture is sent as `file`, with its `kind`")
-            name = file.filename or "picture"
-            return JSONResponse(await run_in_threadpool(self.pictures.take, file.file, name, kind))
+        """Take a picture: the body is its bytes, which go to the disk as they come."""
+        asked = request.query_params
+        async with self._arrivals:
+            with self.pictures.arriving(asked.get("kind", "")) as arriving:
+                with arriving.path.open("wb") as file:
+                    async for part in request.stream():
+                        file.write(part)
+                async with self._looks:
+                    name = asked.get("name", "picture")
+                    told = await run_in_threadpool(self.pictures.take, arriving, name)
+        return Told(told)
 
     def samples(self, _: Request) -> Response:
         """Take the samples as if they had been uploaded."""
-        paths = [_SAMPLES / name for name in _SAMPLE_NAMES]
-        if not all(path.is_file() for path in paths):
-            raise HTTPException(404, "there are no samples here")
-        found = []
+        paths, found = [_SAMPLES / name for name in _SAMPLE_NAMES], []
         for path, kind in zip(paths, ("content", "style"), strict=True):
-            with path.open("rb") as file:
-                found.append(self.pictures.take(file, path.name, kind))
-        return JSONResponse({"content": found[0], "styles": found[1:]})
+            with self.pictures.arriving(kind) as arriving:
+                shutil.copyfile(path, arriving.path)
+                found.append(self.pictures.take(arriving, path.name))
+        return Told({"content": found[0], "styles": found[1:]})
 
     def picture(self, request: Request) -> Response:
         """The small copy of a picture."""
-        return _file(self.pictures.preview(request.path_params["key"]))
+        return picture(self.pictures.preview(request.path_params["key"]))
 
     async def plan(self, request: Request) -> Response:
         """Begin a plan."""
@@ -124,7 +147,7 @@ class Page:
 
     def planned(self, request: Request) -> Response:
         """What it has come to."""
-        return _found(self.tasks.planned(request.path_params["key"]))
+        return found(self.tasks.planned(request.path_params["key"]))
 
     async def vary(self, request: Request) -> Response:
         """Begin variations."""
@@ -132,12 +155,25 @@ class Page:
 
     def varied(self, request: Request) -> Response:
         """How far they are."""
-        return _found(self.tasks.varied(request.path_params["key"]))
+        return found(self.tasks.varied(request.path_params["key"]))
 
     def variation(self, request: Request) -> Response:
         """One of them."""
         where = request.path_params
-        return _file(self.tasks.variation_picture(where["key"], where["name"]))
+        return picture(self.tasks.variation_picture(where["key"], where["name"]))
+
+    async def close_up(self, request: Request) -> Response:
+        """Begin a close-up."""
+        return await self._begin("closeup", self.tasks.close_up, request)
+
+    def closed_up(self, request: Request) -> Response:
+        """How far it is."""
+        return found(self.tasks.closed_up(request.path_params["key"]))
+
+    def close_up_picture(self, request: Request) -> Response:
+        """One of its pictures."""
+        where = request.path_params
+        return picture(self.tasks.close_up_picture(where["key"], where["name"]), "image/png")
 
     async def start(self, request: Request) -> Response:
         """Put a run into the queue."""
@@ -146,20 +182,27 @@ class Page:
     async def _begin(self, what: str, act: Callable[[Asked], str], request: Request) -> Response:
         asked = await _json(request)
         job = await run_in_threadpool(read_asked, asked, self.store, self.pictures)
-        return JSONResponse({what: await run_in_threadpool(act, job)})
+        return Told({what: await run_in_threadpool(act, job)})
 
     def listed(self, _: Request) -> Response:
         """All runs."""
-        return JSONResponse({"runs": self.runs.told()})
+        return Told({"runs": self.runs.told()})
 
     def run(self, request: Request) -> Response:
         """One of them."""
-        return JSONResponse(self.runs.one(self.runs.find(request.path_params["key"])))
-
-    def preview(self, request: Request) -> Response:
-        """Its picture as it stands."""
         run = self.runs.find(request.path_params["key"])
-        return _file(self.runs.make_preview(run))
+        close_up = self.tasks.closed_up(run.job.get("close_up"))
+        is_there = close_up is not None and close_up["state"] == "done"
+        return Told(self.runs.one(run) | {"closeup": close_up if is_there else None})
+
+    async def preview(self, request: Request) -> Response:
+        """Its picture as it stands."""
+        run = await run_in_threadpool(self.runs.find, request.path_params["key"])
+        found = await run_in_threadpool(lambda: run.preview)
+        if found is None:
+            async with self._looks:
+                found = await run_in_threadpool(self.runs.make_preview, run)
+        return picture(found)
 
     async def act(self, request: Request) -> Response:
         """Stop, resume or remove a run."""
@@ -175,12 +218,15 @@ class Page:
             await run_in_threadpool(act, key)
         else:
             raise HTTPException(404, "a run can be stopped, resumed or removed")
-        return JSONResponse({"run": key})
+        return Told({"run": key})
 
-    def download(self, request: Request) -> Response:
+    async def download(self, request: Request) -> Response:
         """A file of a finished painting."""
-        run, asked = self.runs.find(request.path_params["key"]), request.query_params
-        path = self.tasks.deliver(run, asked.get("deliver"), asked.get("format"))
+        run = await run_in_threadpool(self.runs.find, request.path_params["key"])
+        asked = request.query_params
+        wanted = asked.get("deliver"), asked.get("format")
+        async with self._delivery:  # Who waits holds no thread.
+            path = await run_in_threadpool(self.tasks.deliver, run, *wanted)
         stem = re.sub(r"[^\w-]+", "_", Path(str(run.job.get("name") or run.path.stem)).stem)
         name = "-".join(filter(None, [stem, "painted", asked.get("deliver")]))
         return FileResponse(path, filename=f"{name}{path.suffix}")
@@ -218,6 +264,9 @@ class Page:
             Route("/api/variations", self.vary, methods=post),
             Route("/api/variations/{key}", self.varied),
             Route("/api/variations/{key}/{name}", self.variation),
+            Route("/api/closeup", self.close_up, methods=post),
+            Route("/api/closeup/{key}", self.closed_up),
+            Route("/api/closeup/{key}/{name}", self.close_up_picture),
             Route("/api/runs", self.start, methods=post),
             Route("/api/runs", self.listed),
             Route("/api/runs/{key}", self.run),
@@ -238,8 +287,9 @@ def make_app(page: Page, *, hosts: tuple[str, ...], token: str | None) -> Guard:
         hosts: names by which it may be called; none for any.
         token: without it nothing is answered; None for no token.
     """
-    handlers: dict[Any, Any] = {HTTPException: _refused_http}
-    handlers |= dict.fromkeys((ConfigError, ImageError, StylizeError), _refused)
+    handlers: dict[Any, Any] = {HTTPException: refused_http}
+    handlers |= dict.fromkeys((ConfigError, ImageError, StylizeError), refused)
+    handlers |= {OSError: refused_by_system, Exception: broken}
     app = Starlette(routes=page.routes(), lifespan=page.lifespan, exception_handlers=handlers)
     access = Access(
         hosts=hosts,
@@ -266,28 +316,3 @@ async def _json(request: Request) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise HTTPException(400, "this is no JSON") from None
-
-
-def _found(told: dict[str, Any] | None) -> Response:
-    if told is None:
-        raise HTTPException(404, "there is nothing of this id; ask again")
-    return JSONResponse(told)
-
-
-def _file(path: Path | None) -> Response:
-    if path is None or not path.is_file():
-        raise HTTPException(404, "there is no such picture")
-    return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "no-cache"})
-
-
-def _refused(_: Request, error: Exception) -> Response:
-    """One clear line, and the option that it is about."""
-    text = " ".join(str(error).split())
-    field = re.match(r"`(\w+)", text)
-    told = {"error": text.replace("`", ""), "field": field[1] if field else None}
-    return JSONResponse(told, 404 if isinstance(error, NoRunError) else 400)
-
-
-def _refused_http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": str(error.detail).replace("`", "")}, error.status_code)

@@ -14,18 +14,26 @@ from hires.config.paper import Print
 from hires.config.run import Config
 from hires.config.values import size_share
 from hires.errors import ConfigError
-from hires.serve.form import GROUPS, MOST, MOST_NUMBER, MOST_TEXT, MOST_VALUES, PRINT_FIELDS
+from hires.serve.form import (
+    GROUPS,
+    MOST,
+    MOST_NUMBER,
+    MOST_TEXT,
+    MOST_VALUES,
+    PRINT_FIELDS,
+    known_fields,
+)
+from hires.serve.models import known_models
 from hires.serve.pictures import Pictures
 from hires.serve.store import Store
 
 MOST_PAINTED = 600_000_000  # pixels of a painting: two A0 of 300 dpi and more
 MOST_STYLES = 8
-MODELS = ("impasto",)
 FORMATS = {"png": ".png", "tif": ".tif", "jpg": ".jpg", "pdf": ".pdf"}
 _DEEP = ("png", "tif")
 _KEYS = {
     *("content", "styles", "weights", "masks", "options", "print"),
-    *("deliver", "format", "mode", "model"),
+    *("deliver", "format", "mode", "model", "closeup"),
 }
 _OPTIONS = {name for names in GROUPS.values() for name in names}
 
@@ -41,6 +49,7 @@ class Asked:
         ending: of the file.
         content: id of the photograph.
         picture: its file, from the folder.
+        close_up: id of a close-up that was painted of it before, None for none.
     """
 
     job: PaintJob | None
@@ -49,6 +58,7 @@ class Asked:
     ending: str
     content: str
     picture: str
+    close_up: str | None
 
 
 def read_asked(asked: Any, store: Store, pictures: Pictures) -> Asked:
@@ -63,21 +73,23 @@ def read_asked(asked: Any, store: Store, pictures: Pictures) -> Asked:
     mode, form = asked.get("mode", "paint"), asked.get("format") or "png"
     if mode not in ("paint", "apply"):
         raise ConfigError("`mode`: choose one of paint, apply")
-    if form not in FORMATS:
+    if not isinstance(form, str) or form not in FORMATS:
         raise ConfigError(f"`format`: choose one of {', '.join(FORMATS)}")
     content, about = asked.get("content"), pictures.about(asked.get("content"))
     path = store.relative(pictures.path(content, "content"))
-    common = {
+    common: dict[str, Any] = {
         "name": str(about["name"]),
         "ending": FORMATS[form],
         "content": str(content),
         "picture": path,
+        "close_up": asked["closeup"] if store.find("closeups", asked.get("closeup")) else None,
     }
     if mode == "apply":
-        model = asked.get("model") or MODELS[0]
-        if model not in MODELS:
-            raise ConfigError(f"`model`: choose one of {', '.join(MODELS)}")
-        return Asked(job=None, model=model, **common)
+        models = known_models(store.folder)
+        model = asked.get("model") or next(iter(models))
+        if not isinstance(model, str) or model not in models:
+            raise ConfigError(f"`model`: choose one of {', '.join(models)}")
+        return Asked(job=None, model=models[model], **common)
     options = _options(asked.get("options"), _OPTIONS, "options")
     job = _job(asked, options, path, form, store, pictures)
     _require_bounded(job, (int(about["height"]), int(about["width"])))
@@ -155,30 +167,41 @@ def _options(asked: Any, names: set[str], where: str) -> dict[str, Any]:
 
 
 def _value(name: str, value: Any) -> Any:
-    if isinstance(value, list):
+    is_many = known_fields()[name].is_many
+    if isinstance(value, list) and is_many:
         if len(value) > MOST_VALUES:
             raise ConfigError(f"`{name}` has {len(value)} values: give at most {MOST_VALUES}")
         return tuple(_one(name, one) for one in value)
     one = _one(name, value)
-    return (one,) if name in ("iterations", "style_loss") else one
+    return (one,) if is_many else one
 
 
 def _one(name: str, value: Any) -> Any:
-    if isinstance(value, bool):
+    types = known_fields()[name].types
+    if isinstance(value, bool) and bool in types:
         return value
-    if isinstance(value, int | float):
+    if type(value) in (int, float) and types & {int, float}:
         return _number(value, name)
     is_text = isinstance(value, str) and value and value.strip() == value and value.isprintable()
-    if is_text and len(value) <= MOST_TEXT and not value.startswith("-"):
+    if is_text and str in types and len(value) <= MOST_TEXT and not value.startswith("-"):
         return value
-    raise ConfigError(f"`{name}`: give a number, or a short text that begins with no hyphen")
+    raise ConfigError(f"`{name}`: give {_wanted(types)}")
+
+
+def _wanted(types: set[type]) -> str:
+    words = {
+        "yes or no": bool in types,
+        "a number": not types.isdisjoint((int, float)),
+        "a short text that begins with no hyphen": str in types,
+    }
+    return " or ".join(word for word, is_wanted in words.items() if is_wanted)
 
 
 def _number(value: Any, name: str) -> int | float:
     most = MOST.get(name, MOST_NUMBER)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"`{name}`: give a number")
-    if not math.isfinite(value) or not 0 <= value <= most:
+    if not 0 <= value <= most:  # Nor is NaN.
         raise ConfigError(f"`{name}`: give a number from 0 to {most:g}")
     return value
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -65,9 +66,21 @@ class FormField:
             return "choice"
         if parts == {bool}:
             return "switch"
-        if str in parts or get_origin(self.hint) is tuple:
+        if str in parts or self.is_many:
             return "text"
         return "integer" if parts == {int} else "number"
+
+    @property
+    def is_many(self) -> bool:
+        """Whether it takes several values."""
+        return get_origin(self.hint) in (tuple, Sequence)
+
+    @property
+    def types(self) -> set[type]:
+        """Of its value, or of each of its values."""
+        of_each = get_args(self.hint)[:1] if self.is_many else (self.hint,)
+        found = {part for one in of_each for part in _parts(one)}
+        return {str if get_origin(part) is Literal else part for part in found}
 
     @property
     def choices(self) -> list[Any]:
@@ -101,6 +114,12 @@ def _parts(hint: Any) -> set[Any]:
     """The types that a value may have, but None."""
     parts = get_args(hint) if get_origin(hint) is UnionType else (hint,)
     return {part for part in parts if part is not NoneType}
+
+
+@functools.cache
+def known_fields() -> Mapping[str, FormField]:
+    """Everything that the page offers, by its name."""
+    return {field.field.name: field for field in form_fields()}
 
 
 def form_fields() -> Iterator[FormField]:

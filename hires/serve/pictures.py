@@ -3,23 +3,54 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from hires.errors import ConfigError
-from hires.serve.store import Store, now, read_json, write
+from hires.serve.store import UPLOADS, Store, now, plain_name, read_json, write
 
 MOST_PIXELS = 400_000_000
 MOST_BYTES = 2**30
 MOST_PICTURES = 1000
 KINDS = ("content", "style", "mask")
-_PICTURE, _PREVIEW, _ABOUT = "picture", "preview.jpg", "about.json"
+_ARRIVING, _PREVIEW, _ABOUT = "arriving", "preview.jpg", "about.json"
+_ENDINGS = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "TIFF": ".tif",
+    "WebP": ".webp",
+    "AVIF": ".avif",
+    "GIF": ".gif",
+    "BMP": ".bmp",
+    "JPEG 2000": ".jp2",
+    "HEIC": ".heic",
+}
 _PATIENCE = 180.0  # seconds for one picture to be decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """A picture that is being sent.
+
+    Attributes:
+        key: its id.
+        kind: what it is for.
+        folder: of what is known of it.
+        path: where its bytes go.
+    """
+
+    key: str
+    kind: str
+    folder: Path
+    path: Path
 
 
 class Pictures:
@@ -33,35 +64,56 @@ class Pictures:
     def __init__(self, store: Store, most_pixels: int = MOST_PIXELS) -> None:
         self._store, self._most = store, most_pixels
 
-    def take(self, file: BinaryIO, name: str, kind: str) -> Mapping[str, Any]:
-        """Keep a picture, if it is one; returns what the page is told of it.
+    @contextmanager
+    def arriving(self, kind: str) -> Iterator[Arriving]:
+        """A place for a picture that is sent; nothing stays of it if it is not taken.
 
         Raises:
-            ConfigError: for anything else, with what is wrong.
+            ConfigError: if there are too many, or for a kind that is none.
         """
         if kind not in KINDS:
             raise ConfigError(f"`kind` is '{kind[:40]}': choose one of {', '.join(KINDS)}")
         if sum(1 for _ in self._store.all("pictures")) >= MOST_PICTURES:
             raise ConfigError(
-                f"{MOST_PICTURES} pictures are uploaded already: remove some from"
-                f" {self._store.relative(self._store.place('pictures', '0' * 16).parent)}"
+                f"{MOST_PICTURES} pictures are uploaded already: remove some from {UPLOADS} and"
+                " start hires serve anew"
             )
         key, folder = self._store.new("pictures")
         try:
-            with (folder / _PICTURE).open("wb") as kept:
-                shutil.copyfileobj(file, kept)
-            found = self._looked_at(folder)
-            told = {"id": key, "name": shown_name(name), "kind": kind, **found}
-            write(folder / _ABOUT, {**told, "made": now()})
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+            yield Arriving(key, kind, folder, folder / _ARRIVING)
+        finally:
+            if not (folder / _ABOUT).is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def take(self, arrived: Arriving, name: str) -> Mapping[str, Any]:
+        """Keep a picture that has arrived, if it is one; returns what the page is told of it.
+
+        Raises:
+            ConfigError: for anything else, with what is wrong.
+        """
+        key, kind, folder = arrived.key, arrived.kind, arrived.folder
+        found = look([str(arrived.path), str(folder / _PREVIEW), str(self._most)])
+        ending = _ENDINGS.get(str(found.pop("kind", "")), "")
+        told = {"id": key, "name": shown_name(name), "kind": kind, **found}
+        path = self._store.folder / UPLOADS / f"{plain_name(name, kind)}-{key[:8]}{ending}"
+        path.parent.mkdir(exist_ok=True)
+        os.replace(arrived.path, path)
+        write(folder / _ABOUT, {**told, "made": now(), "file": self._store.relative(path)})
         return {**told, "preview": f"/api/pictures/{key}/preview.jpg"}
 
-    def _looked_at(self, folder: Path) -> dict[str, Any]:
-        """Width and height, as the checked reader finds them."""
-        words = [str(folder / _PICTURE), str(folder / _PREVIEW), str(self._most)]
-        return look(words)
+    def forget(self) -> None:
+        """Forget the pictures whose files are gone."""
+        for folder in self._store.all("pictures"):
+            if self._file(folder) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _file(self, folder: Path | None) -> Path | None:
+        """The picture that a folder of ours is of, if it is there."""
+        name = None if folder is None else read_json(folder / _ABOUT).get("file")
+        if not isinstance(name, str):
+            return None
+        path = self._store.folder / name
+        return path if path.is_file() else None
 
     def path(self, key: object, what: str) -> Path:
         """The file of an id.
@@ -69,10 +121,10 @@ class Pictures:
         Raises:
             ConfigError: if there is none.
         """
-        folder = self._store.find("pictures", key)
-        if folder is None or not (folder / _ABOUT).is_file():
+        path = self._file(self._store.find("pictures", key))
+        if path is None:
             raise ConfigError(f"`{what}`: there is no such picture; upload it again")
-        return folder / _PICTURE
+        return path
 
     def about(self, key: object) -> Mapping[str, Any]:
         """What is known of an id; empty if there is none."""

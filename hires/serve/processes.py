@@ -67,11 +67,11 @@ def start(words: Sequence[str], *, folder: Path, log_folder: Path) -> subprocess
             stdout=out,
             stderr=log,
             start_new_session=True,
-            env=_environment(),
+            env=environment(),
         )
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Of this process, with the same package: the folder that it works in must not hide it."""
     paths = [
         *map(os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))

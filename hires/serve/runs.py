@@ -7,13 +7,11 @@ import shlex
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hires.config.job import PaintJob
 from hires.config.settings import job_of
 from hires.errors import ConfigError
 from hires.runs.record import PREVIEW, RunDirectoryError, has_checkpoints, read_record
@@ -21,11 +19,14 @@ from hires.runs.watch import When, ask_to_stop, withdraw_stop
 from hires.serve.asked import Asked
 from hires.serve.pictures import MOST_PIXELS, look
 from hires.serve.processes import known, let_go, start
-from hires.serve.store import HIDDEN, Store, now, write
+from hires.serve.store import HIDDEN, Store, now, plain_name, write
 from hires.serve.told import JOB, Run, read_run
+from hires.serve.words import Words
 
 MOST_QUEUED = 100
-Words = Callable[[PaintJob], list[str]]
+# What files that somebody has changed by hand may lead to: their runs are left out.
+_NO_RUN = "there is no such run, or its run directory is damaged"
+DAMAGED = (TypeError, ValueError, AttributeError, KeyError, OSError)
 
 
 class NoRunError(ConfigError):
@@ -37,7 +38,7 @@ class Runs:
 
     Args:
         store: what the page keeps there.
-        words: the words after ``hires stylize`` for a job.
+        words: the commands that are started.
     """
 
     def __init__(self, store: Store, words: Words) -> None:
@@ -77,9 +78,10 @@ class Runs:
         log = self.store.find("jobs", key)
         run = self._noted(log) if log else None
         run = run or next((one for one in self.all() if one.key == key), None)
-        if run is None:
-            raise NoRunError("there is no such run")
-        return run
+        with suppress(*DAMAGED):
+            if run is not None and run.told():
+                return run
+        raise NoRunError(_NO_RUN)
 
     def told(self) -> list[dict[str, Any]]:
         """All runs as the page lists them, the newest first."""
@@ -87,22 +89,25 @@ class Runs:
         for run in runs:
             stamp, before = run.stamp(), self._known.get(run.key)
             is_still = before and before[0] == stamp and before[1]["state"] in ("done", "queued")
-            told = before[1] if before and is_still else run.told()
-            seen[run.key] = (stamp, told)
+            with suppress(*DAMAGED):
+                told = before[1] if before and is_still else run.told()
+                seen[run.key] = (stamp, told)
         self._known = seen
         return sorted((told for _, told in seen.values()), key=lambda t: str(t["made"]))[::-1]
 
     def one(self, run: Run) -> dict[str, Any]:
         """A run in full."""
-        return run.told_in_full(self._command(run))
+        with suppress(*DAMAGED):
+            return run.told_in_full(self._command(run))
+        raise NoRunError(_NO_RUN)
 
     def _command(self, run: Run) -> str:
         """What repeats it."""
         if run.job.get("command"):
             return str(run.job["command"])
-        with suppress(RunDirectoryError, ConfigError, TypeError, KeyError, ValueError):
+        with suppress(RunDirectoryError, ConfigError, *DAMAGED):
             job = job_of(read_record(run.path).settings)
-            return shlex.join(["hires", "stylize", *self._words(job)])
+            return shlex.join(["hires", *self._words.stylize(job)])
         return ""
 
     def add(self, asked: Asked) -> str:
@@ -116,13 +121,14 @@ class Runs:
             if waiting >= MOST_QUEUED:
                 raise ConfigError(f"{MOST_QUEUED} runs are waiting already: wait, or remove some")
             key, log = self.store.new("jobs")
-            output, path = f"painting-{key}{asked.ending}", f"painting-{key}.run"
+            stem = f"{plain_name(asked.name, 'painting')}-{key[:8]}"
+            output, path = f"{stem}{asked.ending}", f"{stem}.run"
             if asked.job is None:
-                words = ["apply", str(asked.model), asked.picture, "-o", output]
+                words = self._words.apply(str(asked.model), asked.picture, output)
                 device = "auto"
             else:
                 job = replace(asked.job, output=output)
-                words, device = ["stylize", *self._words(job)], job.config.device
+                words, device = self._words.stylize(job), job.config.device
             note = {
                 "name": asked.name,
                 "made": now(),
@@ -134,6 +140,7 @@ class Runs:
                 "run_dir": path,
                 "content": asked.content,
                 "model": asked.model,
+                "close_up": asked.close_up,
             }
             write(log / JOB, note)
             self._may_wait = True
@@ -174,7 +181,7 @@ class Runs:
             withdraw_stop(run.path)
             is_begun = run.record is not None and (run.log is None or has_checkpoints(run.path))
             if is_begun:
-                note["next"] = ["resume", f"./{note['run_dir']}"]
+                note["next"] = self._words.resume(str(note["run_dir"]))
             write(log / JOB, {**note, "state": "queued", "stop": None, "pid": None})
             self._may_wait = True
 
@@ -189,20 +196,22 @@ class Runs:
             else:
                 shutil.rmtree(run.log)
 
-    def tick(self, *, is_watched: bool) -> None:
-        """Start what can start.
+    def tick(self, *, is_watched: bool) -> list[str]:
+        """Start what can start; returns ids of those that have ended.
 
         Args:
             is_watched: whether somebody wants to know what there is: it is noted in `latest`.
         """
         with self._lock:
-            for key, child in [*self._children.items()]:
-                if child.poll() is not None:  # Else it stays as a zombie.
-                    del self._children[key]
+            # Asked for how they have ended: else they stay as zombies.
+            ended = [key for key, child in self._children.items() if child.poll() is not None]
+            for key in ended:
+                del self._children[key]
             if self._may_wait:
                 self._start_next()
         if is_watched:
             self.latest = self.told()
+        return ended
 
     def _start_next(self) -> None:
         runs = self.all()
@@ -221,7 +230,7 @@ class Runs:
 
     def _start(self, run: Run) -> None:
         assert run.log is not None
-        words = [*(run.job.get("next") or run.job["words"]), "--quiet"]
+        words = self._words.quiet([*(run.job.get("next") or run.job["words"])])
         child = start(words, folder=self.store.folder, log_folder=run.log)
         self._children[run.key] = child
         process = known(child.pid)

@@ -7,7 +7,9 @@ from our own page, which alone can set a header of its own, and nothing may be e
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
@@ -25,6 +27,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _SAFE = ("GET", "HEAD")
+# How long a request may take to come: so many seconds, and more for what it has sent by then.
+_GRACE, _LEAST_PACE = 30.0, 20_000
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none';"
@@ -71,7 +75,7 @@ class Guard:
             return
         if scope["type"] != "http":  # No web sockets.
             return
-        sealed = _sealed(send)
+        sealed = _sealed(send, is_safe=scope["method"] in _SAFE)
         refusal = self._refusal(scope)
         if refusal is not None:
             await refusal(scope, receive, sealed)
@@ -146,13 +150,18 @@ def _too_large(most: int) -> str:
 
 
 def _bounded(receive: Receive, most: int) -> Receive:
-    """Bodies need not say how long they are."""
-    total = 0
+    """Bodies need not say how long they are, and may come a byte at a time."""
+    total, is_whole, began = 0, False, time.monotonic()
 
     async def bounded() -> Message:
-        nonlocal total
-        message = await receive()
+        nonlocal total, is_whole
+        left = None if is_whole else began + _GRACE + total / _LEAST_PACE - time.monotonic()
+        try:
+            message = await asyncio.wait_for(receive(), left)
+        except TimeoutError:
+            raise HTTPException(408, "what is sent comes too slowly") from None
         total += len(message.get("body", b""))
+        is_whole = not message.get("more_body", False)
         if total > most:
             raise HTTPException(413, _too_large(most))  # Told by the application.
         return message
@@ -160,7 +169,7 @@ def _bounded(receive: Receive, most: int) -> Receive:
     return bounded
 
 
-def _sealed(send: Send) -> Send:
+def _sealed(send: Send, *, is_safe: bool) -> Send:
     """What every answer tells the browser."""
 
     async def sealed(message: Message) -> None:
@@ -169,6 +178,8 @@ def _sealed(send: Send) -> Send:
             for name, value in _HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
+            if message["status"] >= 400 and not is_safe:
+                headers["Connection"] = "close"  # Nobody reads what else is sent.
         await send(message)
 
     return sealed

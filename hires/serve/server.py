@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+import h11
 import uvicorn
 from filelock import FileLock, Timeout
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hires.config.serve import Serve
 from hires.errors import ConfigError
 from hires.serve.app import Page, make_app
-from hires.serve.runs import Words
 from hires.serve.store import HIDDEN
+from hires.serve.words import Words
 
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 _ANY = ("0.0.0.0", "::")
+_MOST_CONNECTIONS, _HEAD_SECONDS = 256, 20.0
 
 
 def serve(job: Serve, token: str | None, words: Words, ready: Callable[[str], None]) -> None:
@@ -27,7 +31,7 @@ def serve(job: Serve, token: str | None, words: Words, ready: Callable[[str], No
     Args:
         job: where, and from which folder.
         token: that is asked for; None for no token.
-        words: the words after ``hires stylize`` for a job.
+        words: the commands that are started.
         ready: called with the page's address once it can be opened.
 
     Raises:
@@ -54,6 +58,7 @@ def serve(job: Serve, token: str | None, words: Words, ready: Callable[[str], No
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                http=_Patient,
                 ws="none",
                 timeout_graceful_shutdown=2,
             )
@@ -62,6 +67,37 @@ def serve(job: Serve, token: str | None, words: Words, ready: Callable[[str], No
                 _Server(config, page).run(sockets=[listener])
     finally:
         lock.release()
+
+
+class _Patient(H11Protocol):
+    """Ends connections whose requests do not come, and those that are too many."""
+
+    _waits: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Of many at a time, later ones are not taken: each holds an open file."""
+        super().connection_made(transport)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            transport.abort()
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """A part of a request's head, or of its body, which is watched by whoever reads it."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._watch(is_over=True)
+        super().connection_lost(exc)
+
+    def _watch(self, *, is_over: bool = False) -> None:
+        waits = self.conn.their_state is h11.IDLE and not is_over
+        if waits and self._waits is None:
+            self._waits = self.loop.call_later(_HEAD_SECONDS, self.transport.abort)
+        elif not waits and self._waits is not None:
+            self._waits.cancel()
+            self._waits = None
 
 
 class _Server(uvicorn.Server):

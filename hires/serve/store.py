@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,10 +15,13 @@ from typing import Any, Literal
 
 from hires.utils.files import write_json
 
-HIDDEN = ".hires-serve"
-Kind = Literal["pictures", "jobs", "plans", "variations", "deliveries"]
-_KINDS: tuple[Kind, ...] = ("pictures", "jobs", "plans", "variations", "deliveries")
+HIDDEN, UPLOADS = ".hires-serve", "uploads"
+Kind = Literal["pictures", "jobs", "plans", "variations", "closeups", "deliveries"]
+_KINDS: tuple[Kind, ...] = ("pictures", "jobs", "plans", "variations", "closeups", "deliveries")
 _ID = re.compile(r"[0-9a-f]{16}")
+_MOST_LETTERS = 32  # of a name that a file is called after
+# What Windows takes for a device, whatever its ending.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)")
 
 
 class Store:
@@ -79,6 +83,20 @@ def read_json(path: Path) -> dict[str, Any]:
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file of ours, whole or not at all."""
     write_json(path, content)
+
+
+def plain_name(name: str, other: str) -> str:
+    """Letters, digits and hyphens of a name, for files that we call after it: never a path.
+
+    Args:
+        name: as somebody has sent it.
+        other: in its place, where nothing is left of it.
+    """
+    stem = re.split(r"[\\/]", name)[-1].rpartition(".")
+    text = unicodedata.normalize("NFKD", stem[0] or stem[2]).encode("ascii", "ignore").decode()
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    found = "-".join(words)[:_MOST_LETTERS].strip("-")
+    return other if not found or _DEVICES.fullmatch(found) else found
 
 
 def now() -> str:

@@ -17,14 +17,16 @@ from hires.config.output import Delivery
 from hires.config.run import Config
 from hires.config.variations import variations
 from hires.errors import ConfigError
+from hires.runs.record import CLOSE_UP
+from hires.runs.watch import standing
 from hires.serve.asked import Asked
 from hires.serve.form import GROUPS
 from hires.serve.processes import OUT, Known, known, let_go, said, start
-from hires.serve.runs import Words
 from hires.serve.store import Kind, Store, read_json, write
 from hires.serve.told import Run
+from hires.serve.words import Words
 
-_TASK, _SHEET, _PICTURES = "task.json", "sheet.jpg", "pictures"
+_TASK, _SHEET, _PICTURES, _PAINTED = "task.json", "sheet.jpg", "pictures", "painting"
 _MOST_KEPT, _MOST_AT_ONCE = 40, 2
 _SIDE = 256  # of the pictures of variations
 _PATIENCE = 1800.0  # seconds for a file to be delivered
@@ -33,22 +35,23 @@ _FORMATS = {("lab", "tif"), ("lab", "jpg"), ("lab", "pdf"), ("master", "tif"), (
 
 
 class Tasks:
-    """Plans, variations and deliveries.
+    """Plans, variations, close-ups and deliveries.
 
     Args:
         store: where they are kept.
-        words: the words after ``hires stylize`` for a job.
+        words: the commands that are started.
     """
 
     def __init__(self, store: Store, words: Words) -> None:
         self._store, self._words = store, words
-        self._lock, self._delivering = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._children: list[subprocess.Popen[bytes]] = []
+        self._leaving: list[subprocess.Popen[bytes]] = []  # Told to end; else they stay as zombies.
 
     def plan(self, asked: Asked) -> str:
         """Begin to tell what a run takes; returns an id."""
         job = _for_small(_job(asked))
-        return self._begin("plans", lambda _: ["plan", *self._words(job), "--json"], {})
+        return self._begin("plans", lambda _: self._words.plan(job), {})
 
     def planned(self, key: object) -> dict[str, Any] | None:
         """What a plan has come to, None if there is none of that id."""
@@ -72,8 +75,7 @@ class Tasks:
         def words(folder: Path) -> list[str]:
             sheet = replace(job, output=self._store.relative(folder / _SHEET))
             pictures = self._store.relative(folder / _PICTURES)
-            asked = ["--side", str(_SIDE), "--pictures", pictures, "--quiet"]
-            return ["variations", *self._words(sheet), *asked]
+            return self._words.variations(sheet, side=_SIDE, pictures=pictures)
 
         return self._begin("variations", words, {"cells": cells})
 
@@ -103,14 +105,52 @@ class Tasks:
             return folder / _PICTURES / f"{int(stem)}.jpg"
         return folder / _SHEET if stem == "sheet" else None
 
+    def close_up(self, asked: Asked) -> str:
+        """Begin a close-up of a painting to come; returns an id."""
+        job = _for_small(_job(asked))
+
+        def words(folder: Path) -> list[str]:
+            output = self._store.relative(folder / f"{_PAINTED}.png")
+            return self._words.close_up(replace(job, output=output))
+
+        return self._begin("closeups", words, {})
+
+    def closed_up(self, key: object) -> dict[str, Any] | None:
+        """How far a close-up is, None if there is none of that id.
+
+        Of one that is there, ``spot`` is its centre, in shares of height and width, ``size`` and
+        ``whole`` are its pixels and the painting's, ``(height, width)`` all.
+        """
+        folder = self._store.find("closeups", key)
+        if folder is None:
+            return None
+        run_dir, url = folder / f"{_PAINTED}.run", f"/api/closeup/{key}"
+        place = read_json(run_dir / CLOSE_UP)
+        if place and (folder / f"{_PAINTED}-closeup.png").is_file():
+            pictures = {"picture": f"{url}/closeup.png", "around": f"{url}/preview.png"}
+            return {"state": "done", "error": None, **pictures, **place}
+        stands = standing(run_dir)
+        last, rungs = stands.last, stands.rungs
+        where = rungs[last.rung - 1] if last and last.rung <= len(rungs) else None
+        told = {"size": max(where.width, where.height), "of": where.steps} if where else {}
+        return {**_unfinished(folder), **told, "step": last.iteration if last else None}
+
+    def close_up_picture(self, key: object, name: str) -> Path | None:
+        """A file of a close-up: itself, or the painting that it lies in, small."""
+        folder = self._store.find("closeups", key)
+        if folder is None or name not in ("closeup.png", "preview.png"):
+            return None
+        return folder / f"{_PAINTED}-{name}"
+
     def _begin(self, kind: Kind, words: Any, about: Mapping[str, Any]) -> str:
         with self._lock:
             self._children = [child for child in self._children if child.poll() is None]
+            self._leaving = [child for child in self._leaving if child.poll() is None]
             if len(self._children) >= _MOST_AT_ONCE:
                 # The page has forgotten what it asked for before.
                 forgotten = self._children.pop(0)
                 known(forgotten.pid).terminate()
-                let_go(forgotten)
+                self._leaving.append(forgotten)
             self._store.prune(kind, _MOST_KEPT)
             key, folder = self._store.new(kind)
             child = start(words(folder), folder=self._store.folder, log_folder=folder)
@@ -120,7 +160,7 @@ class Tasks:
             return key
 
     def deliver(self, run: Run, purpose: str | None, form: str | None) -> Path:
-        """A file of a finished painting; made once.
+        """A file of a finished painting; made once, by one at a time.
 
         Raises:
             ConfigError: if it cannot be had.
@@ -135,15 +175,14 @@ class Tasks:
         told = f"{run.key} {purpose} {form} {painting.stat().st_mtime_ns}"
         folder = self._store.place("deliveries", hashlib.sha256(told.encode()).hexdigest()[:16])
         made = folder / f"painting.{form}"
-        with self._delivering:
-            if not made.is_file():
-                self._store.prune("deliveries", _MOST_KEPT)
-                folder.mkdir(exist_ok=True)
-                self._deliver(painting, made, str(purpose), folder)
+        if not made.is_file():
+            self._store.prune("deliveries", _MOST_KEPT)
+            folder.mkdir(exist_ok=True)
+            self._deliver(painting, made, str(purpose), folder)
         return made
 
     def _deliver(self, painting: Path, made: Path, purpose: str, folder: Path) -> None:
-        words = ["deliver", str(painting), "-o", str(made), "--deliver", purpose, "--quiet"]
+        words = self._words.deliver(str(painting), str(made), purpose)
         child = start(words, folder=self._store.folder, log_folder=folder)
         try:
             status = child.wait(_PATIENCE)
@@ -155,14 +194,14 @@ class Tasks:
 
     def close(self) -> None:
         """End plans and variations: nobody will ask for them."""
-        for child in self._children:
+        for child in (*self._children, *self._leaving):
             known(child.pid).terminate()
             let_go(child)
 
 
 def _job(asked: Asked) -> PaintJob:
     if asked.job is None:
-        raise ConfigError("what is painted in seconds has no plan and no variations")
+        raise ConfigError("what is painted in seconds has no plan, no variations and no close-up")
     return asked.job
 
 

@@ -8,9 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hires.config.paper import DEFAULT_DPI
 from hires.errors import ImageError
 from hires.image.pyramid import Pyramid
-from hires.runs.record import PREVIEW, TRACE, Record, RunDirectoryError, is_finished, read_record
+from hires.runs.record import (
+    PREVIEW,
+    SETTINGS,
+    TRACE,
+    Record,
+    RunDirectoryError,
+    is_finished,
+    read_record,
+)
 from hires.runs.trace import Step, read_steps
 from hires.runs.watch import RungPlan, asked_to_stop, is_painted, standing
 from hires.serve.processes import Known, said
@@ -83,6 +92,25 @@ class Run:
         return found if found.is_relative_to(self.folder) else None
 
     @property
+    def so_far(self) -> Path | None:
+        """What was painted of a run that was cut short: saved as its painting, or a preview."""
+        record = self.record
+        if record is None or is_finished(self.path, record):
+            return None
+        with suppress(RunDirectoryError, OSError):
+            output = record.folder_of(self.path) / str(record.settings.get("output"))
+            began = (self.path / SETTINGS).stat().st_mtime_ns
+            is_ours = output.resolve().is_relative_to(self.folder)
+            if is_ours and output.stat().st_mtime_ns >= began:
+                return output.resolve()
+        return self.preview
+
+    @property
+    def shown(self) -> Path | None:
+        """What can be walked up to; nothing while it is painted."""
+        return None if self.is_alive else self.painting or self.so_far
+
+    @property
     def preview(self) -> Path | None:
         """A small picture of it."""
         places = [self.path / PREVIEW] + ([self.log / PREVIEW] if self.log else [])
@@ -142,6 +170,8 @@ class Run:
         """As the page shows the one that is looked at."""
         stands, told = standing(self.path), self.told()
         last, content, painting = stands.last, self.job.get("content"), self.painting
+        last_rung = stands.rungs[-1] if stands.rungs else None
+        picture = _picture(self.key, self.shown)
         return {
             **told,
             "rung": last.rung if last else None,
@@ -149,17 +179,19 @@ class Run:
             "rungs": [_rung(rung) for rung in stands.rungs],
             "trace": thinned(read_steps(self.path / TRACE)),
             "command": command,
-            "dpi": self._dpi(),
+            "dpi": self._dpi(picture["width"] / last_rung.width if picture and last_rung else 1),
             "error": self._problem() if told["state"] == "failed" else None,
-            "picture": _picture(self.key, painting),
+            "picture": picture,
             "content_preview": f"/api/pictures/{content}/preview.jpg" if content else None,
             "downloads": downloads(self.key, painting),
         }
 
-    def _dpi(self) -> float | None:
+    def _dpi(self, share: float) -> float | None:
+        """Of a picture that has a share of the pixels in a row, on the same paper."""
         record = self.record
-        found = record.settings.get("print", {}).get("dpi") if record else None
-        return float(found) if found else None
+        asked = record.settings.get("print", {}) if record else {}
+        found = asked.get("dpi") or (DEFAULT_DPI if asked.get("paper") else None)
+        return float(found) * min(share, 1.0) if found else None
 
 
 def read_run(key: str, folder: Path, log: Path) -> Run | None:

@@ -7,11 +7,11 @@ import webbrowser
 from importlib.util import find_spec
 
 from hires.cli.exits import tell
-from hires.cli.typed import words_typed
+from hires.cli.typed import TypedWords
 from hires.config.serve import Serve
 from hires.errors import ConfigError
 
-_NEEDED = ("starlette", "uvicorn", "python_multipart")
+_NEEDED = ("starlette", "uvicorn")
 
 
 def run(job: Serve) -> int:
@@ -28,5 +28,5 @@ def run(job: Serve) -> int:
         if job.open:
             webbrowser.open(url)
 
-    serve(job, token, words_typed, ready)
+    serve(job, token, TypedWords(), ready)
     return 0

@@ -44,19 +44,17 @@ export const post = (path, body = {}) =>
  * @param {(share: number) => void} onProgress
  */
 export function upload(file, kind, onProgress = () => {}) {
-  const form = new FormData();
-  form.append("kind", kind);
-  form.append("file", file, file.name ?? `${kind}.png`);
+  const about = new URLSearchParams({ kind, name: file.name ?? `${kind}.png` });
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", "/api/pictures");
+    request.open("POST", `/api/pictures?${about}`);
     for (const [name, value] of Object.entries(SAFE)) request.setRequestHeader(name, value);
     request.responseType = "json";
     request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     request.onload = () =>
       request.status < 300 ? resolve(request.response) : reject(refused(request.status, request.response));
     request.onerror = () => reject(new Refusal("The picture could not be sent. Is hires serve still running?"));
-    request.send(form);
+    request.send(file);
   });
 }
 

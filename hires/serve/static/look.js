@@ -1,9 +1,10 @@
 // The finished painting at any scale; where tiles are not there, the photograph behind a curtain.
 
+import { closeupFigures } from "./closeup.js";
 import { make, newId } from "./dom.js";
 
 export class Look {
-  #key = null;
+  #key; // of what is shown; not even nothing is at first
   #zoom = null;
   #turn = 0;
 
@@ -16,7 +17,7 @@ export class Look {
 
   show() {
     const { run } = this.runs;
-    const key = run && (run.picture ? `${run.id} ${run.picture.key}` : `${run.id} ${run.state} ${run.preview}`);
+    const key = run && (run.picture ? `${run.id} ${run.state} ${run.picture.width}` : `${run.id} ${run.state} ${run.preview}`);
     if (key === this.#key) return;
     this.#key = key;
     this.#zoom?.destroy();
@@ -39,12 +40,22 @@ export class Look {
       this.place.replaceChildren(element);
       const zoom = await openZoom(element, { dzi: `/zoom/${key}.dzi`, width, height, dpi: run.dpi, before: run.content_preview });
       if (turn !== this.#turn) zoom.destroy();
-      else if (zoom.viewer) this.#zoom = zoom;
+      else if (zoom.viewer) {
+        this.#zoom = zoom;
+        if (run.closeup) this.place.append(beside(run.closeup, zoom));
+      }
       else if (run.content_preview) this.place.append(curtain(run));
     } catch {
       if (turn === this.#turn && run.content_preview) this.place.replaceChildren(curtain(run));
     }
   }
+}
+
+/** The close-up that was painted before, and the same place of the painting. */
+function beside(closeup, zoom) {
+  const [y, x] = closeup.spot;
+  const show = make("button", { type: "button", id: "closeup-place", textContent: "Show this place at 1:1", on: { click: () => zoom.showAt(x, y) } });
+  return make("div.beside", {}, make("h3", { textContent: "The close-up from before" }), closeupFigures(closeup), make("div.buttons", {}, show));
 }
 
 /** Photograph to the left of a slider, painting to the right. */

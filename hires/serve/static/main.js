@@ -38,13 +38,8 @@ function offerSamples(pictures) {
   button.hidden = false;
   button.addEventListener("click", () =>
     working(button, find("make-error"), async () => {
-      try {
-        const { content, styles } = await post("/api/samples");
-        pictures.set(content, styles.map((picture) => ({ picture, weight: 1 })));
-      } catch (error) {
-        if (error.status !== 404) throw error;
-        button.hidden = true;
-      }
+      const { content, styles } = await post("/api/samples");
+      pictures.set(content, styles.map((picture) => ({ picture, weight: 1 })));
     }),
   );
 }
@@ -65,10 +60,11 @@ async function start() {
     const options = new Options(find("options"), form);
     const { bytes, pixels } = form.limits ?? {};
     if (bytes && pixels) {
+      pictures.mostBytes = bytes;
       find("machine").textContent = `Runs on this machine; nothing leaves it. Pictures may have ${inBytes(bytes)} and ${Math.round(pixels / 1e6)} megapixels.`;
     }
-    if (form.samples !== false) offerSamples(pictures);
-    new Make(pictures, options, runs, form);
+    offerSamples(pictures);
+    new Make(pictures, options, runs);
   } catch (error) {
     tell(find("make-error"), error.message);
   }

@@ -1,6 +1,7 @@
 // From pictures and options to a run: what it will take, a dozen variations, a close-up, the start.
 
 import { follow, post, upload } from "./api.js";
+import { closeupFigures } from "./closeup.js";
 import { announce, find, inBytes, inPixels, inSize, inTime, make, tell, working } from "./dom.js";
 import { paintRegions, tint, toMasks } from "./regions.js";
 
@@ -12,11 +13,12 @@ export class Make {
   #plan = null; // the job that the plan on the page is of, as text
   #stop = {}; // what is being asked, by panel
 
-  constructor(pictures, options, runs, form) {
+  #closeup = null; // {of: the job that a close-up was painted of, as text; id}
+
+  constructor(pictures, options, runs) {
     Object.assign(this, { pictures, options, runs });
     this.error = find("ask-error");
     this.buttons = { plan: find("ask-plan"), dozen: find("ask-dozen"), closeup: find("ask-closeup") };
-    this.hasCloseup = form.closeup === true;
     this.buttons.plan.addEventListener("click", () => (this.isApply ? this.#paint(this.buttons.plan) : this.#ask("plan")));
     this.buttons.dozen.addEventListener("click", () => this.#ask("dozen"));
     this.buttons.closeup.addEventListener("click", () => this.#ask("closeup"));
@@ -65,7 +67,7 @@ export class Make {
     }
     this.buttons.plan.textContent = this.isApply ? "Paint in seconds" : "What will it take?";
     this.buttons.dozen.hidden = this.isApply;
-    this.buttons.closeup.hidden = this.isApply || !this.hasCloseup;
+    this.buttons.closeup.hidden = this.isApply;
     find("styles").hidden = this.isApply;
     find("ask-hint").textContent = isReady ? "" : content ? "It needs a painting, too." : "It needs a photograph and a painting.";
     this.#showRegions();
@@ -183,8 +185,8 @@ export class Make {
   /** What the server calls by its place, by its name. */
   #named(text) {
     const { content, styles } = this.pictures;
-    const names = new Map([content, ...styles.map(({ picture }) => picture)].map((picture) => [picture?.id, picture?.name]));
-    return text.replace(/\S*\/pictures\/(\w+)\/picture/g, (_, id) => names.get(id) ?? "a region");
+    const names = new Map([content, ...styles.map(({ picture }) => picture)].map((picture) => [picture?.id.slice(0, 8), picture?.name]));
+    return text.replace(/\S*uploads\/[a-z0-9-]+-(\w{8})(?:\.\w+)?/g, (_, id) => names.get(id) ?? "a region");
   }
 
   #open(panel, title, ...children) {
@@ -239,7 +241,9 @@ export class Make {
   async #paint(button) {
     await working(button, this.error, async () => {
       try {
-        const { run } = await post("/api/runs", await this.#job());
+        const isSame = this.#closeup?.of === JSON.stringify(this.#draft());
+        const closeup = isSame ? { closeup: this.#closeup.id } : {};
+        const { run } = await post("/api/runs", { ...(await this.#job()), ...closeup });
         this.#stop.plan?.abort();
         find("plan").hidden = true;
         this.#plan = null;
@@ -298,24 +302,21 @@ export class Make {
   }
 
   async #showCloseup(panel, signal) {
-    this.#open(panel, "A close-up at full size", waiting("A small part, as the finished painting will have it"));
-    const { closeup } = await post("/api/closeup", { ...(await this.#job()), at: [0.5, 0.5] });
-    const told = await follow(`/api/closeup/${closeup}`, signal);
-    const pictures = [["Photograph", told.before], ["Painting", told.picture]].filter(([, url]) => url);
-    this.#open(
-      panel,
-      "A close-up at full size",
-      make(
-        "div.closeups",
-        {},
-        ...pictures.map(([text, src]) =>
-          make("figure", {}, make("img", { src, alt: `${text}, close up` }), make("figcaption.caption", { textContent: text })),
-        ),
-      ),
-    );
+    const asked = JSON.stringify(this.#draft());
+    const words = "It paints up to about a megapixel, then a part as the finished painting will have it";
+    const state = waiting(words);
+    this.#open(panel, CLOSEUP, state);
+    const { closeup } = await post("/api/closeup", await this.#job());
+    const told = await follow(`/api/closeup/${closeup}`, signal, ({ size, of, step }) => {
+      if (size) state.textContent = `${words}: ${size} px, step ${step} of ${of} …`;
+    });
+    this.#closeup = { of: asked, id: closeup };
+    this.#open(panel, CLOSEUP, closeupFigures(told));
     announce("The close-up is there.");
   }
 }
+
+const CLOSEUP = "A close-up, pixel for pixel";
 
 const waiting = (text) => make("p.hint.waiting", { role: "status", textContent: `${text} …` });
 

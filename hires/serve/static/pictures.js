@@ -1,7 +1,7 @@
 // The photograph and the paintings: dropped, pasted or picked, and sent to the server at once.
 
 import { upload } from "./api.js";
-import { announce, inPixels, make, newId, percent, tell } from "./dom.js";
+import { announce, inBytes, inPixels, make, newId, percent, tell } from "./dom.js";
 
 const KINDS = "image/*,.tif,.tiff,.heic,.heif,.pdf,.jp2,.avif,.webp";
 
@@ -51,6 +51,7 @@ function dropZone({ name, title, hint, many, act }) {
 export class Pictures extends EventTarget {
   content = null;
   styles = []; // {picture, weight}
+  mostBytes = Infinity;
 
   constructor(contentPlace, stylesPlace) {
     super();
@@ -116,6 +117,8 @@ export class Pictures extends EventTarget {
     zone.classList.add("sending");
     for (const file of files) {
       try {
+        // A server that refuses it hangs up before the browser has read why.
+        if (file.size > this.mostBytes) throw new Error(`It has ${inBytes(file.size)}: at most ${inBytes(this.mostBytes)} are taken.`);
         const picture = await upload(file, kind, (share) => {
           hint.textContent = share < 1 ? `Sending ${file.name}: ${percent(share)}` : `Reading ${file.name}`;
         });

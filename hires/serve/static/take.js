@@ -1,12 +1,12 @@
 // What is taken home: files, the command that repeats the painting, and all paintings of the folder.
 
 import { get } from "./api.js";
-import { announce, inPixels, inTime, make, onDay, percent, working } from "./dom.js";
+import { announce, find, inPixels, inTime, make, onDay, percent, working } from "./dom.js";
 import { isActive } from "./runs.js";
 import { stateOf } from "./watch.js";
 
 export class Take {
-  #told = null;
+  #told; // what is shown; not even nothing is at first
   #tiles = new Map();
 
   constructor(place, gallery, runs) {
@@ -53,7 +53,7 @@ export class Take {
         this.#tiles.delete(id);
       }
     }
-    this.gallery.hidden = !list.length;
+    this.gallery.hidden = find("gallery-title").hidden = !list.length;
     list.forEach((run, place) => {
       if (!this.#tiles.has(run.id)) this.#tiles.set(run.id, this.#tile(run));
       const tile = this.#tiles.get(run.id);

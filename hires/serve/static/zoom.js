@@ -199,6 +199,16 @@ class Zoom {
     viewport.applyConstraints();
   }
 
+  /** Pixel for pixel about a place, in shares of width and height. */
+  showAt(x, y) {
+    const { viewport, world } = this.viewer;
+    const { Point } = OpenSeadragon;
+    this.zoomTo(1 / devicePixelRatio);
+    viewport.panTo(world.getItemAt(0).imageToViewportCoordinates(new Point(x * this.picture.width, y * this.picture.height)));
+    viewport.applyConstraints();
+    this.element.scrollIntoView({ block: "nearest" });
+  }
+
   /** CSS pixels for a pixel of the picture. */
   zoom(current = true) {
     const item = this.viewer.world.getItemAt(0);
