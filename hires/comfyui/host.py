@@ -9,12 +9,11 @@ from pathlib import Path
 
 import folder_paths
 import torch
-from comfy import model_management
-from comfy_api.latest import ComfyAPISync
+from comfy import model_management, utils
 from torch import Tensor
 
-from hires.comfyui.pictures import to_image
 from hires.feedforward.model import ENDING, built_in_models
+from hires.image.pillow import to_pillow
 
 MODELS = "hires"  # folder of trained models, within ComfyUI's folder of models
 _PREVIEW_SIDE, _PREVIEW_SECONDS = 512, 1.0
@@ -30,7 +29,7 @@ class Watch:
     """
 
     def __init__(self, node_id: str, count: int = 1) -> None:
-        self._node_id, self._count = node_id, count
+        self._bar, self._count = utils.ProgressBar(_WHOLE, node_id=node_id), count
         self._shown = float("-inf")
         self.done = 0
 
@@ -43,13 +42,10 @@ class Watch:
         model_management.throw_exception_if_processing_interrupted()
         preview, now = None, time.monotonic()
         if thumbnail is not None and now >= self._shown + _PREVIEW_SECONDS:
-            preview, self._shown = to_image(thumbnail(_PREVIEW_SIDE)), now
-        ComfyAPISync().execution.set_progress(
-            value=round((self.done + fraction) / self._count * _WHOLE),
-            max_value=_WHOLE,
-            node_id=self._node_id,
-            preview_image=preview,
-        )
+            picture = to_pillow(thumbnail(_PREVIEW_SIDE))
+            preview, self._shown = ("JPEG", picture, _PREVIEW_SIDE), now
+        value = round((self.done + fraction) / self._count * _WHOLE)
+        self._bar.update_absolute(value, preview=preview)
 
 
 @contextmanager
