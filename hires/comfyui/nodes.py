@@ -126,7 +126,10 @@ class HiresStylize(io.ComfyNode):  # type: ignore[misc]  # ComfyUI has no types 
         """Paint every content picture; see `schema` for the inputs."""
         folder, inner, name = host.output_folder(file[0])
         unnamed = f"{name}.{format[0]}"
-        images, paths, shown, files = [], [], [], []
+        images: list[Tensor] = []
+        paths: list[str] = []
+        shown: list[Any] = []
+        files: list[Any] = []
         with host.gradients():
             todo = jobs(PaintJob, given, folder / "inputs", output=unnamed)
             watch = host.Watch(cls.hidden.unique_id, len(todo))

@@ -62,11 +62,18 @@ def _default(option: Option) -> Any:
     return default
 
 
+def automatic(option: Option) -> int | None:
+    """What stands for a number that is chosen when none is given: 0, or -1 where 0 is one."""
+    if not option.is_optional or kind_of(option) not in ("integer", "number"):
+        return None
+    return 0 if option.field.metadata.get("least", 0) > 0 else -1
+
+
 def shown_default(option: Option) -> Any:
-    """What a node shows where nothing is given: 0 for a number that is chosen then."""
+    """What a node shows where nothing is given."""
     default, kind = _default(option), kind_of(option)
     if kind in ("integer", "number"):
-        return 0 if default is None else default
+        return automatic(option) if default is None else default
     if kind == "text" and default is None and option.kinds == (str,):
         return ""
     return default if kind == "switch" else option.text(default)
@@ -103,5 +110,4 @@ def _read(option: Option, value: Any) -> Any:
             raise ConfigError(
                 str(error).replace(option.flags[-1], f"`{option.field.name}`")
             ) from None
-    is_automatic = option.is_optional and not value and kind_of(option) != "switch"
-    return _default(option) if value is None or is_automatic else value
+    return _default(option) if value in (None, automatic(option)) else value

@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from hires.cli.options import Option, parts_of
-from hires.comfyui.options import choices_of, kind_of, shown_default
+from hires.comfyui.options import automatic, choices_of, kind_of, shown_default
 from hires.config.checks import LARGEST
 from hires.config.documented import documented
 from hires.serve.form import MOST, MOST_NUMBER, in_words
@@ -89,11 +89,9 @@ def _widget(option: Option, text: str) -> Any:
         return io.Combo.Input(name, options=choices_of(option), **shown)
     if kind == "text":
         return io.String.Input(name, **shown)
-    is_automatic = option.is_optional
-    least = 0 if is_automatic else data.get("least", 0)
-    most = min(data.get("most", LARGEST), MOST.get(name, MOST_NUMBER))
-    if is_automatic:
-        shown["tooltip"] = text.replace("auto:", "0:")
+    least, most = data.get("least", 0), min(data.get("most", LARGEST), MOST.get(name, MOST_NUMBER))
+    if (chosen := automatic(option)) is not None:
+        least, shown["tooltip"] = chosen, text.replace("auto:", f"{chosen}:")
     if kind == "integer":
         # Else the frontend draws another seed after every run.
         return io.Int.Input(
