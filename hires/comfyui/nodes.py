@@ -44,7 +44,6 @@ from hires.runs.paint import iter_paint
 
 _CATEGORY = "hires"
 _SHOWN = (".png", ".jpg", ".webp")  # what browsers show
-_MOST_SHOWN = 20_000_000  # pixels that a browser is sent
 
 Kind = TypeVar("Kind", bound=Job)
 
@@ -65,19 +64,18 @@ def jobs(
     """
     options = {name: values[0] for name, values in given.items() if values}
     found = read_given(painting_options(), options)
-    styles = [keep(one, folder) for name in STYLES for one in pictures_of(given.get(name, ()))]
-    masks = [keep(one, folder) for name in MASKS for one in masks_of(given.get(name, ()))]
-    if len(masks) == 1:
-        masks[0] += ":" + "+".join(str(number) for number in range(1, len(styles) + 1))
     common: dict[str, Any] = {
-        "styles": tuple(styles),
         "config": Config(**found["config"], device=host.device()),
-        "guides": Guides(mask=tuple(masks)),
         "print": Print(**found["print"]),
         "delivery": Delivery(**found["delivery"]),
         **found[""],
         **more,
     }
+    styles = [keep(one, folder) for name in STYLES for one in pictures_of(given.get(name, ()))]
+    masks = [keep(one, folder) for name in MASKS for one in masks_of(given.get(name, ()))]
+    if len(masks) == 1:
+        masks[0] += ":" + "+".join(str(number) for number in range(1, len(styles) + 1))
+    common |= {"styles": tuple(styles), "guides": Guides(mask=tuple(masks))}
     return [kind(content=keep(one, folder), **common) for one in pictures_of(given["content"])]
 
 
@@ -139,10 +137,9 @@ class HiresStylize(io.ComfyNode):  # type: ignore[misc]  # ComfyUI has no types 
                 watch.done += 1
                 path = Path(job.output)
                 saved = ui.SavedResult(path.name, inner, io.FolderType.output)
-                is_shown = path.suffix in _SHOWN and image.shape[1] * image.shape[2] < _MOST_SHOWN
-                shown += (
-                    [saved] if is_shown else ui.PreviewImage(image, cls=cls).as_dict()["images"]
-                )
+                is_shown = path.suffix in _SHOWN and max(image.shape[1:3]) < image_side[0]
+                preview = None if is_shown else ui.PreviewImage(image, cls=cls).as_dict()
+                shown += [saved] if preview is None else preview["images"]
                 images.append(image)
                 paths.append(str(path))
                 files.append(saved)
