@@ -8,20 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from comfyui_workflows import EXAMPLES, Prompt
+from PIL import Image
 
 WINDOW = {"width": 1600, "height": 1000}
 PATIENCE = 900_000  # ms
-# Of every graph: laid out from left to right, its values read back as they would be queued.
+GRAPH = {"x": 60, "y": 80, "width": 1540, "height": 920}  # where it is shown in the window
+# Widths and heights of nodes by their types; whatever a node needs is added to a height below 0.
+_SIZES = {
+    "LoadImage": [320, 340],
+    "HiresStylize": [360, -300],
+    "HiresPlan": [360, -10],
+    "PreviewImage": [900, 760],
+    "SaveImage": [900, 760],
+    "PreviewAny": [760, 300],
+}
+# Laid out from left to right.
 _LAY_OUT = """
-async ([prompt, name]) => {
+async ([prompt, name, sizes]) => {
   await app.loadApiJson(prompt, name)
   await new Promise(done => setTimeout(done, 500))
   for (const node of app.graph._nodes) {
-    const [width, height] = node.computeSize()
-    node.setSize([Math.max(width, 320), Math.max(height, node.type === "LoadImage" ? 340 : 0)])
+    const least = node.computeSize(), [width, height] = sizes[node.type] ?? [300, 0]
+    node.setSize([width, height > 0 ? height : least[1] - height])
   }
   app.graph.arrange(60)
-  return app.graph.serialize()
+  return JSON.stringify(app.graph.serialize(), null, 1)
 }
 """
 _OPEN = """
@@ -42,18 +53,19 @@ _WATCH = """
 }
 """
 _SHOW = """
-() => {
+area => {
   const box = [1e9, 1e9, -1e9, -1e9]
   for (const node of app.graph._nodes) {
     const [x, y, width, height] = node.getBounding()
     box[0] = Math.min(box[0], x); box[1] = Math.min(box[1], y)
     box[2] = Math.max(box[2], x + width); box[3] = Math.max(box[3], y + height)
   }
-  const view = app.canvas.ds, margin = 40
-  const [wide, high] = [innerWidth - 2 * margin - 60, innerHeight - 2 * margin - 60]
+  const view = app.canvas.ds, margin = 30
+  const [wide, high] = [area.width - 2 * margin, area.height - 2 * margin]
   view.scale = Math.min(wide / (box[2] - box[0]), high / (box[3] - box[1]), 1)
-  view.offset[0] = (margin + 60) / view.scale - box[0]
-  view.offset[1] = (margin + 50) / view.scale - box[1]
+  view.offset[0] = (area.x + margin) / view.scale - box[0]
+  const top = app.canvas.canvas.getBoundingClientRect().top
+  view.offset[1] = (area.y + margin - top) / view.scale - box[1]
   app.canvas.setDirty(true, true)
 }
 """
@@ -88,16 +100,22 @@ def in_browser(
         page.goto(address)
         page.wait_for_function("() => window.app?.graph && window.app.extensionManager")
         page.wait_for_timeout(3000)
+        page.evaluate('() => app.extensionManager.setting.set("Comfy.Minimap.Visible", false)')
         page.keyboard.press("Escape")  # Templates are offered to those who come first.
         page.evaluate(_WATCH)
         for name, prompt in EXAMPLES.items():
             file = examples / f"{name}.json"
             if write:
-                workflow = page.evaluate(_LAY_OUT, [prompt, name])
-                file.write_text(json.dumps(workflow, indent=1) + "\n", encoding="utf-8")
+                made = page.evaluate(_LAY_OUT, [_numbered(prompt), name, _SIZES])
+                file.write_text(made + "\n", encoding="utf-8")
             workflow = json.loads(file.read_text(encoding="utf-8"))
             _require_same(page.evaluate(_OPEN, workflow), prompt, name)
-            found[name] = _run(page, out / f"{name}.png", small)
+            values = dict(small)
+            # A paper says how large the painting is.
+            del values["size" if "paper" in str(prompt) else "dpi"]
+            found[name] = _run(page, out / f"{name}.png", values)
+            if write:
+                _shrink(out / f"{name}.png", file.with_suffix(".jpg"))
         browser.close()
     return found
 
@@ -107,13 +125,36 @@ def _run(page: Any, picture: Path, small: dict[str, Any]) -> dict[str, Any]:
     page.evaluate("() => Object.assign(window.told, {progress: 0, previews: 0, ended: null})")
     page.evaluate("() => app.queuePrompt(0)")
     page.wait_for_function("() => window.told.ended")
-    page.wait_for_timeout(3000)
-    page.evaluate(_SHOW)
+    page.wait_for_timeout(3000)  # Pictures are loaded.
+    page.evaluate(_SHOW, GRAPH)
     page.wait_for_timeout(1500)
-    page.screenshot(path=str(picture))
+    page.screenshot(path=str(picture), clip=GRAPH)
+    assert not page.locator(".p-toast-message").count(), "ComfyUI complains; see the picture"
     told: dict[str, Any] = page.evaluate("() => window.told")
     assert told["ended"] == "success", told
     return {name: told[name] for name in ("progress", "previews")}
+
+
+def _numbered(prompt: Prompt) -> Prompt:
+    """The same workflow with numbers for its nodes, as graphs have them."""
+    numbers = {name: str(number) for number, name in enumerate(prompt, 1)}
+    return {
+        numbers[name]: {
+            "class_type": node["class_type"],
+            "inputs": {
+                key: [numbers[value[0]], value[1]] if isinstance(value, list) else value
+                for key, value in node["inputs"].items()
+            },
+        }
+        for name, node in prompt.items()
+    }
+
+
+def _shrink(picture: Path, target: Path) -> None:
+    """A picture of a graph, as ComfyUI shows it among its templates."""
+    shown = Image.open(picture).convert("RGB")
+    shown.thumbnail((1200, 1200))
+    shown.save(target, quality=85)
 
 
 def _require_same(opened: Prompt, wanted: Prompt, name: str) -> None:

@@ -31,6 +31,11 @@ def stylize(content: str = CONTENT, style: str = STYLE, **options: Any) -> Promp
     }
 
 
+def viewed(prompt: Prompt) -> Prompt:
+    """A workflow that also shows its painting."""
+    return {**prompt, "view": node("PreviewImage", images=("stylize", 0))}
+
+
 def apply(content: str = CONTENT, model: str = "impasto") -> Prompt:
     """A photograph painted by a trained network."""
     return {
@@ -78,8 +83,8 @@ def two_styles() -> Prompt:
 
 # By the names of their files in hires/comfyui/example_workflows.
 EXAMPLES: dict[str, Prompt] = {
-    "stylize": stylize(),
+    "stylize": viewed(stylize()),
     "poster": poster(paper="A2", dpi=150.0, bleed="3mm", brush_size="6mm"),
-    "two_styles": two_styles(),
+    "two_styles": viewed(two_styles()),
     "apply": apply(),
 }

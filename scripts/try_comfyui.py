@@ -239,7 +239,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             found["refusal"] = try_refusal(comfy)
         if options.browser or options.only_browser:
             examples, write = NODES / "example_workflows", options.write_examples
-            small = {"size": "384", "iterations": "30 15", "dpi": 30, "bleed": "0mm"}
+            small = {"size": "384", "iterations": "30 15", "dpi": 25}
             found["browser"] = in_browser(comfy.address, examples, out, write=write, small=small)
     (out / "found.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ from hires.image.encode.save import save_image
 ROOT = Path(__file__).parents[1]
 SIZE = {"size": ["80"], "iterations": ["2"], "no_metadata": [True]}
 WORDS = ("--size", "80", "--iterations", "2", "--no-metadata", "--quiet")
+# Python's types of values that the page stores.
+KINDS = {"STRING": str, "COMBO": str, "BOOLEAN": bool, "INT": int, "FLOAT": (int, float)}
 MODULES = ("", ".nodes", ".host", ".options", ".pictures", ".schema")
 
 
@@ -299,6 +302,32 @@ def test_plan_tells_what_the_command_tells(
     fixed = [line for line in wanted if "free" not in line and "largest" not in line]
     assert [line.rstrip() for line in fixed if line not in found] == []
     assert done.ui.value == done.args[0]
+
+
+WORKFLOWS = sorted((ROOT / "hires" / "comfyui" / "example_workflows").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+def test_examples_are_of_these_nodes(file: Path, nodes: ModuleType) -> None:
+    """A value that is stored for a widget stands at its place: an option more moves all."""
+    known = {
+        node.define_schema().node_id: node.define_schema().inputs
+        for node in (nodes.HiresStylize, nodes.HiresApply, nodes.HiresPlan)
+    }
+    ours = [one for one in json.loads(file.read_text("utf-8"))["nodes"] if one["type"] in known]
+    assert ours
+    for one in ours:
+        inputs = {entry.id: entry for entry in known[one["type"]]}
+        assert {slot["name"] for slot in one["inputs"]} == set(inputs)
+        widgets = [entry for entry in inputs.values() if entry.kind not in ("IMAGE", "MASK")]
+        for entry, value in zip(widgets, one["widgets_values"], strict=True):
+            assert isinstance(value, KINDS[entry.kind]), f"{entry.id} is {value!r}"
+            assert value in entry.told.get("options", [value])
+    assert file.with_suffix(".jpg").is_file()
+
+
+def test_there_are_examples() -> None:
+    assert [file.stem for file in WORKFLOWS] == ["apply", "poster", "stylize", "two_styles"]
 
 
 def test_metadata_for_comfyuis_registry() -> None:
