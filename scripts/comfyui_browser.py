@@ -10,28 +10,41 @@ from typing import Any
 from comfyui_workflows import EXAMPLES, Prompt
 from PIL import Image
 
-WINDOW = {"width": 1600, "height": 1000}
+WIDTH, HEIGHT = 1600, 1000
 PATIENCE = 900_000  # ms
 GRAPH = {"x": 60, "y": 80, "width": 1540, "height": 920}  # where it is shown in the window
-# Widths and heights of nodes by their types; whatever a node needs is added to a height below 0.
-_SIZES = {
-    "LoadImage": [320, 340],
-    "HiresStylize": [360, -300],
-    "HiresPlan": [360, -10],
-    "PreviewImage": [900, 760],
-    "SaveImage": [900, 760],
-    "PreviewAny": [760, 300],
+# Columns of nodes by their types, their widths and heights; a height below 0 is added to what the
+# node needs.
+_COLUMNS = {
+    "LoadImage": [0, 320, 340],
+    "SolidMask": [1, 260, -10],
+    "MaskComposite": [1, 260, -10],
+    "InvertMask": [1, 260, -10],
+    "HiresStylize": [2, 360, -300],
+    "HiresApply": [2, 360, -10],
+    "HiresPlan": [3, 360, -10],
+    "PreviewImage": [4, 620, 520],
+    "SaveImage": [4, 620, 520],
+    "PreviewAny": [4, 760, 300],
 }
-# Laid out from left to right.
 _LAY_OUT = """
-async ([prompt, name, sizes]) => {
+async ([prompt, name, columns]) => {
   await app.loadApiJson(prompt, name)
   await new Promise(done => setTimeout(done, 500))
-  for (const node of app.graph._nodes) {
-    const least = node.computeSize(), [width, height] = sizes[node.type] ?? [300, 0]
-    node.setSize([width, height > 0 ? height : least[1] - height])
+  const gap = 60, placed = {}
+  for (const node of app.graph._nodes) (placed[columns[node.type][0]] ??= []).push(node)
+  let left = gap
+  for (const column of Object.values(placed)) {
+    let top = 1.5 * gap, widest = 0
+    for (const node of column) {
+      const least = node.computeSize(), [, width, height] = columns[node.type]
+      node.setSize([width, height > 0 ? height : least[1] - height])
+      node.pos = [left, top]
+      top += node.size[1] + 1.5 * gap
+      widest = Math.max(widest, width)
+    }
+    left += widest + gap
   }
-  app.graph.arrange(60)
   return JSON.stringify(app.graph.serialize(), null, 1)
 }
 """
@@ -67,6 +80,8 @@ area => {
   const top = app.canvas.canvas.getBoundingClientRect().top
   view.offset[1] = (area.y + margin - top) / view.scale - box[1]
   app.canvas.setDirty(true, true)
+  const width = (box[2] - box[0]) * view.scale, height = (box[3] - box[1]) * view.scale
+  return {x: area.x, y: area.y, width: width + 2 * margin, height: height + 2 * margin}
 }
 """
 _SET = """
@@ -95,7 +110,7 @@ def in_browser(
     found: dict[str, Any] = {}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
-        page = browser.new_page(viewport=WINDOW)
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         page.set_default_timeout(PATIENCE)
         page.goto(address)
         page.wait_for_function("() => window.app?.graph && window.app.extensionManager")
@@ -106,7 +121,7 @@ def in_browser(
         for name, prompt in EXAMPLES.items():
             file = examples / f"{name}.json"
             if write:
-                made = page.evaluate(_LAY_OUT, [_numbered(prompt), name, _SIZES])
+                made = page.evaluate(_LAY_OUT, [_numbered(prompt), name, _COLUMNS])
                 file.write_text(made + "\n", encoding="utf-8")
             workflow = json.loads(file.read_text(encoding="utf-8"))
             _require_same(page.evaluate(_OPEN, workflow), prompt, name)
@@ -126,9 +141,9 @@ def _run(page: Any, picture: Path, small: dict[str, Any]) -> dict[str, Any]:
     page.evaluate("() => app.queuePrompt(0)")
     page.wait_for_function("() => window.told.ended")
     page.wait_for_timeout(3000)  # Pictures are loaded.
-    page.evaluate(_SHOW, GRAPH)
+    shown = page.evaluate(_SHOW, GRAPH)
     page.wait_for_timeout(1500)
-    page.screenshot(path=str(picture), clip=GRAPH)
+    page.screenshot(path=str(picture), clip=shown)
     assert not page.locator(".p-toast-message").count(), "ComfyUI complains; see the picture"
     told: dict[str, Any] = page.evaluate("() => window.told")
     assert told["ended"] == "success", told

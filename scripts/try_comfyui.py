@@ -42,7 +42,7 @@ from hires.image.resample import resize
 ROOT = Path(__file__).parents[1]
 NODES = ROOT / "hires" / "comfyui"
 PATIENCE = 900.0  # seconds for a busy machine
-SMALL = {"size": "128", "iterations": "12", "no_metadata": True}
+SMALL: dict[str, Any] = {"size": "128", "iterations": "12", "no_metadata": True}
 
 
 class Comfy:
@@ -239,7 +239,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             found["refusal"] = try_refusal(comfy)
         if options.browser or options.only_browser:
             examples, write = NODES / "example_workflows", options.write_examples
-            small = {"size": "384", "iterations": "30 15", "dpi": 25}
+            small = {"size": "384", "iterations": "20", "dpi": 25}
             found["browser"] = in_browser(comfy.address, examples, out, write=write, small=small)
     (out / "found.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from comfy_stand_in import Host, InterruptProcessingException
@@ -30,7 +31,13 @@ ROOT = Path(__file__).parents[1]
 SIZE = {"size": ["80"], "iterations": ["2"], "no_metadata": [True]}
 WORDS = ("--size", "80", "--iterations", "2", "--no-metadata", "--quiet")
 # Python's types of values that the page stores.
-KINDS = {"STRING": str, "COMBO": str, "BOOLEAN": bool, "INT": int, "FLOAT": (int, float)}
+KINDS: dict[str, Any] = {
+    "STRING": str,
+    "COMBO": str,
+    "BOOLEAN": bool,
+    "INT": int,
+    "FLOAT": (int, float),
+}
 MODULES = ("", ".nodes", ".host", ".options", ".pictures", ".schema")
 
 
@@ -219,8 +226,11 @@ class TestStylize:
         assert done.ui == {"images": [saved], "files": [saved]}
         assert host.told == sorted(host.told)
         assert host.told[-1] == 1000
-        kind, preview, _ = host.previews[0]
-        assert (kind, preview.size) == ("JPEG", (80, 64))
+        assert [(kind, image.size, side) for kind, image, side in host.previews] == [
+            ("JPEG", (80, 64), 80)
+        ] * len(host.previews)
+        last = torch.from_numpy(np.array(host.previews[-1][1]))
+        assert torch.equal(last / 255, load_image(path)[0].movedim(0, -1))
 
     def test_an_interrupted_painting_is_gone_on_with(
         self, host: Host, nodes: ModuleType, by_command: bytes

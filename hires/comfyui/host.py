@@ -16,7 +16,7 @@ from hires.feedforward.model import ENDING, built_in_models
 from hires.image.pillow import to_pillow
 
 MODELS = "hires"  # folder of trained models, within ComfyUI's folder of models
-_PREVIEW_SIDE, _PREVIEW_SECONDS = 512, 1.0
+_PREVIEW_SIDE, _PREVIEW_SECONDS = 1024, 1.0
 _WHOLE = 1000  # steps of the progress bar
 
 
@@ -41,9 +41,12 @@ class Watch:
         """
         model_management.throw_exception_if_processing_interrupted()
         preview, now = None, time.monotonic()
-        if thumbnail is not None and now >= self._shown + _PREVIEW_SECONDS:
+        # The last one is shown for good: ComfyUI's page puts it before the file.
+        is_due = now >= self._shown + _PREVIEW_SECONDS or fraction >= 1
+        if thumbnail is not None and is_due:
             picture = to_pillow(thumbnail(_PREVIEW_SIDE))
-            preview, self._shown = ("JPEG", picture, _PREVIEW_SIDE), now
+            # ComfyUI brings it to the side that it is told, also a smaller one.
+            preview, self._shown = ("JPEG", picture, max(picture.size)), now
         value = round((self.done + fraction) / self._count * _WHOLE)
         self._bar.update_absolute(value, preview=preview)
 
