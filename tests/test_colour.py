@@ -171,7 +171,7 @@ def test_a_job_remembers_it(mode: str, capsys: pytest.CaptureFixture[str]) -> No
     steps = hires.iter_paint(job)
     for _ in range(4):
         next(steps)
-    steps.close()  # type: ignore[attr-defined]
+    steps.close()
     assert cli.main(["resume", "out.run", "--quiet"]) == 0
     pixels = hires.load_image("whole.png")
     assert torch.equal(hires.load_image("out.png"), pixels)

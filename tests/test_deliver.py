@@ -206,7 +206,7 @@ def test_a_run_that_is_not_finished_is_refused() -> None:
         hires.Job(content="content.png", styles=("style.png",), output="out.png", config=CONFIG)
     )
     next(steps)
-    steps.close()  # type: ignore[attr-defined]
+    steps.close()
     with pytest.raises(RunDirectoryError, match=r"hires resume out\.run"):
         delivered("out.run", "lab.tif", delivery=LAB)
 

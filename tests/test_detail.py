@@ -278,7 +278,7 @@ class TestRuns:
         )
         steps = hires.iter_paint(job)
         terms = [next(steps).terms for _ in range(3)][-1]
-        steps.close()  # type: ignore[attr-defined]
+        steps.close()
         assert terms["detail"] > 0
         assert cli.main(["resume", "half.run", "--quiet"]) == 0
         whole, half = (hires.load_image(folder / f"{name}.png") for name in ("out", "half"))

@@ -71,7 +71,7 @@ def test_the_same_job_goes_on_where_it_was_left(number: int, whole: bytes) -> No
     steps = hires.iter_paint(JOB)
     for _ in range(number):
         next(steps)
-    steps.close()  # type: ignore[attr-defined]
+    steps.close()
     assert not Path("out.png").exists()
     left = [(step.rung.index, step.iteration) for step in hires.iter_paint(JOB)]
     assert left[0] == ((number - 1) // 3, (number - 1) % 3 + 1)
@@ -170,7 +170,7 @@ def test_everything_is_decided_once_and_files_are_hashed_once(
     assert calls == {**dict.fromkeys(names, 1), "file_digest": 3}
     steps = hires.iter_paint(replace(JOB, output="half.png"))
     next(steps)
-    steps.close()  # type: ignore[attr-defined]
+    steps.close()
     calls.clear()
     assert cli.main(["resume", "half.run", "--quiet"]) == 0
     assert calls["file_digest"] == 3

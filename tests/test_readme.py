@@ -84,7 +84,7 @@ def before(words: list[str]) -> None:
         )
         steps = hires.iter_paint(job)
         next(steps)
-        steps.close()  # type: ignore[attr-defined]
+        steps.close()
 
 
 @pytest.mark.slow

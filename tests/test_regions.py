@@ -416,7 +416,7 @@ class TestCommand:
         steps = hires.iter_paint(job)
         for _ in range(3):
             next(steps)
-        steps.close()  # type: ignore[attr-defined]
+        steps.close()
         assert cli.main(["resume", "half.run", "--quiet"]) == 0
         whole, half = (hires.load_image(folder / f"{name}.png") for name in ("out", "half"))
         assert torch.equal(whole, half)

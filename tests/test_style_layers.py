@@ -226,7 +226,7 @@ class TestRuns:
         steps = hires.iter_paint(job)
         for _ in range(3):
             next(steps)
-        steps.close()  # type: ignore[attr-defined]
+        steps.close()
         assert cli.main(["resume", "half.run", "--quiet"]) == 0
         assert torch.equal(hires.load_image("half.png"), whole)
 

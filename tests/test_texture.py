@@ -333,7 +333,7 @@ def test_a_texture_goes_on_to_the_same_bits() -> None:
         steps = hires.iter_paint(replace(job, output=f"out{stop}.png", checkpoint_every=0))
         for _ in range(stop):
             next(steps)
-        steps.close()  # type: ignore[attr-defined]
+        steps.close()
         assert main(["resume", f"out{stop}.run", "--quiet"]) == 0
         found = hires.load_image(f"out{stop}.png")
         assert torch.equal(found, hires.load_image("whole.png"))

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from hires.image.pillow import to_pillow
 from hires.image.resample import resize
 
 # Fonts of one width, which commands are read best in, as systems have them: Linux, macOS, Windows.
@@ -213,5 +214,4 @@ def _shown(cell: Cell, side: int) -> _Shown:
     scale = side / max(height, width)
     if scale < 1:
         picture = resize(picture, (max(round(height * scale), 1), max(round(width * scale), 1)))
-    values = (picture[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    return _Shown(Image.fromarray(np.ascontiguousarray(values)), cell.title, cell.lines)
+    return _Shown(to_pillow(picture), cell.title, cell.lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,7 +73,7 @@ def paint(job: PaintJob) -> Painted:
         return run.painted
 
 
-def iter_paint(job: PaintJob) -> Iterator[Progress]:
+def iter_paint(job: PaintJob) -> Generator[Progress, None, None]:
     """Paint a job, and yield after every step; the file is there when the steps are at their end.
 
     With ``preview``, the steps of the close-up follow those up to about a megapixel. If the run

@@ -133,9 +133,12 @@ def _of(kind: type, names: tuple[str, ...], group: str) -> Iterator[FormField]:
     hints, texts = get_type_hints(kind), documented(kind)
     known: Mapping[str, Field[Any]] = {field.name: field for field in fields(kind)}
     for name in names:
-        # Help names options as they are typed.
-        text = re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", " "), texts[name])
-        yield FormField(known[name], group, hints[name], text)
+        yield FormField(known[name], group, hints[name], in_words(texts[name]))
+
+
+def in_words(text: str) -> str:
+    """Help for those who do not type: it names options as they are typed."""
+    return re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", " "), text)
 
 
 def papers() -> list[dict[str, Any]]:

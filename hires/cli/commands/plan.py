@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 import time
@@ -35,6 +36,7 @@ _LONG = 3600.0
 # Proposed in place of more; large prints are looked at from further away.
 _LESS_DPI = (240, 200, 150, 100, 75)
 _PROBE_PIXELS = 10**6
+_WIDTH = 120  # columns of a table that is read elsewhere than in a terminal
 
 
 def run(job: Plan) -> int:
@@ -43,17 +45,32 @@ def run(job: Plan) -> int:
     tell_warnings(planned.run.warnings)
     if job.quiet and not job.json:
         return 0
+    estimate, free = _estimated(job, planned)
+    if job.json:
+        print(json.dumps(estimate.record(free), indent=2))
+    else:
+        estimate.show(free, Console(highlight=False))
+    return 0
+
+
+def told(job: Plan) -> str:
+    """What `run` prints, its warnings first."""
+    planned = plan_job(job)
+    estimate, free = _estimated(job, planned)
+    text = io.StringIO()
+    estimate.show(free, Console(file=text, width=_WIDTH, highlight=False))
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    return "\n".join([*(f"warning: {note}" for note in planned.run.warnings), *lines])
+
+
+def _estimated(job: Plan, planned: PlannedJob) -> tuple[_Estimate, int | None]:
+    """What a run takes, and the memory that is free for it."""
     # What is free is asked before the probe takes some of it.
     setup = planned.run.setup
     free = free_bytes(setup.device)
     config, guides = planned.run.config, planned.run.guides
     rates = None if job.no_probe else measure_rates(config, setup, planned.rungs, guides)
-    estimate = _Estimate(planned, rates)
-    if job.json:
-        print(json.dumps(estimate.record(free), indent=2))
-    else:
-        estimate.show(free)
-    return 0
+    return _Estimate(planned, rates), free
 
 
 class _Estimate:
@@ -121,9 +138,8 @@ class _Estimate:
             "warnings": [as_typed(warning) for warning in self.planned.run.warnings],
         }
 
-    def show(self, free: int | None) -> None:
+    def show(self, free: int | None, console: Console) -> None:
         """Everything for people."""
-        console = Console(highlight=False)
         console.print(_table(self.rungs))
         for line in self.lines(free):
             console.print(line, soft_wrap=True)
