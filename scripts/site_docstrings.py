@@ -1,7 +1,7 @@
 """Docstrings of options on the documentation site. mkdocs.yml names this file.
 
-The string under a field of a configuration is its help on the command line, plain text. In Markdown,
-flags become code, and brackets stay brackets instead of becoming links.
+The string under a field of a configuration is its help on the command line, plain text. In
+Markdown, flags become code, and brackets stay brackets instead of becoming links.
 """
 
 from __future__ import annotations

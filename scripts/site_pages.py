@@ -1,7 +1,7 @@
 """Pages of the documentation site that are made from other files. mkdocs.yml names this file.
 
-The start page is README.md, so that there is one; the changes are CHANGELOG.md; every option is told
-by the commands themselves.
+The start page is README.md, so that there is one; the changes are CHANGELOG.md; every option is
+told by the commands themselves.
 """
 
 from __future__ import annotations
