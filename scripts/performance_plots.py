@@ -142,11 +142,11 @@ def draw_judged(figure: Any, data: Any) -> None:
 
 # The plot's name, the figures that it shows, its size in inches.
 PLOTS: dict[str, tuple[Callable[[Any, Any], None], str, tuple[float, float]]] = {
-    "performance_step": (draw_step, "claims", (7.2, 2.4)),
-    "performance_size": (draw_size, "claims", (7.2, 3.2)),
-    "performance_curve": (draw_curve, "claims", (7.2, 2.8)),
-    "performance_octaves": (draw_octaves, "fine", (7.2, 2.8)),
-    "losses_judged": (draw_judged, "judged", (7.2, 2.4)),
+    "performance_step": (draw_step, "claims", (5.6, 2.4)),
+    "performance_size": (draw_size, "claims", (5.6, 3.2)),
+    "performance_curve": (draw_curve, "claims", (5.6, 2.8)),
+    "performance_octaves": (draw_octaves, "fine", (5.6, 2.8)),
+    "losses_judged": (draw_judged, "judged", (5.6, 2.4)),
 }
 
 

@@ -29,10 +29,11 @@ class PlainHelp(Extension):
 
 
 def _default(attr: Attribute) -> str:
-    """What a field is where nobody says; of `hires.config.run.option` what the preset hires says."""
+    """What a field is unless it is given; of those of `Config`, in the preset hires."""
     value = attr.value
     if isinstance(value, ExprCall):
         is_option = str(value.function) == "option"
         return str(value.arguments[0]) if is_option else ""
-    is_field = "dataclass" in str(getattr(attr.parent, "decorators", ""))
+    decorators = getattr(attr.parent, "decorators", [])
+    is_field = any("dataclass" in str(decorator.value) for decorator in decorators)
     return str(value).strip("()\n ") if is_field and value is not None else ""
