@@ -36,7 +36,7 @@ SMALLER = {
     "--help": "",
     "--from": "",
     "hires plan photo.jpg painting.jpg --print": "--dpi 25 --no-probe",
-    "24x36in": "--dpi 40 --iterations 1",
+    "24x36in --dpi 200 --deliver master --preview": "--dpi 50 --iterations 1",
     "--preview": "--dpi 75 --iterations 1",
     "--print": "--dpi 25 --iterations 1",
     "hires plan": "--size 512 --no-probe",
@@ -77,7 +77,7 @@ def commands(text: str) -> Iterator[list[str]]:
             yield words[words.index("hires") :]
 
 
-def of_pages(found: dict[str, int]) -> Any:
+def of_pages(found: dict[str, int]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("page", [name for name, count in found.items() if count])
 
 

@@ -82,7 +82,7 @@ def test_the_reference_has_shapes_and_defaults(site: Path) -> None:
     text = re.sub(r"<[^>]+>", "", (site / "api.html").read_text(encoding="utf-8"))
     assert "The painting, (1, 3, H, W) float32 in [0, 1]" in text
     assert "Long side of the painting in pixels; content: as large as the photograph" in text
-    assert "Default: 0.025." in text
+    assert "content_weight: float = 0.025" in text
 
 
 @pytest.mark.slow
