@@ -46,20 +46,39 @@ def test_the_start_page_is_the_readme() -> None:
     assert "](painted.jpg)" in page
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, as `scripts/docs` builds it."""
+def build(root: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Build as `scripts/docs` does."""
     pytest.importorskip("mkdocs")
     pytest.importorskip("mkdocstrings")
-    folder = tmp_path_factory.mktemp("site")
-    argv = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(folder)]
+    argv = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(folder)]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": paths}
-    done = subprocess.run(
-        argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    return subprocess.run(
+        argv, cwd=root, env=environment, capture_output=True, text=True, check=False
     )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site."""
+    folder = tmp_path_factory.mktemp("site")
+    done = build(ROOT, folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.mark.slow
+def test_broken_links_and_anchors_end_the_build(tmp_path: Path) -> None:
+    for name in ("mkdocs.yml", "scripts", "hires", "README.md", "CHANGELOG.md"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    with (tmp_path / "docs" / "runs.md").open("a", encoding="utf-8") as page:
+        page.write("\n[broken](nowhere.md) [part](losses.md#nothing)\n")
+    done = build(tmp_path, tmp_path / "site")
+    assert done.returncode == 1
+    assert "nowhere.md" in done.stderr
+    assert "#nothing" in done.stderr
+    assert "2 warnings" in done.stdout + done.stderr
 
 
 @pytest.mark.slow
