@@ -118,6 +118,7 @@ class TestStylize:
             (("--seed", "7"), "--seed 7 does nothing: nothing is random in this run"),
             (("--seed", "7", "--init", "blend:0.5"), ""),
             (("--seed", "7", "--deliver", "lab"), ""),
+            (("--seed", "7", "--style-loss", "wasserstein", "sliced"), ""),
             (("--save-every", "3"), "--save-every 3 saves nothing: the run has 2 steps"),
             (("--optimizer-state", "fresh"), "--optimizer-state fresh does nothing where there"),
         ],
