@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from panels import LABEL_HEIGHT, MARGIN, PANEL, as_pillow, save_sheet
 from PIL import Image, ImageDraw, ImageFont
-from resolution_ladder import LABEL_HEIGHT, MARGIN, PANEL, as_pillow, save_sheet
 from torch import Tensor
 
 from hires.cli.display import clock_time, open_display

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fine_measures import size_of
+from panels import as_pillow
 from PIL import Image, ImageDraw, ImageFont
-from resolution_ladder import as_pillow
 from torch import Tensor
 
 from hires.image.resample import resize

@@ -1,44 +1,58 @@
 #!/usr/bin/env python3
-"""Paint one picture at several sizes, each started from the one before, and compare them.
+"""Paint one photograph at several sizes, each started from the one before, and compare them.
 
-Saves into a folder: every rung's picture, ``ladder.csv`` (size, seconds, peak memory, losses) and
-``contact_sheet.jpg``, on which every rung is shown whole and, below, a part of it pixel by pixel.
+    scripts/resolution_ladder.py CONTENT STYLE [STYLE ...] --sizes 256 512 1024 --repeats 3 -o study
 
-    scripts/resolution_ladder.py CONTENT STYLE --sizes 256 512 1024 -o ladder
+Every style is painted by itself, once for each of --repeats seeds; with --style-weights, all styles
+are mixed into one. Saves into a folder: every picture (of several styles or repeats, in a folder
+for each), ``ladder.csv`` (time, memory, losses and the measures of `hires compare`, a line for each
+picture), ``contact_sheet.jpg`` (every size whole and a part of it pixel by pixel), and
+``report.html``: pictures, plots with mean and spread, and tables in one file that needs nothing
+else. Plots need matplotlib (the extra ``bench``).
 """
 
 from __future__ import annotations
 
-import csv
-import os
 import sys
-import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import torch
-from PIL import Image, ImageDraw, ImageFont
+from hires.utils.memory import manage_heap
+from hires.utils.openmp import bound_waiting
+
+if __name__ == "__main__":  # Before torch is loaded, as the command does.
+    manage_heap()
+    bound_waiting()
+
+from ladder_report import Sample, write_report
+from ladder_series import Judges, Row, Series, climb, save_table
 from torch import Tensor
 
+from hires.bench.report import environment
 from hires.cli.display import clock_time, open_display
 from hires.cli.exits import EXIT_INTERRUPTED, guarded, tell
 from hires.cli.options import Typed
 from hires.cli.parsing import parse
+from hires.config.checks import bounded, given, leave_out
 from hires.config.job import Job
+from hires.config.run import changed
 from hires.config.values import format_bytes
-from hires.engine.progress import Progress
 from hires.errors import ConfigError, ImageError
+from hires.features.network import Network
+from hires.image.contact_sheet import Cell, contact_sheet
+from hires.image.decode.read import load_image
 from hires.image.encode.save import check_output, save_image
 from hires.image.resample import resize
-from hires.runs.planning import PlannedJob, files_of, plan_job
-from hires.utils.memory import manage_heap, peak_resident_bytes
+from hires.judging.comparison import crop_places, networks_of
+from hires.runs.planning import files_of, plan_job
 
 PROG = "resolution_ladder"
-PANEL = 360  # width of a panel on the contact sheet, in pixels
-MARGIN, LABEL_HEIGHT = 12, 44
-PANELS_PER_ROW = 4
+PANEL = 360  # width of a panel on the contact sheet and in the report, in pixels
+TABLE, SHEET, REPORT = "ladder.csv", "contact_sheet.jpg", "report.html"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,173 +60,173 @@ class Study(Job):
     """Paint a ladder of --sizes, each from the one before, and save all of them side by side."""
 
     output: Annotated[str, Typed(short="-o", metavar="DIR")] = "ladder"
-    """Folder for the pictures, ladder.csv and contact_sheet.jpg; made if missing."""
+    """Folder for the pictures, ladder.csv, contact_sheet.jpg and report.html; made if missing."""
+
+    repeats: int = bounded(1, 1)
+    """How often each style is painted: with --seed, and with those that follow it."""
+
+    no_judge: bool = False
+    """Leave out the measures of hires compare, which take time for large pictures."""
 
     def __post_init__(self) -> None:
-        """Refuse a study without sizes."""
+        """Refuse a study without sizes, and options that would do nothing."""
+        idle = given(self, ("finish",))
+        for part in (self.print, self.delivery):
+            idle += given(part, [field.name for field in fields(part)])
+        leave_out(idle, "is for a single painting")
         super(Study, self).__post_init__()
         if not self.config.sizes:
             raise ConfigError("missing --sizes: name the long sides, for example 256 512 1024")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A line of the CSV: one rung. Peak memory is that of the GPU, or of this process so far."""
-
-    size: int
-    width: int
-    height: int
-    iterations: int
-    seconds: float
-    peak_memory_bytes: int
-    loss: float
-    style: float
-    content: float
-    patch: float
-    tv: float
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; exit codes as those of ``hires``."""
-    if argv is None:
-        argv = sys.argv[1:]
-        manage_heap()
-    return guarded(PROG, lambda: run(argv))
+    return guarded(PROG, lambda: run(sys.argv[1:] if argv is None else argv))
 
 
 def run(argv: Sequence[str]) -> int:
-    """Paint every rung, saving as it goes."""
+    """Paint every rung of every style and seed, saving as it goes; then report."""
     try:
         study = parse(Study, argv, prog=PROG)
     except SystemExit:  # --help
         return 0
+    if find_spec("matplotlib") is None:
+        raise ConfigError("the report's plots need matplotlib: pip install 'hires[bench]'")
     folder = Path(study.output)
-    job = Job(
-        content=study.content,
-        styles=study.styles,
-        bit_depth=study.bit_depth,
-        config=study.config,
-    )
-    planned = plan_job(job)
-    check_folder(folder, job)
-    for warning in planned.run.warnings:
-        tell(PROG, f"warning: {warning}")
+    check_folder(folder)
+    series = series_of(study)
+    networks = {} if study.no_judge else networks_of(["compact"])
     rows: list[Row] = []
-    panels: list[Image.Image] = []
+    samples: list[Sample] = []
     try:
-        climb(planned, folder, rows, panels, quiet=study.quiet)
+        for one in series:
+            paint(study, one, networks, rows, samples)
     except KeyboardInterrupt:
-        tell(PROG, f"interrupted: {len(rows)} of {len(planned.rungs)} sizes are saved in {folder}")
+        total = len(series) * len(study.config.sizes)
+        tell(PROG, f"interrupted: {len(rows)} of {total} sizes are saved in {folder}")
         return EXIT_INTERRUPTED
-    save_sheet(panels, folder / "contact_sheet.jpg")
+    save_image(sheet(samples, len(study.config.sizes)), folder / SHEET)
+    device = series[0].planned.run.setup.device
+    write_report(folder / REPORT, study, rows, samples, environment(device))
     if not study.quiet:
-        print(f"{folder}: {len(rows)} pictures, ladder.csv, contact_sheet.jpg")
+        print(f"{folder}: {len(rows)} pictures, {TABLE}, {SHEET}, {REPORT}")
     return 0
 
 
-def check_folder(folder: Path, job: Job) -> None:
-    """Make the folder, and see that everything can be saved there and nothing read is replaced."""
+def check_folder(folder: Path) -> None:
+    """Make the folder."""
     if folder.exists() and not folder.is_dir():
         raise ImageError(f"cannot save into {folder}: it is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
-    inputs = files_of(job)
-    for size in job.config.sizes:
-        check_output(picture_path(folder, size), bit_depth=job.bit_depth, inputs=inputs)
-    check_output(folder / "contact_sheet.jpg", inputs=inputs)
 
 
-def picture_path(folder: Path, size: int) -> Path:
-    """Where the picture of a size goes; names sort by size."""
-    return folder / f"{size:05d}.png"
-
-
-def climb(
-    planned: PlannedJob, folder: Path, rows: list[Row], panels: list[Image.Image], *, quiet: bool
-) -> None:
-    """Paint; at every rung's end save its picture, its row and its panel."""
-    device = planned.run.setup.device
-    with open_display(quiet=quiet) as display:
-        display.begin(planned.rungs)
-        started = time.perf_counter()
-        for progress in planned.run.start():
-            if progress.ends_rung:
-                picture = progress.picture().cpu()
-                rows.append(measured(progress, time.perf_counter() - started, device))
-                planned.save(picture, picture_path(folder, rows[-1].size))
-                save_table(rows, folder / "ladder.csv")
-                panels.append(panel(picture, rows[-1]))
-                started = time.perf_counter()
-            display.update(progress)
-
-
-def measured(progress: Progress, seconds: float, device: torch.device) -> Row:
-    """What a finished rung took, and how far it came."""
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        peak = peak_resident_bytes()
-    height, width = progress.rung.size
-    return Row(
-        size=max(progress.rung.size),
-        width=width,
-        height=height,
-        iterations=progress.rung.num_iterations,
-        seconds=round(seconds, 3),
-        peak_memory_bytes=peak,
-        loss=progress.loss,
-        **progress.terms,
-    )
-
-
-def save_table(rows: Sequence[Row], path: Path) -> None:
-    """Write the CSV anew; it is whole at any time."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(asdict(rows[0])))
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in rows)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def panel(picture: Tensor, row: Row) -> Image.Image:
-    """A rung whole and, below, the middle of it pixel by pixel, under two lines of text."""
-    whole_height = max(round(PANEL * row.height / row.width), 1)
-    whole = resize(picture, (whole_height, PANEL), clamp=True)
-    top, left = max(row.height - whole_height, 0) // 2, max(row.width - PANEL, 0) // 2
-    detail = picture[..., top : top + whole_height, left : left + PANEL]
-    height = LABEL_HEIGHT + whole_height + MARGIN + detail.shape[2]
-    found = Image.new("RGB", (PANEL, height), "white")
-    draw, font = ImageDraw.Draw(found), ImageFont.load_default(size=15)
-    took = f"{row.iterations} steps, {clock_time(row.seconds)}"
-    draw.text((0, 0), f"{row.width}x{row.height}  {took}", "black", font)
-    losses = f"style {row.style:#.2g}, content {row.content:#.2g}"
-    draw.text((0, 20), f"{format_bytes(row.peak_memory_bytes)}, {losses}", "dimgray", font)
-    found.paste(as_pillow(whole), (0, LABEL_HEIGHT))
-    found.paste(as_pillow(detail), (0, LABEL_HEIGHT + whole_height + MARGIN))
+def series_of(study: Study) -> list[Series]:
+    """What is painted, all of it planned and checked before the first step."""
+    is_mixed = bool(study.config.style_weights)
+    groups = [study.styles] if is_mixed else [(style,) for style in study.styles]
+    stems = Counter(Path(group[0]).stem for group in groups)
+    seeds = [study.config.seed + number for number in range(study.repeats)]
+    found: list[Series] = []
+    told: set[str] = set()
+    for number, group in enumerate(groups, start=1):
+        stem = " + ".join(Path(style).stem for style in group)
+        name = stem if stems[stem] < 2 else f"{stem} {number}"
+        for seed in seeds:
+            one = planned_series(study, group, name, seed, len(groups) * len(seeds) > 1)
+            found.append(one)
+            # Of a seed that does nothing: the report says whether repeats differ.
+            notes = [note for note in one.planned.run.warnings if not note.startswith("`seed=")]
+            told.update(f"{name}: {note}" if len(groups) > 1 else note for note in notes)
+    for warning in sorted(told):
+        tell(PROG, f"warning: {warning}")
     return found
 
 
-def as_pillow(picture: Tensor) -> Image.Image:
-    """(1, 3, H, W) in [0, 1] to 8 bit."""
-    array = (picture[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous()
-    return Image.fromarray(array.numpy())
+def planned_series(
+    study: Study, styles: tuple[str, ...], name: str, seed: int, is_of_several: bool
+) -> Series:
+    """A ladder in one style with one seed; nothing that is read is replaced by what is saved."""
+    job = Job(
+        content=study.content,
+        styles=styles,
+        bit_depth=study.bit_depth,
+        config=changed(study.config, seed=seed),
+        guides=study.guides,
+    )
+    folder = Path(study.output)
+    if is_of_several:
+        folder /= f"{name}-{seed}"
+    one = Series(style=name, seed=seed, planned=plan_job(job), folder=folder)
+    folder.mkdir(exist_ok=True)
+    inputs = files_of(job)
+    for size in study.config.sizes:
+        check_output(one.path(size), bit_depth=job.bit_depth, inputs=inputs)
+    check_output(Path(study.output) / SHEET, inputs=inputs)
+    return one
 
 
-def save_sheet(panels: Sequence[Image.Image], path: Path) -> None:
-    """Lay the panels out row by row and save them as one picture."""
-    columns = min(len(panels), PANELS_PER_ROW)
-    num_rows = -(-len(panels) // columns)
-    step_x, step_y = PANEL + MARGIN, max(part.height for part in panels) + 2 * MARGIN
-    sheet = Image.new("RGB", (columns * step_x + MARGIN, num_rows * step_y + MARGIN), "white")
-    for i, part in enumerate(panels):
-        sheet.paste(part, (MARGIN + i % columns * step_x, MARGIN + i // columns * step_y))
-    pixels = torch.frombuffer(bytearray(sheet.tobytes()), dtype=torch.uint8)
-    image = pixels.view(sheet.height, sheet.width, 3).permute(2, 0, 1)[None].float() / 255
-    save_image(image, path)
+def paint(
+    study: Study,
+    series: Series,
+    networks: dict[str, Network],
+    rows: list[Row],
+    samples: list[Sample],
+) -> None:
+    """Paint one ladder; at every rung's end save its picture, its row and what is shown of it."""
+    job = series.planned.job
+    assert job.content is not None
+    content = load_image(job.content)
+    judges = Judges(content=content, style=load_image(job.styles[0]), networks=networks)
+    focus = busiest(content)
+    with open_display(quiet=study.quiet) as display:
+        for row, picture in climb(series, display, judges if networks else None):
+            rows.append(row)
+            series.planned.save(picture, series.path(row.long_side))
+            save_table(rows, Path(study.output) / TABLE)
+            if series.seed == study.config.seed:
+                samples.append(sample(row, picture, focus))
+
+
+def busiest(content: Tensor) -> tuple[float, float]:
+    """Where the photograph is busiest, as shares of its height and width."""
+    height, width = content.shape[2:]
+    side = max(min(height, width) // 4, 1)
+    top, left = crop_places(content, side)[0]
+    return (top + side / 2) / height, (left + side / 2) / width
+
+
+def sample(row: Row, picture: Tensor, focus: tuple[float, float]) -> Sample:
+    """A rung whole, as wide as a panel, and pixel by pixel around the same place of the scene."""
+    height, width = row.size
+    whole = resize(picture, (max(round(PANEL * height / width), 1), PANEL), clamp=True)
+    side = min(PANEL, height, width)
+    top, left = (
+        min(max(round(share * length - side / 2), 0), length - side)
+        for share, length in zip(focus, row.size, strict=True)
+    )
+    return Sample(row=row, whole=whole, detail=picture[..., top : top + side, left : left + side])
+
+
+def sheet(samples: Sequence[Sample], columns: int) -> Tensor:
+    """Every style's rungs in a row, whole, and in the next row pixel by pixel."""
+    cells: list[Cell] = []
+    for start in range(0, len(samples), columns):
+        row = samples[start : start + columns]
+        cells += [Cell(picture=one.whole, title=title(one.row), lines=said(one.row)) for one in row]
+        cells += [Cell(picture=one.detail, lines=("pixel by pixel",)) for one in row]
+    return contact_sheet(cells, columns, side=PANEL)
+
+
+def title(row: Row) -> str:
+    """``impasto, 512x384``."""
+    return f"{row.style}, {row.size[1]}x{row.size[0]}"
+
+
+def said(row: Row) -> tuple[str, ...]:
+    """What is told below a picture."""
+    took = f"{row.iterations} steps, {clock_time(row.seconds)}"
+    losses = ", ".join(f"{name} {value:#.2g}" for name, value in row.terms.items())
+    return f"{took}, {format_bytes(row.peak_memory_bytes)}", losses
 
 
 if __name__ == "__main__":

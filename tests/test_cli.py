@@ -118,6 +118,7 @@ class TestStylize:
             (("--seed", "7"), "--seed 7 does nothing: nothing is random in this run"),
             (("--seed", "7", "--init", "blend:0.5"), ""),
             (("--seed", "7", "--deliver", "lab"), ""),
+            (("--seed", "7", "--style-loss", "wasserstein", "sliced"), ""),
             (("--save-every", "3"), "--save-every 3 saves nothing: the run has 2 steps"),
             (("--optimizer-state", "fresh"), "--optimizer-state fresh does nothing where there"),
         ],
@@ -395,7 +396,8 @@ class TestProcess:
             "import sys; from hires.cli.main import main; code = main(sys.argv[1:]);"
             "assert 'torch' not in sys.modules, 'torch is loaded'; sys.exit(code)"
         )
-        for line, code in (("--version", 0), ("--help", 0), ("stylize a b", 2), ("plan --help", 0)):
+        asked = ("--version", "--help", "--help-all", "--print-completion bash", "plan --help")
+        for line, code in (("stylize a b", 2), *((line, 0) for line in asked)):
             done = run_python("-c", check, *line.split())
             assert done.returncode == code, done.stderr
         assert "usage: hires plan" in done.stdout
@@ -408,7 +410,7 @@ class TestProcess:
 
 
 def test_every_setting_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["stylize", "--help"]) == 0
+    assert cli.main(["stylize", "--help-all"]) == 0
     text = capsys.readouterr().out
     for field in fields(Config):
         assert f"--{field.name.replace('_', '-')} " in text

@@ -96,11 +96,14 @@ def test_underscores_do_for_hyphens() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "missing FIRST, -t PATH (--help lists what there is)"),
+        ("", "missing FIRST, -t PATH (--help-all lists what there is)"),
         ("x --to", "-t/--to needs a value"),
         ("x -t y --loud=1", "--loud takes no value"),
-        ("x -t y --lout", "unknown argument '--lout': did you mean --loud? (--help lists what "),
-        ("--zzz", "unknown argument '--zzz' (--help lists what there is)"),
+        (
+            "x -t y --lout",
+            "unknown argument '--lout': did you mean --loud? (--help-all lists ",
+        ),
+        ("--zzz", "unknown argument '--zzz' (--help-all lists what there is)"),
         ("x -t y --count 1.5", "--count: '1.5' is not a whole number"),
         ("x -t y --shares 1 x", "--shares: 'x' is not a number"),
         ("x -t y --shares", "--shares: needs at least one number"),
@@ -136,7 +139,7 @@ def test_help(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     with pytest.raises(SystemExit) as stopped:
-        typed("--count x --help")
+        typed("--count x --help-all")
     assert not stopped.value.code
     told = capsys.readouterr().out
     assert told.startswith("usage: example FIRST MORE ... -t PATH [OPTIONS]\n\nWhat can be typed,")

@@ -55,6 +55,8 @@ FOLDERS = "docs|tests|scripts|benchmarks|samples|hires"
 PAINTINGS = ["painting", "first", "second", "impasto", "woodcut", "starry", "muse"]
 FLAG = r"(?<![\w-])--[a-z][a-z0-9-]*"
 WRITTEN = {"benchmarks/gpu/bench.json"}  # By scripts.
+# What hires answers by itself.
+NO_COMMAND = {"--help", "--help-all", "--print-completion", "--version"}
 OTHER_FLAGS = {"--strict", "--version", "--help", "--requeue"}
 
 
@@ -74,6 +76,7 @@ def commands(text: str) -> Iterator[list[str]]:
         words = shlex.split(line, comments=True)
         started = words[:1] in (["srun"], ["torchrun"])
         if words[:1] == ["hires"] or (started and "hires" in words):
+            words = words[: words.index(">")] if ">" in words else words
             yield words[words.index("hires") :]
 
 
@@ -95,7 +98,7 @@ WITH_PYTHON = of_pages(
 def test_every_command_is_understood(page: str) -> None:
     painted = PaintJob(content="photo.jpg", styles=("painting.jpg",), output="painted.png")
     for words in commands(PAGES[page]):
-        if not {"--help", "--version"} & set(words):
+        if not NO_COMMAND & set(words):
             parse(
                 COMMANDS[words[1]],
                 words[2:],
@@ -264,8 +267,8 @@ def test_every_file_exists(page: str) -> None:
 
 
 def test_every_option_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in COMMANDS:
-        assert cli.main([command, "--help"]) == 0
+    for words in ([], *([command] for command in COMMANDS)):
+        assert cli.main([*words, "--help-all"]) == 0
     scripts = [path.read_text(encoding="utf-8") for path in ROOT.glob("scripts/*.py")]
     known = set(re.findall(FLAG, "".join([capsys.readouterr().out, *scripts])))
     lines = [line for text in PAGES.values() for line in text.splitlines()]

@@ -107,7 +107,7 @@ def test_what_is_refused(words: tuple[str, ...], message: str) -> None:
 
 
 def test_help_shows_the_presets_own_values(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["stylize", "--preset", "keras", "--help"]) == 0
+    assert cli.main(["stylize", "--preset", "keras", "--help-all"]) == 0
     assert "lbfgs-wolfe)" in "".join(capsys.readouterr().out.split())
 
 

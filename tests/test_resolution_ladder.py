@@ -6,6 +6,8 @@ import csv
 import importlib
 import itertools
 import os
+import re
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -39,23 +41,85 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("resolution_ladder")
 
 
+FILES = ["contact_sheet.jpg", "ladder.csv", "report.html"]
+
+
+def table() -> list[dict[str, str]]:
+    with open("ladder/ladder.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_paints_every_size(
     script: ModuleType, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert script.main([*words, "--sizes", "64", "80", "112"]) == 0
-    assert capsys.readouterr().out == "ladder: 3 pictures, ladder.csv, contact_sheet.jpg\n"
+    said = "ladder: 3 pictures, ladder.csv, contact_sheet.jpg, report.html\n"
+    assert capsys.readouterr().out == said
     pictures = ["00064.png", "00080.png", "00112.png"]
-    assert sorted(os.listdir("ladder")) == [*pictures, "contact_sheet.jpg", "ladder.csv"]
+    assert sorted(os.listdir("ladder")) == [*pictures, *FILES]
     assert load_image("ladder/00080.png").shape == (1, 3, 60, 80)
-    with open("ladder/ladder.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = table()
     assert [row["size"] for row in rows] == ["64", "80", "112"]
     assert all(float(row["seconds"]) > 0 for row in rows)
     assert all(int(row["peak_memory_bytes"]) > 2**26 for row in rows)
-    assert all(float(row[name]) >= 0 for row in rows for name in ("style", "content", "tv"))
+    losses = ("style", "content", "patch", "tv")
+    assert all(float(row[f"loss_{name}"]) >= 0 for row in rows for name in losses)
+    # Of 64x48 and 80x60 there is too little to judge.
+    assert [bool(row["judge_strokes"]) for row in rows] == [False, False, True]
     height, width = load_image("ladder/contact_sheet.jpg").shape[2:]
     assert width > 3 * script.PANEL
     assert height > script.PANEL * 3 // 4
+
+
+def test_styles_and_repeats(script: ModuleType, words: list[str]) -> None:
+    save_image(random_image(80, 80, seed=3), "other.png")
+    more = [
+        "--sizes",
+        "64",
+        "96",
+        "--repeats",
+        "2",
+        "--seed",
+        "5",
+        "--quiet",
+        "--init",
+        "blend:0.3",
+    ]
+    assert script.main([words[0], "other.png", *words[1:], *more]) == 0
+    folders = [f"{style}-{seed}" for style in ("other", "style") for seed in (5, 6)]
+    assert sorted(os.listdir("ladder")) == sorted([*FILES, *folders])
+    rows = table()
+    assert [(row["style"], row["seed"]) for row in rows[::2]] == [
+        ("other", "5"),
+        ("other", "6"),
+        ("style", "5"),
+        ("style", "6"),
+    ]
+    assert rows[0]["loss"] != rows[2]["loss"]
+    page = Path("ladder/report.html").read_text(encoding="utf-8")
+    assert "2 sizes from 64 to 96 px on the long side, 2 styles, 2 repeats" in page
+    assert "nothing is random" not in page
+    assert not re.search(r"(?:src|href)=\"(?!data:)", page)
+    # Photograph and styles; every size of a style whole and in part; plots.
+    assert page.count("data:image/jpeg") == 3 + 2 * 2 * 2
+    assert page.count("data:image/svg+xml") == 3 + 4 + 4
+    values = [float(row["loss_style"]) for row in rows if row["style"] == "other"][1::2]
+    mean, deviation = statistics.fmean(values), statistics.stdev(values)
+    assert f"<td>{mean:.3g}<small>± {deviation:.2g}</small></td>" in page
+
+
+def test_a_mix_is_one_style_and_repeats_may_be_alike(script: ModuleType, words: list[str]) -> None:
+    save_image(random_image(80, 80, seed=3), "other.png")
+    more = ["--sizes", "64", "--repeats", "2", "--style-weights", "1", "3", "--quiet"]
+    more += ["--no-judge", "--tv-weight", "0"]
+    assert script.main([words[0], "other.png", *words[1:], *more]) == 0
+    rows = table()
+    assert [row["style"] for row in rows] == ["other + style"] * 2
+    assert rows[0]["loss"] == rows[1]["loss"]
+    page = Path("ladder/report.html").read_text(encoding="utf-8")
+    assert "nothing is random" in page
+    assert "Judges</h2>" not in page
+    assert page.count("data:image/svg+xml") == 3 + 3  # Nothing is drawn of a loss that is 0.
 
 
 def test_interrupted_keeps_what_is_painted(
@@ -83,6 +147,8 @@ def test_interrupted_keeps_what_is_painted(
         (["--sizes", "80", "64"], "give sizes that grow"),
         (["--sizes", "80", "--size", "300"], "leave --size out"),
         (["--sizes", "80", "-o", "style.png"], "it is a file; name a folder"),
+        (["--sizes", "80", "--print", "A4"], "--print is for a single painting"),
+        (["--sizes", "80", "--repeats", "0"], "--repeats is 0"),
         (["--sizes", "80", "--pooling", "min"], "choose one of max, average, l2"),
         (["--sizes", "80", "--init", "ladder.png"], "there is no such file"),
     ],

@@ -23,7 +23,7 @@ from hires.features.checkpoints import write_checkpoint
 
 COMMANDS = (
     *("stylize", "resume", "plan", "papers", "inspect", "doctor", "bench", "presets", "train"),
-    *("deliver", "texture", "variations", "morph", "batch", "compare", "apply", "export"),
+    *("deliver", "texture", "variations", "morph", "batch", "compare", "apply", "export", "serve"),
 )
 
 
@@ -79,7 +79,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_of_commands(capsys: pytest.CaptureFixture[str]) -> None:
     def lines() -> Iterator[str]:
         for command in COMMANDS:
-            assert cli.main([command, "--help"]) == 0
+            assert cli.main([command, "--help-all"]) == 0
             yield command
             yield from (f"    {option}" for option in options(capsys.readouterr().out))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from hires.cli.arguments.table import COMMANDS, DESCRIPTION
 from hires.cli.exits import guarded
+from hires.cli.help import ASK, ASK_ALL, show_commands
 from hires.cli.options import UsageError
 from hires.cli.parsing import Given, parse
 from hires.utils.memory import manage_heap
@@ -39,14 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     name = next(iter(argv), "")
-    if name == "--version":
-        print(f"hires {__version__}")
-        return 0
-    if name in ("-h", "--help"):
-        from hires.cli.help import show_commands
-
-        show_commands("hires", COMMANDS, DESCRIPTION)
-        return 0
+    if name.startswith("-"):
+        return _tell(name, argv[1:])
     if name not in COMMANDS:
         problem = f"unknown argument '{name}'" if name else "missing command"
         raise UsageError(f"{problem}: choose one of {', '.join(COMMANDS)}")
@@ -57,6 +52,21 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     run: Callable[[Any], int] = import_module(f"hires.cli.commands.{name}").run
     return run(job)
+
+
+def _tell(flag: str, rest: Sequence[str]) -> int:
+    """What is asked of the program itself."""
+    if flag in (*ASK, ASK_ALL):
+        show_commands("hires", COMMANDS, DESCRIPTION, in_full=ASK_ALL in (flag, *rest))
+    elif flag == "--version":
+        print(f"hires {__version__}")
+    elif flag.partition("=")[0] == "--print-completion":
+        from hires.cli.completion import completion
+
+        print(completion(*[*flag.split("=")[1:], *rest]))
+    else:
+        raise UsageError(f"unknown argument '{flag}': choose one of {', '.join(COMMANDS)}")
+    return 0
 
 
 def _recorded(command: str, given: Given) -> Any:

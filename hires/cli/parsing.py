@@ -19,7 +19,8 @@ Command = TypeVar("Command")
 # Values by the group of options that they belong to, and their names.
 Given = dict[tuple[str, str], Any]
 
-_HELP = "--help lists what there is"
+_HELP = "--help-all lists what there is"
+_ASKED = ("-h", "--help", "--help-all")
 
 
 def parse(
@@ -40,10 +41,10 @@ def parse(
     Raises:
         UsageError: if the arguments cannot be understood.
         ConfigError: if a setting's value is not allowed.
-        SystemExit: with code 0 after ``--help``.
+        SystemExit: with code 0 after ``--help`` and ``--help-all``.
     """
     options = options_of(command)
-    if {"-h", "--help"} & set(argv):
+    if {*_ASKED} & set(argv):
         _show_help(command, options, argv, prog)
         raise SystemExit(0)
     given = _given(options, argv)
@@ -135,11 +136,11 @@ def _unknown(word: str, options: Sequence[Option]) -> UsageError:
 
 def _show_help(command: type, options: Sequence[Option], argv: Sequence[str], prog: str) -> None:
     """Print what there is; defaults are those of the preset that was typed."""
-    from hires.cli.help import show_options
+    from hires.cli.help import ASK_ALL, show_options
 
     start = {name: kind() for name, kind in parts_of(command).items() if name}
     with suppress(UsageError, ConfigError):
         if isinstance(start.get("config"), Config):
-            given = _given(options, [word for word in argv if word not in ("-h", "--help")])
+            given = _given(options, [word for word in argv if word not in _ASKED])
             start["config"] = Config(preset=given.get(("config", "preset"), "hires"))
-    show_options(command, prog, start)
+    show_options(command, prog, start, in_full=ASK_ALL in argv)

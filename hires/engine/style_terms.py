@@ -14,6 +14,9 @@ from hires.losses.sliced import Sliced
 from hires.losses.style import STYLE_LOSSES, Style
 from hires.losses.terms import Term
 
+# Losses that draw directions, positions or dictionaries from the seed.
+_RANDOM = ("sliced", "transport", "neighbours")
+
 
 def style_terms(
     config: Config, layers: Mapping[str, float], styles: Mapping[str, int]
@@ -64,6 +67,11 @@ def style_terms(
             num_turns=4 if config.style_turns else 1,
         )
     return [*found.values()]
+
+
+def are_random(config: Config) -> bool:
+    """Whether a style loss depends on the seed."""
+    return bool(config.style_weight) and any(loss in _RANDOM for loss in config.style_losses)
 
 
 def redraws(config: Config) -> bool:

@@ -19,6 +19,7 @@ from hires.engine.ladder import Rung, Size
 from hires.engine.planned import PlannedRun, plan_run
 from hires.engine.preview import preview_rung
 from hires.engine.resolve import Fitted, fit
+from hires.engine.style_terms import are_random
 from hires.errors import ConfigError
 from hires.feedforward.finish import Finish
 from hires.image.colour.inks import TotalInk
@@ -270,7 +271,7 @@ def files_of(job: Job) -> list[str]:
 def _idle(planned: PlannedJob) -> list[str]:
     """Options that were given and do nothing in this run."""
     job, found = planned.job, []
-    draws = job.config.init == "noise" or parse_blend(job.config.init)
+    draws = job.config.init == "noise" or parse_blend(job.config.init) or are_random(job.config)
     if job.config.seed and not draws and job.delivery.deliver != "lab":
         found.append(f"`seed={job.config.seed}` does nothing: nothing is random in this run")
     if planned.save_every > planned.num_steps:

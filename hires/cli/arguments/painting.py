@@ -129,7 +129,7 @@ class Plan(Job):
     """Print JSON instead of a table."""
 
     texture: bool = False
-    """Of hires texture: there is no CONTENT, all pictures are styles."""
+    """Tell what hires texture would take: there is no CONTENT, all pictures are styles."""
 
     processes: int = 1
     """Also tell what each of so many processes would take of the last rung (docs/clusters.md)."""

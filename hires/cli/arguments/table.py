@@ -38,8 +38,5 @@ COMMANDS: dict[str, type] = {
 DESCRIPTION = """\
 Paint a photograph in the style of a painting, at any size.
 
-hires COMMAND --help lists the options of a command, hires --version tells the version.
-
-Exit codes: 0 done, 1 the doctor found a fault, 2 something to mend, 130 interrupted,
-141 nobody reads the output.
+hires COMMAND --help shows what most people change, hires COMMAND --help-all every option.
 """
