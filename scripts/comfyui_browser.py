@@ -76,8 +76,9 @@ area => {
   const view = app.canvas.ds, margin = 30
   const [wide, high] = [area.width - 2 * margin, area.height - 2 * margin]
   view.scale = Math.min(wide / (box[2] - box[0]), high / (box[3] - box[1]), 1)
-  view.offset[0] = (area.x + margin) / view.scale - box[0]
-  const top = app.canvas.canvas.getBoundingClientRect().top
+  const {left, top} = app.canvas.canvas.getBoundingClientRect()
+  app.canvas.low_quality_zoom_threshold = 0.1  // Text is drawn, however small.
+  view.offset[0] = (area.x + margin - left) / view.scale - box[0]
   view.offset[1] = (area.y + margin - top) / view.scale - box[1]
   app.canvas.setDirty(true, true)
   const width = (box[2] - box[0]) * view.scale, height = (box[3] - box[1]) * view.scale
