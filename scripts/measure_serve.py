@@ -25,6 +25,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--size", type=int, default=384)
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--together", action="store_true", help="both at once, in one crowd")
     asked = parser.parse_args()
     options = {"size": asked.size, "min_size": asked.size, "iterations": [asked.steps]}
     options["device"] = "cpu"
@@ -54,6 +56,16 @@ def main() -> int:
             sent[kind] = ask(f"{address}api/pictures?kind={kind}&name={sample}.jpg", data)["id"]
         job = {"content": sent["content"], "styles": [sent["style"]], "options": options}
         for number in range(asked.rounds):
+            if asked.together:
+                with ThreadPoolExecutor(2) as pair:
+                    one = pair.submit(under_the_server, address, folder, job)
+                    other = pair.submit(typed, address, folder, job)
+                for where, cost in (("serve", one.result()), ("typed", other.result())):
+                    found[where].append(cost)
+                    print(
+                        f"{where}: {cost[0]:.2f} s of processor, steps {cost[1]:.2f} s", flush=True
+                    )
+                continue
             for where in ("serve", "typed")[:: 1 if number % 2 else -1]:
                 act = under_the_server if where == "serve" else typed
                 cost = act(address, folder, job)
