@@ -169,9 +169,8 @@ def plan_tiles(
     ample = costs.ample_side
     found: list[tuple[float, TilePlan]] = []
     least_work, least_needed, leanest = math.inf, 2**63, 0
-    tiles_of = partial(grid, size, halo=costs.halo, alignment=costs.alignment, is_open=is_open)
     for side in _sides(costs, size, tile):
-        tiles = tiles_of(side)
+        tiles = grid(size, side, halo=costs.halo, alignment=costs.alignment, is_open=is_open)
         if ample is None and _work(tiles, len(tiles), costs.per_tile) > _NEARLY * least_work:
             break  # Even with all graphs kept: smaller tiles only have more seams.
         remakes = len(tiles) > 1
@@ -181,20 +180,22 @@ def plan_tiles(
             plan = TilePlan(tiles, side, num_kept, needed, remakes)
             if not remakes or (ample is not None and side <= ample):
                 return plan
-            work = _work(tiles, num_kept, costs.per_tile)
-            found.append((work, plan))
-            least_work = min(least_work, work)
+            found.append((_work(tiles, num_kept, costs.per_tile), plan))
+            least_work = min(least_work, found[-1][0])
         if needed > max(memory, 1.5 * least_needed):
             break  # Of smaller tiles, ever more lines would wait.
     if not found:
-        raise TileMemoryError(
-            f"`memory={format_bytes(memory)}` is too small for tiles of {leanest} px:"
-            f" give at least {least_needed // 2**20 + 1}MiB"
-            + (" or leave out `tile`" if tile else ""),
-            least_needed,
-        )
+        raise _too_little(memory, leanest, least_needed, tile)
     good = (plan for work, plan in found if work <= _NEARLY * least_work)
     return min(good, key=lambda plan: plan.bytes_needed)
+
+
+def _too_little(memory: int, side: int, needed: int, tile: int | None) -> TileMemoryError:
+    return TileMemoryError(
+        f"`memory={format_bytes(memory)}` is too small for tiles of {side} px:"
+        f" give at least {needed // 2**20 + 1}MiB" + (" or leave out `tile`" if tile else ""),
+        needed,
+    )
 
 
 def _sides(costs: Costs, size: tuple[int, int], tile: int | None) -> Iterator[int]:
