@@ -38,7 +38,8 @@ from hires.losses.patches import Patches
 from hires.losses.sliced import Sliced
 from hires.losses.terms import Term
 from hires.losses.variation import TotalVariation
-from hires.processes.group import Group, join
+from hires.processes.group import Group
+from hires.processes.joining import join
 from hires.processes.together import SeveralTogether
 from hires.tiling.geometry import Span
 

@@ -6,11 +6,11 @@ lies on a GPU. Sums are added in the order of the processes, so that the same ru
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
-import socket
-import time
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,15 +22,12 @@ from torch import Tensor
 
 from hires.errors import ProcessLostError
 from hires.processes.bands import overlap
+from hires.processes.pulse import Pulse
 from hires.tiling.geometry import Span
 
-# What torchrun tells a process.
-_TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-# How long a process may let others wait: rank 0 saves a picture meanwhile. One that dies is noticed
-# at once, for its connections break.
-_PATIENCE = timedelta(hours=2)
-# Within this many seconds whoever is alive says so.
-_ROLL_CALL = 10.0
+# A process that is told to give up what it waits for does so within this many seconds.
+_GRACE = 15.0
+_GIVEN_UP = 2  # exit code
 
 
 @dataclass(slots=True)
@@ -50,17 +47,31 @@ class Group:
         rank: number of this one, from 0.
         size: how many there are.
         traffic: what this one has sent.
+        hosts: machine and number of each process, by its rank.
+        store: where lines are left for others.
+        pulse: who lives.
+        keeps_store: whether the store is in process 0, and not in torchrun.
         is_interrupted: whether it was sent Ctrl-C or SIGTERM.
         is_broken: whether one of them is gone.
-        alive: those that answered when the roll was called; rank 0 as long as nobody is gone.
+        is_computing: whether this one is in a stage, which is left undone once one of them is gone.
+        is_over: whether rank 0 has given the last order.
+        last_words: who is told what if this process has to be ended from without.
     """
 
     rank: int
     size: int
+    hosts: Sequence[str]
+    store: Any
+    keeps_store: bool
     traffic: Traffic = field(default_factory=Traffic)
     is_interrupted: bool = False
     is_broken: bool = False
-    alive: list[int] = field(default_factory=lambda: [0])
+    is_computing: bool = False
+    is_over: bool = False
+    last_words: Callable[[str], object] = lambda _: None
+
+    def __post_init__(self) -> None:
+        self.pulse = Pulse(self.store.clone(), self.rank, self.size, self._alarmed)
 
     def gather(self, values: Sequence[float]) -> list[list[float]]:
         """Some numbers of every process, by its rank."""
@@ -191,11 +202,13 @@ class Group:
 
     def tell(self, text: str) -> None:
         """Leave a line for the others, in case that they ask this process what has happened."""
-        self._store().set(f"told/{self.rank}", text)
+        with self._watching():
+            self.store.set(f"told/{self.rank}", text)
 
     def told(self, rank: int) -> str:
         """The line that a process has left."""
-        return str(self._store().get(f"told/{rank}").decode())
+        with self._watching():
+            return str(self.store.get(f"told/{rank}").decode())
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -205,6 +218,8 @@ class Group:
         """
 
         def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            if self._is_alone and self.is_computing:
+                raise ProcessLostError(self._lost())
             self.is_interrupted = True
 
         before = {number: signal.signal(number, note) for number in _SIGNALS}
@@ -215,9 +230,23 @@ class Group:
                 signal.signal(number, handler)
 
     def leave(self) -> None:
-        """Take leave of the others."""
+        """Take leave of the others; rank 0, which may keep the store, after them."""
+        self.is_over = True
+        self.pulse.end(is_last=self.rank == 0 and not self.is_broken)
         with suppress(RuntimeError):
             _distributed().destroy_process_group()
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process is the one that tells the user: rank 0, or who is left of them."""
+        if not self.is_broken:
+            return self.rank == 0
+        lost = self._missing()
+        alive = [rank for rank in range(self.size) if rank not in lost]
+        if self.pulse.is_cut_off:  # Nobody can be asked: one speaks on each machine.
+            here = _machine(self.hosts[self.rank])
+            alive = [rank for rank in alive if _machine(self.hosts[rank]) == here]
+        return self.rank == min([*alive, self.size])
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
@@ -225,64 +254,72 @@ class Group:
         try:
             yield
         except RuntimeError as error:
-            self.is_broken = True
             raise ProcessLostError(self._lost()) from error
 
     def _lost(self) -> str:
-        """Call the roll: whoever does not answer is gone."""
-        missing = [*range(self.size)]
-        with suppress(RuntimeError):
-            store, until = self._store(), time.monotonic() + _ROLL_CALL
-            store.set(f"alive/{self.rank}", "yes")
-            while missing and time.monotonic() < until:
-                missing = [rank for rank in missing if not store.check([f"alive/{rank}"])]
-                time.sleep(0.1)
-        self.alive = [rank for rank in range(self.size) if rank not in missing]
-        if not missing or len(missing) == self.size:
-            return "the connection to another process is lost"
-        names = [f"{rank} ({self._host(rank)})" for rank in missing]
+        """Who is gone, in a line."""
+        self.is_broken = True
+        self.pulse.call_roll()
+        missing = self._missing()
+        names = [f"{rank} ({self.hosts[rank]})" for rank in missing]
         word = "process" if len(names) == 1 else "processes"
-        return f"{word} {', '.join(names)} of {self.size} died"
+        if names:
+            return f"{word} {', '.join(names)} of {self.size} died"
+        if self.pulse.is_cut_off:
+            return f"torchrun at the machine of process 0 ({self.hosts[0]}) cannot be reached"
+        if ended := [f"{rank} ({self.hosts[rank]})" for rank in self.pulse.ended]:
+            return f"process {', '.join(ended)} of {self.size} ended before the others"
+        return "the connection to another process is lost"
+
+    def _missing(self) -> list[int]:
+        """Those that are gone; with the store, the process that kept it."""
+        gone = self.pulse.is_cut_off and self.keeps_store and self.rank
+        return self.pulse.lost or ([0] if gone else [])
 
     @property
-    def speaks(self) -> bool:
-        """Whether this process is the one that tells the user: rank 0, or who is left of them."""
-        return self.rank == min([*self.alive, self.size])
+    def _is_alone(self) -> bool:
+        return bool(self.pulse.lost) or self.pulse.is_cut_off
 
-    def _host(self, rank: int) -> str:
-        with suppress(RuntimeError):
-            return str(self._store().get(f"host/{rank}").decode())
-        return "unknown"
+    def _alarmed(self) -> None:
+        """Have this process stop waiting for one that will not answer; called in a thread.
 
-    @staticmethod
-    def _store() -> Any:
-        return _distributed().distributed_c10d._get_default_store()
+        What it computes is interrupted, but not what it saves.
+        """
+        if self.is_over:
+            return
+        _break_connections(self.rank)
+        if self.is_computing:
+            _thread.interrupt_main(signal.SIGTERM)
+        given = threading.Event()
+        given.wait(_GRACE)
+        if self.is_computing and not (self.is_broken or self.is_over):
+            text = self._lost()
+            if self.speaks:
+                self.last_words(text)
+            os._exit(_GIVEN_UP)
 
 
+def _break_connections(rank: int) -> None:
+    """Make whatever waits for another process fail, now and from now on."""
+    distributed = _distributed()
+    with suppress(RuntimeError, AttributeError):
+        group = distributed.distributed_c10d._get_default_group()
+        # gloo has no other way: one that has waited too long closes its connections.
+        word = torch.zeros(1)
+        work = distributed.irecv(word, 0 if rank else 1, tag=_NO_TAG)
+        work.wait(timedelta(milliseconds=1))
+    if torch.cuda.is_available():
+        with suppress(RuntimeError, AttributeError):
+            group._get_backend(torch.device("cuda")).abort()
+
+
+def _machine(host: str) -> str:
+    return host.split(",")[0]
+
+
+# Of a message that nobody sends.
+_NO_TAG = 2**20
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-def join() -> Group | None:
-    """Meet the other processes that torchrun has started; None if there are none.
-
-    On a machine with GPUs each process takes its own.
-    """
-    if not all(name in os.environ for name in _TOLD) or int(os.environ["WORLD_SIZE"]) == 1:
-        return None
-    distributed, has_cuda = _distributed(), torch.cuda.is_available()
-    if has_cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    if not distributed.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if has_cuda else "gloo"
-        distributed.init_process_group(backend, timeout=_PATIENCE)
-    group = Group(distributed.get_rank(), distributed.get_world_size())
-    Group._store().set(f"host/{group.rank}", f"{socket.gethostname()}, pid {os.getpid()}")
-    return group
-
-
-def neighbours() -> int:
-    """How many processes share the memory of this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
 
 
 def _rows(picture: Tensor, rows: Span, of: Span) -> Tensor:

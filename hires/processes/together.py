@@ -69,6 +69,8 @@ class SeveralTogether(Together):
     def stage(self, *, interruptible: bool = False) -> Iterator[None]:
         """See `Together.stage`."""
         error: BaseException | None = None
+        is_outer = not self.group.is_computing
+        self.group.is_computing = True
         try:
             yield
         except ProcessLostError:
@@ -77,6 +79,8 @@ class SeveralTogether(Together):
             if getattr(found, "is_shared", False):
                 raise  # All have raised it already.
             error = found
+        finally:
+            self.group.is_computing = not is_outer
         self._leave(error, interruptible)
 
     def _leave(self, error: BaseException | None, interruptible: bool) -> None:
