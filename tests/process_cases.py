@@ -19,8 +19,9 @@ from test_add_a_loss import Contrast, Quantiles
 from torch import Tensor
 
 from hires.cli import main as cli
+from hires.config.run import Config
 from hires.engine import run, step
-from hires.engine.bands import BandCanvas, Bands
+from hires.engine.bands import BandCanvas, Bands, Order
 from hires.engine.canvas import WholeCanvas
 from hires.engine.ladder import Rung
 from hires.engine.measuring import Measuring
@@ -38,6 +39,7 @@ from hires.losses.patches import Patches
 from hires.losses.sliced import Sliced
 from hires.losses.terms import Term
 from hires.losses.variation import TotalVariation
+from hires.processes import pulse
 from hires.processes.group import Group
 from hires.processes.joining import join
 from hires.processes.together import SeveralTogether
@@ -74,15 +76,15 @@ def terms() -> list[Term]:
     ]
 
 
-def guides(style: Tensor) -> Guided:
-    height, width = SIZE
+def guides(style: Tensor, size: tuple[int, int] = SIZE) -> Guided:
+    height, width = size
     left = ((0.5 * width - torch.arange(width)) / 9 + 0.5).clamp(0, 1)
     left = left.expand(1, 1, height, width).clone()
-    lower = (1 - left) * (torch.arange(height) > 150).float().view(1, 1, -1, 1)
+    lower = (1 - left) * (torch.arange(height) > 0.55 * height).float().view(1, 1, -1, 1)
     half = torch.zeros(1, 1, *style.shape[2:])
     half[..., :30] = 1
     regions = (PaintedRegion(left, {0: None}), PaintedRegion(lower, {0: half}))
-    strictness = 2 * random_image(*SIZE, seed=9)[:, :1].float()
+    strictness = 2 * random_image(*size, seed=9)[:, :1].float()
     return Guided(regions, 1 - left - lower, strictness)
 
 
@@ -149,6 +151,42 @@ def check(folder: str) -> None:
     group.leave()
 
 
+def paint(folder: str) -> None:
+    """Write down how far a whole run of several is from that of one, in losses and pixels."""
+    group = join()
+    assert group is not None
+    content, style = random_image(131, 45, seed=1), random_image(75, 101, seed=2)
+    mask = random_image(131, 45, seed=4)[:, :1]
+    mask[..., :40, :20] = 0
+    rungs = [
+        Rung(i, size, 3, 0.02, ((75, 101),), margin=8, content_detail=0.5 * i)
+        for i, size in enumerate([(83, 33), (131, 45)])
+    ]
+    config, asked = Config(init="content", size=131), terms()
+
+    def painted(number: Group | None) -> tuple[list[float], Tensor, Bands | None]:
+        setup = replace(setup_of(network(), asked, torch.float64, 64), num_regions=2)
+        if number is not None:
+            together = SeveralTogether(number)
+            setup = replace(setup, together=together, num_bands=number.size)
+        pictures = Original(content, mask), [Original(style, None)]
+        guided = guides(style, (131, 45))
+        painting = run.Run(setup, config, rungs, *pictures, guides=guided, group=number)
+        losses = [progress.loss for progress in painting]
+        now = painting._standing.now
+        return losses, now.optimizer.picture, now.bands
+
+    whole, canvas, _ = painted(None)
+    shared, own, bands = painted(group)
+    assert bands is not None
+    part = canvas[..., bands.own[group.rank].slice, :]
+    apart = max(abs(one / other - 1) for one, other in zip(shared, whole, strict=True))
+    found = [len(whole), apart, float((own - part).abs().max()), own.shape[2]]
+    (Path(folder) / f"painted-{group.rank}.json").write_text(json.dumps(found))
+    group.end(Order.END)
+    group.leave()
+
+
 def hires(rank: str, at: str, sent: str, *typed: str) -> int:
     """``hires ...``, in which one process gets a signal before a step, counted from 1."""
     real, steps = step.move, itertools.count(1)
@@ -164,4 +202,5 @@ def hires(rank: str, at: str, sent: str, *typed: str) -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    sys.exit({"check": check, "hires": hires}[sys.argv[1]](*sys.argv[2:]))  # type: ignore[operator]
+    pulse.BEAT = float(os.environ.get("BEAT", pulse.BEAT))
+    sys.exit({"check": check, "paint": paint, "hires": hires}[sys.argv[1]](*sys.argv[2:]))  # type: ignore[operator]

@@ -30,22 +30,14 @@ class Pulse:
         rank: of this process.
         size: how many there are.
         alarm: what to do once others are found to be gone; called in a thread.
-        beat: seconds between two signs of life.
 
     Attributes:
         lost: processes that are gone.
         is_cut_off: whether the store itself is gone.
     """
 
-    def __init__(
-        self,
-        store: Any,
-        rank: int,
-        size: int,
-        alarm: Callable[[], None],
-        beat: float = BEAT,
-    ) -> None:
-        self._store, self._rank, self._alarm, self._beat = store, rank, alarm, beat
+    def __init__(self, store: Any, rank: int, size: int, alarm: Callable[[], object]) -> None:
+        self._store, self._rank, self._alarm, self._beat = store, rank, alarm, BEAT
         self._keys = [f"pulse/{other}" for other in range(size)]
         self._heard, self._silent = [""] * size, [0] * size
         self._rounds, self._word = 0, ""
@@ -80,16 +72,27 @@ class Pulse:
         for thread in self._threads:
             thread.join(2 * self._beat)
 
-    def call_roll(self) -> list[int]:
-        """Who is gone, found within a few seconds: somebody's connection broke."""
+    def call_roll(self, reason: str = "") -> list[int]:
+        """Who is gone, found within a few seconds: somebody's connection broke.
+
+        Args:
+            reason: why this process stops, if it is the one.
+        """
         if not self._word:
-            self._last_word(_ALARMED)
+            self._last_word(_ALARMED + reason)
         before, pause = self._rounds, threading.Event()
         while not (self.lost or self.is_cut_off or self._rounds - before > _ROLL_CALL):
             pause.wait(self._beat / 4)
         silent = [rank for rank, beats in enumerate(self._silent) if beats >= _ROLL_CALL]
         self.lost = sorted({*self.lost, *silent} - {self._rank})
         return self.lost
+
+    @property
+    def reasons(self) -> dict[int, str]:
+        """Why others have stopped, by their ranks, where they say so."""
+        words = enumerate(self._heard)
+        said = {rank: word.removeprefix(_ALARMED) for rank, word in words if _ALARMED in word}
+        return {rank: word for rank, word in said.items() if word}
 
     @property
     def ended(self) -> list[int]:
@@ -110,7 +113,7 @@ class Pulse:
                 self._say(self._word or str(self._rounds + 1))
                 for rank, found in enumerate(self._store.multi_get(self._keys)):
                     word = found.decode()
-                    is_new = word != self._heard[rank] or word in (_ENDED, _ALARMED)
+                    is_new = word != self._heard[rank] or word.startswith((_ENDED, _ALARMED))
                     self._silent[rank] = 0 if is_new else self._silent[rank] + 1
                     self._heard[rank] = word
                 self._rounds += 1
