@@ -24,6 +24,7 @@ from hires.image.originals import Original, about_hidden, blank
 from hires.image.strokes import stroke_width
 from hires.losses.terms import Term
 from hires.processes.group import Group
+from hires.processes.together import Alone
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -101,6 +102,13 @@ class PlannedRun:
         check_device(self.setup.device)
         check_shared(self.config, self.setup.terms, self.rungs, group.size)
         return replace(self, setup=shared_setup(self.setup, group), group=group)
+
+    def alone(self) -> PlannedRun:
+        """The same, of which something is painted by this process while the others wait."""
+        if self.group is None:
+            return self
+        setup = replace(self.setup, together=Alone(self.group), num_bands=1)
+        return replace(self, setup=setup, group=None)
 
 
 def plan_run(

@@ -133,10 +133,10 @@ class Group(Members):
     def _exchange(
         self, leaving: Sequence[tuple[int, Tensor]], coming: Sequence[tuple[int, Tensor]]
     ) -> None:
-        torch_distributed = distributed()
-        operations = [distributed.P2POp(distributed.isend, part, rank) for rank, part in leaving]
-        operations += [distributed.P2POp(distributed.irecv, part, rank) for rank, part in coming]
-        for work in distributed.batch_isend_irecv(operations) if operations else ():
+        there = distributed()
+        operations = [there.P2POp(there.isend, part, rank) for rank, part in leaving]
+        operations += [there.P2POp(there.irecv, part, rank) for rank, part in coming]
+        for work in there.batch_isend_irecv(operations) if operations else ():
             work.wait()
         self.traffic.rows += sum(part.nbytes for _, part in leaving)
 

@@ -19,7 +19,7 @@ import torch
 
 from hires.errors import ProcessLostError
 from hires.processes.pulse import Pulse
-from hires.utils.memory import is_out_of_memory
+from hires.utils.memory import is_out_of_memory, peak_resident_bytes
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # A process that is told to give up what it waits for does so within this many seconds.
@@ -58,6 +58,8 @@ class Members:
         is_over: whether this one has taken leave.
         last_words: who is told what if this process has to be ended from without.
         waited: seconds that it has spent on what others say.
+        shares: what each has spent so far, by its rank: seconds, without those in which it waited
+            for others; most bytes of memory (on a GPU, of that).
     """
 
     rank: int
@@ -71,8 +73,10 @@ class Members:
     is_over: bool = False
     last_words: Callable[[str], object] = lambda _: None
     waited: float = 0.0
+    shares: Sequence[tuple[float, int]] = ()
 
     def __post_init__(self) -> None:
+        self._began = time.monotonic()
         self.pulse = Pulse(self.store.clone(), self.rank, self.size, self._alarmed)
 
     @contextmanager
@@ -100,6 +104,13 @@ class Members:
         self.pulse.end(is_last=self.rank == 0 and not self.is_broken)
         with suppress(RuntimeError):
             distributed().destroy_process_group()
+
+    @property
+    def spent(self) -> tuple[float, int]:
+        """What this process has spent so far; see `shares`."""
+        seconds = time.monotonic() - self._began - self.waited
+        on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+        return seconds, on_gpu or peak_resident_bytes()
 
     @property
     def speaks(self) -> bool:
@@ -133,10 +144,11 @@ class Members:
     def _lost(self, reason: str = "") -> str:
         """Who is gone, or why this process is, in a line."""
         self.is_broken = True
+        how = "does not answer" if self._is_alone else "died"
         self.pulse.call_roll(reason)
         reasons = {**self.pulse.reasons, **({self.rank: reason} if reason else {})}
         if missing := self._missing():
-            return f"{self._named(missing)} died"
+            return f"{self._named(missing)} {how}"
         if reasons:
             rank = min(reasons)
             return f"{self._named([rank])} {reasons[rank]}"
@@ -180,12 +192,12 @@ class Members:
 
 def _break_connections(rank: int) -> None:
     """Make whatever waits for another process fail, now and from now on."""
-    torch_distributed = distributed()
+    there = distributed()
     with suppress(RuntimeError, AttributeError):
-        group = torch_distributed.distributed_c10d._get_default_group()
+        group = there.distributed_c10d._get_default_group()
         # gloo has no other way: one that has waited too long closes its connections.
         word = torch.zeros(1)
-        work = torch_distributed.irecv(word, 0 if rank else 1, tag=_NO_TAG)
+        work = there.irecv(word, 0 if rank else 1, tag=_NO_TAG)
         work.wait(timedelta(milliseconds=1))
     if torch.cuda.is_available():
         with suppress(RuntimeError, AttributeError):

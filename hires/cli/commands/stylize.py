@@ -140,7 +140,9 @@ def _save_interrupted(run: JobRun) -> int:
         tell("hires", "interrupted before the first step: nothing is saved")
         return EXIT_INTERRUPTED
     output = run.job.output
-    tell("hires", f"interrupted at {run.where()}: saving {output} (Ctrl-C again gives that up)")
+    # Where several paint, all of them have to go on until it is saved.
+    again = "" if run.planned.run.group is not None else " (Ctrl-C again gives that up)"
+    tell("hires", f"interrupted at {run.where()}: saving {output}{again}")
     hint = ""
     try:
         # First what nobody can paint again, in case that there is little time.
