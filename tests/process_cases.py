@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -238,8 +239,24 @@ def hires(rank: str, at: str, sent: str, *typed: str) -> int:
     return cli.main(typed)
 
 
+def limited(limit: str, *typed: str) -> int:
+    """``hires ...`` with so many bytes of address space, 0 for any; writes down the most it had."""
+    if int(limit):
+        resource.setrlimit(resource.RLIMIT_AS, (int(limit), int(limit)))
+    try:
+        return cli.main(typed)
+    finally:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        (kib,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmPeak"))
+        Path(f"peak-{os.environ['RANK']}").write_text(str(1024 * int(kib)))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     pulse.BEAT = float(os.environ.get("BEAT", pulse.BEAT))
     preview.PREVIEW_PIXELS = float(os.environ.get("PREVIEW_PIXELS", preview.PREVIEW_PIXELS))
-    sys.exit({"check": check, "paint": paint, "hires": hires}[sys.argv[1]](*sys.argv[2:]))  # type: ignore[operator]
+    sys.exit(
+        {"check": check, "paint": paint, "hires": hires, "limited": limited}[sys.argv[1]](
+            *sys.argv[2:]
+        )
+    )  # type: ignore[operator]

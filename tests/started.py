@@ -62,7 +62,7 @@ def together(
     for rank in sorted(range(number), key=lambda rank: rank == stuck):
         if rank == stuck:
             started[rank].send_signal(signal.SIGKILL)
-        ended[rank] = started[rank].communicate(timeout=300)
+        ended[rank] = started[rank].communicate(timeout=900)
     return [
         subprocess.CompletedProcess(process.args, process.returncode, *ended[rank])
         for rank, process in enumerate(started)

@@ -147,7 +147,7 @@ def test_two_agents_of_torchrun_paint_what_two_processes_paint(tmp_path: Path) -
         )
         for _ in range(2)
     ]
-    told = [one.communicate(timeout=300)[0].decode() for one in started]
+    told = [one.communicate(timeout=900)[0].decode() for one in started]
     assert [one.returncode for one in started] == [0, 0], told
     assert (there / "out.png").read_bytes() == (plain / "out.png").read_bytes()
     assert sum("out.png: 128x96" in each for each in told) == 1
