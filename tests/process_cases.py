@@ -255,8 +255,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     pulse.BEAT = float(os.environ.get("BEAT", pulse.BEAT))
     preview.PREVIEW_PIXELS = float(os.environ.get("PREVIEW_PIXELS", preview.PREVIEW_PIXELS))
-    sys.exit(
-        {"check": check, "paint": paint, "hires": hires, "limited": limited}[sys.argv[1]](
-            *sys.argv[2:]
-        )
-    )  # type: ignore[operator]
+    cases: dict[str, Any] = {"check": check, "paint": paint, "hires": hires, "limited": limited}
+    sys.exit(cases[sys.argv[1]](*sys.argv[2:]))

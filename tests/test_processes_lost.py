@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from started import HERE, TYPED, free_port, losses, together
-from torch.distributed import HashStore
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from hires.image.decode.read import load_image
 from hires.processes import pulse

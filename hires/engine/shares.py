@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -158,47 +159,63 @@ def process_share(config: Config, setup: Setup, line: Forecast, cluster: Cluster
     seen = [seen_by(rows, height, strip) for rows in own]
     most = max(range(num_processes), key=lambda rank: seen[rank].length)
     borrowed = [there.length - here.length for here, there in zip(own, seen, strict=True)]
-    devices = cluster.devices(setup, config)
-    there = replace(devices, num_bands=num_processes).beside(rung)
+    there = replace(cluster.devices(setup, config), num_bands=num_processes).beside(rung)
     tiles = there.plan_tiles((seen[most].length, width))
     state = bytes_per_pixel(config, there, rung)
-    alone = line.tiles.bytes_needed + bytes_per_pixel(config, setup, rung) * rung.num_pixels
     # The strips and their gradient are kept beside the band.
     taken = tiles.bytes_needed + width * (
         state * own[most].length + 2 * CANVAS_BYTES * seen[most].length
     )
-    memory = line.peak_bytes - alone + taken
-    if cluster.device_bytes is not None:
-        weights = sum(buffer.nbytes for buffer in setup.network.buffers())
-        memory = taken + CONTEXT_BYTES + LIBRARY_BYTES + weights
     efficiency = height / (num_processes * seen[most].length)
     ways = 2  # Pixels to the neighbours, gradients back.
     row_bytes = ways * CANVAS_BYTES * width * max(borrowed)
     sum_bytes = round(2 * (1 - 1 / num_processes) * _SUM_BYTES * _num_sums(setup))
     flops = step_flops(setup.network, setup.names, tiles)
-    seconds = alone_seconds = line.seconds
-    if cluster.flops is not None:
-        whole = step_flops(setup.network, setup.names, devices.at(0, 0).plan_tiles((height, width)))
-        fixed, rate = _FIXED, cluster.flops
-        seconds, alone_seconds = (
-            rung.num_iterations * (each / rate + fixed) for each in (flops, whole)
-        )
-    elif line.seconds is not None:
-        seconds = line.seconds / (num_processes * efficiency)
-    if seconds is not None and cluster.link is not None:
-        seconds += rung.num_iterations * (row_bytes + sum_bytes) / cluster.link
+    untiled = replace(setup, budget=None, memory=2**62, tile=None).plan_tiles((height, width))
+    whole = step_flops(setup.network, setup.names, untiled)
+    speedup, num_bytes = num_processes * efficiency, row_bytes + sum_bytes
     return ProcessShare(
         num_processes=num_processes,
         rows=own[most].length,
         seen_rows=seen[most].length,
         row_bytes=row_bytes,
         sum_bytes=sum_bytes,
-        memory_bytes=round(memory),
+        memory_bytes=round(taken + _beside(config, setup, line, cluster)),
         flops=flops,
         efficiency=efficiency,
-        seconds=seconds,
-        alone_seconds=alone_seconds,
+        seconds=_seconds(line, cluster, flops, speedup, num_bytes),
+        alone_seconds=_seconds(line, cluster, whole, 1.0, 0),
     )
+
+
+def _beside(config: Config, setup: Setup, line: Forecast, cluster: Cluster) -> float:
+    """Bytes that a process has on its device beside tiles and canvas."""
+    if cluster.device_bytes is not None:
+        weights = sum(buffer.nbytes for buffer in setup.network.buffers())
+        return CONTEXT_BYTES + LIBRARY_BYTES + weights
+    state = bytes_per_pixel(config, setup, line.rung) * line.rung.num_pixels
+    return line.peak_bytes - line.tiles.bytes_needed - state
+
+
+def _seconds(
+    line: Forecast, cluster: Cluster, flops: float, speedup: float, num_bytes: int
+) -> float | None:
+    """Seconds of a rung.
+
+    Args:
+        line: what one process alone takes.
+        cluster: who paints.
+        flops: of a process in a step.
+        speedup: how much less than one alone computes.
+        num_bytes: that a process sends in a step.
+    """
+    if cluster.flops is not None:
+        seconds = line.rung.num_iterations * (flops / cluster.flops + _FIXED)
+    elif line.seconds is not None:
+        seconds = line.seconds / speedup
+    else:
+        return None
+    return seconds + line.rung.num_iterations * num_bytes / (cluster.link or math.inf)
 
 
 def largest_shared(config: Config, setup: Setup, line: Forecast, cluster: Cluster) -> Size | None:
