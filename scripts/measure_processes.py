@@ -162,7 +162,7 @@ def summed(steps: Sequence[Sequence[Row]]) -> Row:
 
 def serve(size: int) -> int:
     """Take a step whenever a line comes, and tell of it."""
-    from hires.processes.group import join
+    from hires.processes.joining import join
 
     group = join()
     run = run_of(size, group)

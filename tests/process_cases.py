@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,14 +20,17 @@ from test_add_a_loss import Contrast, Quantiles
 from torch import Tensor
 
 from hires.cli import main as cli
-from hires.engine import run, step
-from hires.engine.bands import BandCanvas, Bands
+from hires.config.run import Config
+from hires.engine import preview, run, step
+from hires.engine.bands import BandCanvas, Bands, Order
 from hires.engine.canvas import WholeCanvas
+from hires.engine.estimate import forecast
 from hires.engine.ladder import Rung
 from hires.engine.measuring import Measuring
 from hires.engine.objective import Objective
 from hires.engine.references import References
 from hires.engine.setup import Setup
+from hires.engine.shares import Cluster, process_share
 from hires.features.network import Network
 from hires.image.guides import UNGUIDED, Guided, PaintedRegion
 from hires.image.originals import Original
@@ -38,7 +42,9 @@ from hires.losses.patches import Patches
 from hires.losses.sliced import Sliced
 from hires.losses.terms import Term
 from hires.losses.variation import TotalVariation
-from hires.processes.group import Group, join
+from hires.processes import pulse
+from hires.processes.group import Group
+from hires.processes.joining import join
 from hires.processes.together import SeveralTogether
 from hires.tiling.geometry import Span
 
@@ -73,15 +79,15 @@ def terms() -> list[Term]:
     ]
 
 
-def guides(style: Tensor) -> Guided:
-    height, width = SIZE
+def guides(style: Tensor, size: tuple[int, int] = SIZE) -> Guided:
+    height, width = size
     left = ((0.5 * width - torch.arange(width)) / 9 + 0.5).clamp(0, 1)
     left = left.expand(1, 1, height, width).clone()
-    lower = (1 - left) * (torch.arange(height) > 150).float().view(1, 1, -1, 1)
+    lower = (1 - left) * (torch.arange(height) > 0.55 * height).float().view(1, 1, -1, 1)
     half = torch.zeros(1, 1, *style.shape[2:])
     half[..., :30] = 1
     regions = (PaintedRegion(left, {0: None}), PaintedRegion(lower, {0: half}))
-    strictness = 2 * random_image(*SIZE, seed=9)[:, :1].float()
+    strictness = 2 * random_image(*size, seed=9)[:, :1].float()
     return Guided(regions, 1 - left - lower, strictness)
 
 
@@ -139,13 +145,85 @@ def exactness(group: Group) -> Sequence[object]:
     return found
 
 
+def sent(group: Group) -> list[float]:
+    """Bytes of rows and sums that an evaluation sends, and those that `hires plan` tells."""
+    asked = terms_of("wasserstein", ({"relu2_1": 1.0, "relu4_1": 0.5}, {"relu4_2": 1.0}), (1, 1, 1))
+    setup, rung = setup_of(network(), asked, torch.float64), Rung(0, SIZE, 1, 0.1, ())
+    (line,) = forecast(Config(), setup, [rung], num_input_pixels=0)
+    planned = process_share(Config(), setup, line, Cluster(num_processes=group.size))
+    setup = replace(setup, together=SeveralTogether(group), num_bands=group.size)
+    bands = Bands(group, SIZE[0], setup.wrap[0])
+    shared = objective(setup, BandCanvas(setup, rung, bands), masked=False, guided=False)
+    before = replace(group.traffic)
+    own = bands.own[group.rank].slice
+    bands.folded(shared(bands.seen(random_image(*SIZE)[..., own, :].float())).gradient)
+    counted = [group.traffic.rows - before.rows, group.traffic.sums - before.sums]
+    return [*counted, planned.row_bytes, planned.sum_bytes]
+
+
 def check(folder: str) -> None:
-    """Write down what `exactness` finds."""
+    """Write down what `exactness` and `sent` find."""
     group = join()
     assert group is not None
-    found = exactness(group)
-    (Path(folder) / f"exactness-{group.rank}.json").write_text(json.dumps(found))
+    found = {"exactness": exactness(group), "sent": sent(group)}
+    (Path(folder) / f"found-{group.rank}.json").write_text(json.dumps(found))
     group.leave()
+
+
+def paint(folder: str, short: str) -> None:
+    """Write down how far a whole run of several is from that of one, in losses and pixels.
+
+    One of them, if any, is once short of memory in the second rung.
+    """
+    group = join()
+    assert group is not None
+    content, style = random_image(131, 45, seed=1), random_image(75, 101, seed=2)
+    mask = random_image(131, 45, seed=4)[:, :1]
+    mask[..., :40, :20] = 0
+    rungs = [
+        Rung(i, size, 3, 0.02, ((75, 101),), margin=8, content_detail=0.5 * i)
+        for i, size in enumerate([(83, 33), (131, 45)])
+    ]
+    config, asked = Config(init="content", size=131), terms()
+
+    def painted(number: Group | None) -> tuple[list[float], Tensor, Bands | None]:
+        setup = replace(setup_of(network(), asked, torch.float64, 128), num_regions=2)
+        if number is not None:
+            together = SeveralTogether(number)
+            setup = replace(setup, together=together, num_bands=number.size)
+        pictures = Original(content, mask), [Original(style, None)]
+        guided = guides(style, (131, 45))
+        painting = run.Run(setup, config, rungs, *pictures, guides=guided, group=number)
+        losses = [progress.loss for progress in painting]
+        now = painting._standing.now
+        sides.append(now.plan.side)
+        return losses, now.optimizer.picture, now.bands
+
+    sides: list[int] = []
+    whole, canvas, _ = painted(None)
+    if str(group.rank) == short:
+        fall_short(4, 128)
+    shared, own, bands = painted(group)
+    assert bands is not None
+    part = canvas[..., bands.own[group.rank].slice, :]
+    apart = max(abs(one / other - 1) for one, other in zip(shared, whole, strict=True))
+    error = float((own - part).norm() / part.norm())
+    found = [len(whole), apart, error, float((own - part).abs().max()), *sides]
+    (Path(folder) / f"painted-{group.rank}.json").write_text(json.dumps(found))
+    group.end(Order.END)
+    group.leave()
+
+
+def fall_short(after: int, side: int) -> None:
+    """Have this process run out of memory, after some evaluations, with tiles of so many pixels."""
+    real, calls = Objective._measure, itertools.count(1)
+
+    def failing(self: Objective, *arguments: Any) -> Any:
+        if next(calls) > after and self.plan.side >= side:
+            raise torch.OutOfMemoryError("injected")
+        return real(self, *arguments)
+
+    setattr(Objective, "_measure", failing)  # noqa: B010
 
 
 def hires(rank: str, at: str, sent: str, *typed: str) -> int:
@@ -161,6 +239,21 @@ def hires(rank: str, at: str, sent: str, *typed: str) -> int:
     return cli.main(typed)
 
 
+def limited(limit: str, *typed: str) -> int:
+    """``hires ...`` with so many bytes of address space, 0 for any; writes down the most it had."""
+    if int(limit):
+        resource.setrlimit(resource.RLIMIT_AS, (int(limit), int(limit)))
+    try:
+        return cli.main(typed)
+    finally:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        (kib,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmPeak"))
+        Path(f"peak-{os.environ['RANK']}").write_text(str(1024 * int(kib)))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    sys.exit({"check": check, "hires": hires}[sys.argv[1]](*sys.argv[2:]))  # type: ignore[operator]
+    pulse.BEAT = float(os.environ.get("BEAT", pulse.BEAT))
+    preview.PREVIEW_PIXELS = float(os.environ.get("PREVIEW_PIXELS", preview.PREVIEW_PIXELS))
+    cases: dict[str, Any] = {"check": check, "paint": paint, "hires": hires, "limited": limited}
+    sys.exit(cases[sys.argv[1]](*sys.argv[2:]))

@@ -16,10 +16,11 @@ from hires.bench import outputs, report, runs
 from hires.bench.cases import VGG19_SHAPE, Case, case_from_json, cases_of, parse_size, parse_tile
 from hires.bench.exercises import LadderExercise, StepExercise, picture
 from hires.bench.roofline import best_seconds
-from hires.bench.work import forward_flops, largest_megapixels, work_of
+from hires.bench.work import largest_megapixels, work_of
 from hires.bench.worker import OUT_OF_MEMORY, Worker, WorkerError
 from hires.cli.main import main
 from hires.errors import ConfigError
+from hires.features.arithmetic import forward_flops
 from hires.features.checkpoints import write_checkpoint
 from hires.features.costs import costs_of
 from hires.features.network import Network

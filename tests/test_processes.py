@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from started import SAMPLES, TYPED, losses, together
 from test_add_a_loss import Contrast
 
 from hires.cli import main as cli
@@ -24,50 +21,6 @@ from hires.losses.neighbours import Neighbours
 from hires.processes.bands import Band, even_bands, overlap, seen_by
 from hires.tiling.geometry import Span
 
-HERE = Path(__file__).parent
-SAMPLES = HERE.parent / "samples"
-TYPED = (
-    *("stylize", str(SAMPLES / "harbour.jpg"), str(SAMPLES / "impasto.jpg"), "--device", "cpu"),
-    *("--sizes", "96", "128", "--iterations", "3", "2", "--precision", "fp32"),
-    *("--style-loss", "wasserstein", "neighbours:0.3"),  # Which keeps what it has found.
-)
-
-
-def together(number: int, folder: Path, *arguments: str) -> list[subprocess.CompletedProcess[str]]:
-    """Start so many processes of `process_cases` as torchrun does, and wait for all."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    told = {"WORLD_SIZE": number, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(HERE / "process_cases.py"), *arguments],
-            env={
-                **os.environ,
-                **{name: str(value) for name, value in told.items()},
-                "RANK": str(rank),
-                "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)]),
-            },
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(number)
-    ]
-    ended = [(process, *process.communicate(timeout=300)) for process in started]
-    return [
-        subprocess.CompletedProcess(process.args, process.returncode, out, err)
-        for process, out, err in ended
-    ]
-
-
-def losses(run: Path) -> list[float]:
-    """Of every step."""
-    lines = (run / "trace.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["loss"] for line in lines]
-
 
 @pytest.mark.parametrize("number", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_bands_equal_the_whole(number: int, tmp_path: Path) -> None:
@@ -75,12 +28,31 @@ def test_bands_equal_the_whole(number: int, tmp_path: Path) -> None:
     ended = together(number, tmp_path, "check", str(tmp_path))
     assert [one.returncode for one in ended] == [0] * number, ended[0].stderr
     for rank in range(number):
-        scenes = json.loads((tmp_path / f"exactness-{rank}.json").read_text())
-        assert len(scenes) == 3 * 15
-        for *scene, loss, gradient in scenes:
+        found = json.loads((tmp_path / f"found-{rank}.json").read_text())
+        assert len(found["exactness"]) == 3 * 15
+        for *scene, loss, gradient in found["exactness"]:
             assert (loss < 1e-12, gradient < 1e-12) == (True, True), (rank, scene, loss, gradient)
+        rows, sums, planned_rows, planned_sums = found["sent"]
+        # The middle one of three has two neighbours, which the plan tells of.
+        assert rows == planned_rows if (number, rank) == (3, 1) else rows <= planned_rows
+        assert sums == pytest.approx(planned_sums, rel=0.05)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "short"), [(2, "none"), (2, "1"), (3, "none")])
+def test_a_whole_run_in_float64_is_that_of_one(number: int, short: str, tmp_path: Path) -> None:
+    """Every term, two rungs of odd sizes, bands that are shorter than what is seen beyond them."""
+    ended = together(number, tmp_path, "paint", str(tmp_path), short)
+    assert [one.returncode for one in ended] == [0] * number, ended[0].stderr
+    for rank in range(number):
+        found = json.loads((tmp_path / f"painted-{rank}.json").read_text())
+        steps, loss, error, worst, alone, shared = found
+        assert (steps, loss < 1e-8, error < 1e-8, worst < 1e-7) == (6, True, True, True), found
+        # All of them take the smaller tiles that one of them needs.
+        assert shared < alone if short == "1" else shared == alone
+
+
+@pytest.mark.slow
 def test_a_run_of_two_is_that_of_one_and_the_same_when_gone_on_with(tmp_path: Path) -> None:
     typed = (*TYPED, "-o", "out.png")
     runs = {}
@@ -98,6 +70,11 @@ def test_a_run_of_two_is_that_of_one_and_the_same_when_gone_on_with(tmp_path: Pa
     assert "interrupted at rung 2/2 (128x96), step 1/2" in ended[0].stderr
     whole, shared = losses(runs["one"] / "out.run"), losses(runs["two"] / "out.run")
     assert shared == pytest.approx(whole, rel=1e-3)
+    steps = (runs["two"] / "out.run" / "trace.jsonl").read_text(encoding="utf-8").splitlines()
+    spent = [json.loads(step)["processes"] for step in steps]
+    assert [len(each) for each in spent] == [2] * 5
+    assert all(seconds > 0 and memory > 10**8 for each in spent for seconds, memory in each)
+    assert spent[0][1][0] < spent[-1][1][0]
     other = tmp_path / "other"
     shutil.copytree(runs["cut"], other)
     assert (
@@ -114,23 +91,6 @@ def test_a_run_of_two_is_that_of_one_and_the_same_when_gone_on_with(tmp_path: Pa
     assert losses(other / "out.run") == pytest.approx(whole, rel=1e-3)
     difference = load_image(other / "out.png") - load_image(runs["two"] / "out.png")
     assert float(difference.abs().mean()) < 0.02
-
-
-def test_who_dies_is_named_and_the_run_goes_on(tmp_path: Path) -> None:
-    typed = (*TYPED, "-o", "out.png", "--checkpoint-every", "0.001")
-    first, second, third = together(3, tmp_path, "hires", "1", "4", "SIGKILL", *typed)
-    assert second.returncode == -9
-    assert [first.returncode, third.returncode] == [2, 2]
-    (line,) = [line for line in first.stderr.splitlines() if line.startswith("hires:")]
-    assert line.startswith("hires: process 1 (")
-    assert line.endswith("of 3 died; hires resume out.run goes on from its last checkpoint")
-    assert "hires:" not in third.stderr  # torch may say of the store that it is gone.
-    assert [file.name for file in (tmp_path / "out.run").glob("checkpoint-*")] != []
-    assert not (tmp_path / "out.png").exists()
-    on = together(2, tmp_path, "hires", "9", "0", "SIGTERM", "resume", "out.run", "--anyway")
-    assert on[0].returncode == 0, on[0].stderr
-    assert "going on with its run after rung 1/2" in on[0].stderr
-    assert len(losses(tmp_path / "out.run")) == 5
 
 
 def test_what_several_processes_do_not_do_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -181,6 +141,17 @@ def test_a_plan_tells_what_a_process_sends(capsys: pytest.CaptureFixture[str]) -
     # pixels go one way and gradients the other.
     assert (found["rows"], found["seen_rows"]) == (272, 432)
     assert found["row_bytes"] == 2 * 2 * 80 * 1056 * 12
-    assert found["efficiency"] == pytest.approx(800 / (3 * 432))
+    # Deeper layers need less of the strips: what is computed is as much as 42.4 rows of each.
+    assert found["efficiency"] == pytest.approx(800 / (3 * (272 + 2 * 42.4)), rel=1e-3)
+    cluster = ["--processes", "3", "--device-memory", "8GiB", "--link", "1GB/s"]
+    assert cli.main([*typed, *cluster, "--flops", "1TFLOP/s"]) == 0
+    told = json.loads(capsys.readouterr().out)["processes"]
+    step = told["flops"] / 1e12 + 2e-3 + (told["row_bytes"] + told["sum_bytes"]) / 1e9
+    assert told["seconds"] / step == pytest.approx(round(told["seconds"] / step))
+    assert 1 < told["speedup"] < 3
+    width, height = told["largest_size"]
+    assert (width > 1024, width / height) == (True, pytest.approx(4 / 3, rel=1e-3))
+    assert cli.main([*typed, "--link", "fast"]) == 2
+    assert "'fast' is not a rate: write for example 400GB/s" in capsys.readouterr().err
     assert cli.main([*typed, "--processes", "0"]) == 2
     assert "--processes must be at least 1" in capsys.readouterr().err

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hires.config.run import Config
 from hires.engine.budget import CANVAS_BYTES, state_bytes
-from hires.features.costs import remade_layer
+from hires.features.arithmetic import convolutions, forward_flops, step_flops
 from hires.features.network import Network
-from hires.tiling.geometry import Region, Span, Tile, canvas_window, round_up
+from hires.tiling.geometry import Region, Span, Tile, round_up
 from hires.tiling.planning import MIN_TILE, Costs, TilePlan
 
 # Bytes per pixel that stay for the whole run: canvas, gradient, Adam's moments, running average.
@@ -38,51 +38,17 @@ def work_of(network: Network, names: Sequence[str], size: tuple[int, int], plan:
     """Count one step over a canvas of ``(height, width)`` cut into the tiles of a plan."""
     untiled = Tile(Region(Span(0, size[0]), Span(0, size[1])))
     again = len(plan.tiles) - min(plan.num_kept, len(plan.tiles))
-    remade = [name for name in (remade_layer(names),) if plan.remakes and name in names]
-    done = 0.0
-    for i, tile in enumerate(plan.tiles):
-        done += (3 if i < again else 2) * forward_flops(network, names, tile)
-        done += forward_flops(network, remade, tile) if remade else 0
     return Work(
         useful_flops=2 * forward_flops(network, names, untiled),
-        done_flops=done,
+        done_flops=step_flops(network, names, plan),
         num_second_forwards=again,
         least_bytes=_least_bytes(network, names, untiled),
     )
 
 
-def forward_flops(network: Network, names: Sequence[str], tile: Tile) -> float:
-    """FLOP of one forward over a tile: two for every multiply-add of its convolutions.
-
-    A backward to the image (none to the weights) costs the same again.
-    """
-    convolutions = _convolutions(network, names, tile)
-    return sum(18.0 * before * after * positions for before, after, positions, _ in convolutions)
-
-
-def _convolutions(
-    network: Network, names: Sequence[str], tile: Tile
-) -> Iterator[tuple[int, int, int, int]]:
-    """Of every convolution up to the deepest of the names: channels in and out, positions, and
-    the positions that were pooled to get its input (0 for none).
-    """
-    order = list(network.layers)
-    deepest = max(order.index(name) for name in names)
-    block, positions = 1, tile.region.num_pixels
-    for key, before, after in network.architecture.convolutions():
-        if order.index(f"conv{key}") > deepest:
-            return
-        pooled = 0
-        if int(key.split("_")[0]) > block:
-            block, pooled = block + 1, positions
-        rows, columns = canvas_window(network.layers[f"conv{key}"], tile)
-        positions = (rows.stop - rows.start) * (columns.stop - columns.start)
-        yield before, after, positions, pooled
-
-
 def _least_bytes(network: Network, names: Sequence[str], tile: Tile) -> float:
     total = 0
-    for before, after, positions, pooled in _convolutions(network, names, tile):
+    for before, after, positions, pooled in convolutions(network, names, tile):
         # Forward: x read, y written. Backward: y and its slope read, x's slope written.
         total += 2 * before * positions + 3 * after * positions
         if pooled:

@@ -32,7 +32,8 @@ BINARY_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 def counted(number: int, noun: str) -> str:
     """``1 step``, ``2 steps``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {plural}"
 
 
 def parse_bytes(text: str) -> int:
@@ -46,6 +47,23 @@ def parse_bytes(text: str) -> int:
     if amount < 1:
         raise ConfigError(f"memory '{text}' is not an amount: write for example 2GiB or 512MiB")
     return int(amount)
+
+
+def parse_rate(text: str, unit: str) -> float:
+    """Turn ``400GB/s`` or ``300TFLOP/s`` into a number per second (units are powers of 1000).
+
+    Args:
+        text: what was typed.
+        unit: what is counted, ``B`` or ``FLOP``.
+
+    Raises:
+        ConfigError: if the text is no positive rate.
+    """
+    match = re.fullmatch(rf"\s*([0-9]*\.?[0-9]+)\s*([KMGTP]?){unit}/s\s*", text, re.IGNORECASE)
+    amount = float(match[1]) * 1000 ** " KMGTP".index(match[2].upper() or " ") if match else 0.0
+    if amount <= 0:
+        raise ConfigError(f"'{text}' is not a rate: write for example 400G{unit}/s")
+    return amount
 
 
 def format_bytes(amount: float) -> str:

@@ -234,7 +234,7 @@ def largest_size(last: Forecast, config: Config, setup: Setup, memory: int) -> S
     if not most or has_tiles(most):
         return scaled(most)
     # Lines that wait at seams grow with the canvas, until the budget holds no tiles.
-    return scaled(_most(has_tiles, most))
+    return scaled(most_that(has_tiles, most))
 
 
 def _largest_on_card(last: Forecast, config: Config, setup: Setup, memory: int) -> Size:
@@ -251,11 +251,11 @@ def _largest_on_card(last: Forecast, config: Config, setup: Setup, memory: int) 
         has_room = of_host is None or found.host_bytes <= of_host
         return has_room and found.peak_bytes <= memory + _context_bytes(setup)
 
-    scale = _most(fits, MAX_SIZE / max(height, width))
+    scale = most_that(fits, MAX_SIZE / max(height, width))
     return int(height * scale), int(width * scale)
 
 
-def _most(fits: Callable[[float], bool], most: float) -> float:
+def most_that(fits: Callable[[float], bool], most: float) -> float:
     """The largest number below one that does not fit, within a percent."""
     least, first = 0.0, most
     while most - least > 0.01 * most and most > 1e-6 * first:

@@ -25,6 +25,7 @@ from hires.image.strokes import stroke_width
 from hires.losses.terms import Term
 from hires.processes.group import Group
 from hires.processes.mapped import mapped
+from hires.processes.together import Alone
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -104,6 +105,13 @@ class PlannedRun:
         setup = shared_setup(self.setup, group)
         found = replace(self, setup=setup, group=group)
         return replace(found, **_mapped(found, group))
+
+    def alone(self) -> PlannedRun:
+        """The same, of which something is painted by this process while the others wait."""
+        if self.group is None:
+            return self
+        setup = replace(self.setup, together=Alone(self.group), num_bands=1)
+        return replace(self, setup=setup, group=None)
 
 
 def _mapped(planned: PlannedRun, group: Group) -> dict[str, Any]:

@@ -85,6 +85,7 @@ class CloseUp:
     """
 
     def __init__(self, painting: Progress, planned: PlannedRun) -> None:
+        planned = planned.alone()
         setup, rungs = planned.setup, planned.rungs
         below = painting.rung
         above = [replace(rung, wrap=0) for rung in rungs[below.index + 1 :]]
@@ -107,7 +108,7 @@ class CloseUp:
             planned.content,
             planned.styles,
             guides=planned.guides,
-            resume=painting.snapshot(),
+            resume=painting.snapshot().gathered(),
             below=below,
             canvas_of=lambda rung: self._canvases[rung.index],
         )

@@ -56,6 +56,9 @@ class Progress:
         fraction: share of the whole run's work that is done, 0 to 1.
         seconds: time since the run began.
         warnings: what the user should know; the same at every step.
+        processes: where several paint, seconds that each has computed so far, without those in
+            which it waited for others, and the most bytes of memory that it has had (on a GPU, of
+            that); by their ranks.
     """
 
     rung: Rung
@@ -67,6 +70,7 @@ class Progress:
     _loss: Tensor = field(repr=False)
     _terms: Mapping[str, Tensor] = field(repr=False)
     _run: Painting = field(repr=False)
+    processes: Sequence[tuple[float, int]] = ()
 
     @property
     def loss(self) -> float:

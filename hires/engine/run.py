@@ -183,6 +183,7 @@ class Run:
             _loss=now.loss,
             _terms=now.terms,
             _run=self._standing,
+            processes=() if self._group is None else self._group.shares,
         )
 
     def begin(self, rung: Rung) -> None:

@@ -13,7 +13,8 @@ from hires.engine.setup import Setup
 from hires.errors import ConfigError
 from hires.losses.terms import Term
 from hires.processes.bands import even_bands
-from hires.processes.group import Group, neighbours
+from hires.processes.group import Group
+from hires.processes.joining import neighbours
 from hires.processes.together import SeveralTogether
 from hires.utils.memory import available_bytes
 

@@ -117,6 +117,10 @@ class Snapshot:
         parts = {name: mapped(getattr(self, name), Tensor.clone) for name in _WITH_TENSORS}
         return replace(self, **parts)
 
+    def gathered(self) -> Snapshot:
+        """A snapshot whose tensors are all in this process; others send what they have of them."""
+        return replace(self, **{name: _gathered(getattr(self, name)) for name in _WITH_TENSORS})
+
     def _all_tensors(self) -> list[Any]:
         return [tensor for name in _WITH_TENSORS for tensor in tensors_of(getattr(self, name))]
 
@@ -133,6 +137,14 @@ def mapped(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
 def is_map(shape: Sequence[int]) -> bool:
     """Whether a tensor of such a shape is a canvas, or a map of what a layer has of one."""
     return len(shape) == 4 and tuple(shape[2:]) != (1, 1)
+
+
+def _gathered(state: Any) -> Any:
+    if isinstance(state, Spread):
+        return torch.cat([part.reshape(-1) for part in state.parts()]).reshape(state.shape)
+    if isinstance(state, Mapping):
+        return {name: _gathered(value) for name, value in state.items()}
+    return [_gathered(value) for value in state] if isinstance(state, list) else state
 
 
 def tensors_of(state: Any) -> list[Any]:

@@ -55,6 +55,24 @@ class Together:
         return amount
 
 
+class Alone(Together):
+    """One process that does something for all, while the others wait.
+
+    Args:
+        group: they.
+    """
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+
+    @contextmanager
+    def stage(self, *, interruptible: bool = False) -> Iterator[None]:
+        """See `Together.stage`: a signal that was noted is acted upon."""
+        if interruptible and self.group.is_interrupted:
+            raise KeyboardInterrupt
+        yield
+
+
 class SeveralTogether(Together):
     """Several processes.
 
@@ -69,6 +87,8 @@ class SeveralTogether(Together):
     def stage(self, *, interruptible: bool = False) -> Iterator[None]:
         """See `Together.stage`."""
         error: BaseException | None = None
+        is_outer = not self.group.is_computing
+        self.group.is_computing = True
         try:
             yield
         except ProcessLostError:
@@ -77,6 +97,8 @@ class SeveralTogether(Together):
             if getattr(found, "is_shared", False):
                 raise  # All have raised it already.
             error = found
+        finally:
+            self.group.is_computing = not is_outer
         self._leave(error, interruptible)
 
     def _leave(self, error: BaseException | None, interruptible: bool) -> None:
@@ -85,7 +107,9 @@ class SeveralTogether(Together):
             state = _State.INTERRUPTED
         if state == _State.FAILED:
             group.tell(f"{type(error).__name__}: {error}")
-        states = [int(one[0]) for one in group.gather([state])]
+        told = group.gather([state, *group.spent])
+        states = [int(one[0]) for one in told]
+        group.shares = tuple((seconds, int(memory)) for _, seconds, memory in told)
         worst = max(states)
         if worst == _State.WELL:
             return

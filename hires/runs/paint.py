@@ -234,8 +234,8 @@ class JobRun:
             picture = self._last.shown()
             # A painting that was interrupted is saved at the size that it has.
             finish = self.planned.finish if self._last.is_last else None
-            if finish is not None and isinstance(picture, Tensor):
-                picture = finish(picture)
+            if finish is not None:
+                picture = finish(picture if isinstance(picture, Tensor) else picture.whole())
                 picture = self.planned.run.guides.restored(picture, self.planned.run.content)
         return self.planned.save(picture, path, stopped="" if self._last.is_last else self.where())
 

@@ -266,6 +266,7 @@ def _step(progress: Progress) -> Step:
         seconds=round(progress.seconds, 3),
         loss=progress.loss,
         terms=progress.terms,
+        processes=[(round(seconds, 3), memory) for seconds, memory in progress.processes],
     )
 
 

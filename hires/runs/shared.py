@@ -12,7 +12,7 @@ from hires.config.job import PaintJob
 from hires.engine.bands import Order
 from hires.engine.run import EndedError
 from hires.engine.snapshot import read_snapshot
-from hires.errors import ConfigError, ProcessLostError
+from hires.errors import ProcessLostError
 from hires.processes.bands import even_bands
 from hires.processes.group import Group
 from hires.processes.together import SeveralTogether
@@ -35,7 +35,6 @@ def open_shared(job: PaintJob, directory: RunDirectory | None, group: Group) -> 
     together, is_first = SeveralTogether(group), group.rank == 0
     try:
         with together.stage():
-            check_shared_job(job)
             planned = plan_job(job, hashes=None if directory is None else directory.record.inputs)
         planned = replace(planned, run=planned.run.shared(group))
         with together.stage():
@@ -63,18 +62,6 @@ def open_shared(job: PaintJob, directory: RunDirectory | None, group: Group) -> 
 
 def _rows_of(group: Group) -> Callable[[int], Span]:
     return lambda height: even_bands(height, group.size)[group.rank]
-
-
-def check_shared_job(job: PaintJob) -> None:
-    """Refuse what several processes do not do.
-
-    Raises:
-        ConfigError: for a preview, or a network that enlarges the painting.
-    """
-    if job.preview:
-        raise ConfigError("`preview` is painted by one process: start one")
-    if job.finish is not None:
-        raise ConfigError("`finish` is for one process: start one, or leave it out")
 
 
 def follow(run: JobRun) -> None:

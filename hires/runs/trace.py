@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from hires.utils.files import replacing
 
@@ -23,6 +24,8 @@ class Step:
         seconds: time since the run began, without the time between a kill and its resumption.
         loss: the weighted sum of the terms before the step.
         terms: ``style``, ``content``, ``patch`` and ``tv`` before the step, before their weights.
+        processes: where several paint, seconds that each has computed since it began, without those
+            in which it waited for others, and the most bytes of memory that it has had.
     """
 
     rung: int
@@ -31,6 +34,7 @@ class Step:
     seconds: float
     loss: float
     terms: Mapping[str, float]
+    processes: Sequence[Sequence[float]] = ()
 
     @property
     def position(self) -> tuple[int, int]:
@@ -81,7 +85,12 @@ class Trace:
 
 
 def _lines(steps: Sequence[Step]) -> str:
-    return "".join(json.dumps(asdict(step)) + "\n" for step in steps)
+    return "".join(json.dumps(_record(step)) + "\n" for step in steps)
+
+
+def _record(step: Step) -> dict[str, Any]:
+    found = asdict(step)
+    return found if step.processes else {k: v for k, v in found.items() if k != "processes"}
 
 
 def read_steps(path: Path, *, last_bytes: int | None = None) -> list[Step]:

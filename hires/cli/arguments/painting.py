@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Annotated, Literal
 
 from hires.cli.options import Typed
@@ -12,7 +13,7 @@ from hires.config.job import Job, PaintJob
 from hires.config.output import Delivery
 from hires.config.paper import Print
 from hires.config.run import Config
-from hires.config.values import LEAST_SIZE
+from hires.config.values import LEAST_SIZE, parse_bytes, parse_rate
 from hires.config.variations import variations
 from hires.errors import ConfigError
 
@@ -134,10 +135,27 @@ class Plan(Job):
     processes: int = 1
     """Also tell what each of so many processes would take of the last rung (docs/clusters.md)."""
 
+    device_memory: str | None = None
+    """Memory of the device of each process, such as 80GiB; without it, that of this machine."""
+
+    link: str | None = None
+    """What a process sends in a second, such as 400GB/s; without it, links take no time."""
+
+    flops: str | None = None
+    """What a device reaches in whole steps, such as 300TFLOP/s, in place of a measurement here; to
+    that come 2 ms a step for messages and roots of covariances."""
+
     def __post_init__(self) -> None:
         """Refuse what a run refuses."""
         if self.processes < 1:
             raise ConfigError(f"`processes` must be at least 1, got {self.processes}")
+        for text, parse in (
+            (self.device_memory, parse_bytes),
+            (self.link, partial(parse_rate, unit="B")),
+            (self.flops, partial(parse_rate, unit="FLOP")),
+        ):
+            if text is not None:
+                parse(text)
         if self.texture and self.content is not None:
             object.__setattr__(self, "styles", (self.content, *self.styles))
             object.__setattr__(self, "content", None)

@@ -8,7 +8,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,13 @@ from hires.cli.commands.stylize import tell_warnings
 from hires.cli.exits import as_typed
 from hires.config.brush import told_width
 from hires.config.run import Config
-from hires.config.values import counted, format_bytes
+from hires.config.values import counted, format_bytes, parse_bytes, parse_rate
 from hires.engine import ladder
 from hires.engine.budget import free_bytes
 from hires.engine.estimate import Forecast, finish_bytes, forecast, largest_size
 from hires.engine.rates import Rates, measure_rates
 from hires.engine.shared import check_shared
-from hires.engine.shares import ProcessShare, process_share
+from hires.engine.shares import Cluster, SharedForecast, shared_forecast
 from hires.image.resample import resize
 from hires.runs.page import duration
 from hires.runs.planning import PlannedJob, plan_job
@@ -69,7 +69,8 @@ def _estimated(job: Plan, planned: PlannedJob) -> tuple[_Estimate, int | None]:
     setup = planned.run.setup
     free = free_bytes(setup.device)
     config, guides = planned.run.config, planned.run.guides
-    rates = None if job.no_probe else measure_rates(config, setup, planned.rungs, guides)
+    is_told = job.no_probe or job.flops is not None
+    rates = None if is_told else measure_rates(config, setup, planned.rungs, guides)
     return _Estimate(planned, rates), free
 
 
@@ -134,7 +135,7 @@ class _Estimate:
             "largest_size": None if largest is None else largest[::-1],
             "strokes": self.strokes,
             "proposal": None if proposal is None else {proposal[0]: proposal[1]},
-            "processes": None if (share := self.share()) is None else asdict(share),
+            "processes": None if (shared := self.shared()) is None else shared.record(),
             "warnings": [as_typed(warning) for warning in self.planned.run.warnings],
         }
 
@@ -157,8 +158,8 @@ class _Estimate:
         lines = [text, f"about {format_bytes(peak)} of memory at most{_of(free)}"]
         lines += self._about_memory()
         lines += self._about_strokes()
-        if (share := self.share()) is not None:
-            lines.append(_about_share(share))
+        if (shared := self.shared()) is not None:
+            lines.append(_about_shared(shared))
         largest = self.largest(free)
         if largest is not None and free is not None:
             height, width = largest
@@ -172,13 +173,29 @@ class _Estimate:
             lines.append(f"a long wait: {option} {value} would take about {duration(seconds)}")
         return lines
 
-    def share(self) -> ProcessShare | None:
-        """What each of several processes would take of the last rung."""
-        job, config = self.planned.job, self.config
-        if not isinstance(job, Plan) or job.processes == 1:
+    @property
+    def cluster(self) -> Cluster | None:
+        """The devices that were asked about; None for this machine's alone."""
+        job = self.planned.job
+        if not isinstance(job, Plan):
             return None
-        check_shared(config, self.setup.terms, self.planned.rungs, job.processes)
-        return process_share(config, self.setup, self.rungs[-1], job.processes)
+        memory, link, flops = job.device_memory, job.link, job.flops
+        if job.processes == 1 and memory is link is flops is None:
+            return None
+        return Cluster(
+            num_processes=job.processes,
+            device_bytes=None if memory is None else parse_bytes(memory),
+            link=None if link is None else parse_rate(link, "B"),
+            flops=None if flops is None else parse_rate(flops, "FLOP"),
+        )
+
+    def shared(self) -> SharedForecast | None:
+        """What several devices would take, if they were asked about."""
+        cluster, config, setup = self.cluster, self.config, self.setup
+        if cluster is None:
+            return None
+        check_shared(config, setup.terms, self.planned.rungs, cluster.num_processes)
+        return shared_forecast(config, setup, self.rungs, cluster)
 
     def _about_memory(self) -> list[str]:
         """What the budget is, where nobody has set it, and what a canvas on the host costs."""
@@ -268,19 +285,27 @@ def saving_seconds(planned: PlannedJob) -> float:
     return seconds * height * width / (small[0] * small[1])
 
 
-def _about_share(share: ProcessShare) -> str:
+def _about_shared(shared: SharedForecast) -> str:
     """In a line."""
+    share = shared.last
     sent = format_bytes(share.row_bytes + share.sum_bytes)
     text = (
-        f"{share.num_processes} processes at the last rung: bands of {share.rows} rows, each sends"
-        f" {sent} a step and takes about {format_bytes(share.memory_bytes)} of memory;"
-        f" {1 - share.efficiency:.0%} of the work is done twice"
+        f"{counted(share.num_processes, 'process')} at the last rung: bands of {share.rows} rows,"
+        f" each computes {share.flops / 1e12:.3g} TFLOP and sends {sent} a step, and takes about"
+        f" {format_bytes(share.memory_bytes)} of memory; {1 - share.efficiency:.0%} of the work is"
+        " done twice"
     )
-    return (
-        text
-        if share.seconds is None
-        else f"{text}; about {duration(share.seconds)} if links are fast"
-    )
+    seconds, speedup = shared.seconds, shared.speedup
+    if seconds is not None and speedup is not None:
+        efficiency = speedup / share.num_processes
+        text += (
+            f"; about {duration(seconds)} for all rungs, {speedup:.3g} times as fast as one"
+            f" process ({efficiency:.0%} of {share.num_processes} times)"
+        )
+    if shared.largest is not None:
+        height, width = shared.largest
+        text += f"; the largest such painting is {width}x{height}"
+    return text
 
 
 def _total(rungs: Sequence[Forecast]) -> float:

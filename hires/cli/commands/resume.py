@@ -21,7 +21,7 @@ def run(command: Resume) -> int:
     record = read_unfinished(path)
     # Only now: a mistake must not wait for torch.
     from hires.cli.commands.stylize import paint, paint_shared
-    from hires.processes.group import join
+    from hires.processes.joining import join
     from hires.runs.claim import reopen
     from hires.runs.fingerprint import use_threads
     from hires.runs.paint import open_run

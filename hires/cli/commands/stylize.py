@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from hires.cli.display import open_display
 from hires.cli.exits import EXIT_INTERRUPTED, EXIT_MENDABLE, mendable, tell
 from hires.config.job import PaintJob
-from hires.processes.group import Group, join
+from hires.processes.group import Group
+from hires.processes.joining import join
 from hires.processes.together import SeveralTogether
 from hires.runs.directory import RunDirectory
 from hires.runs.paint import JobRun, open_run
@@ -42,6 +44,7 @@ def paint_shared(
     """
     if group.rank:
         warnings.simplefilter("ignore")
+    group.last_words = partial(tell, "hires")
     try:
         with SeveralTogether(group).stage():
             directory = None if group.rank or reopened is None else reopened()
@@ -137,7 +140,9 @@ def _save_interrupted(run: JobRun) -> int:
         tell("hires", "interrupted before the first step: nothing is saved")
         return EXIT_INTERRUPTED
     output = run.job.output
-    tell("hires", f"interrupted at {run.where()}: saving {output} (Ctrl-C again gives that up)")
+    # Where several paint, all of them have to go on until it is saved.
+    again = "" if run.planned.run.group is not None else " (Ctrl-C again gives that up)"
+    tell("hires", f"interrupted at {run.where()}: saving {output}{again}")
     hint = ""
     try:
         # First what nobody can paint again, in case that there is little time.
