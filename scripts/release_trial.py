@@ -121,7 +121,7 @@ def main() -> int:
         assert found.startswith(folder), f"{found} is not of {folder}"
         print(hires(folder, "--version").strip())
         hires(folder, "stylize", "harbour.jpg", "impasto.jpg", "-o", "painted.png", *_SMALL)
-        hires(folder, "apply", "impasto", "painted.png", "-o", "applied.png", "--quiet")
+        hires(folder, "apply", "impasto", "harbour.jpg", "-o", "applied.png", "--quiet")
         told = hires(folder, "inspect", "painted.png")
         assert "64x48" in told, told
         serves(folder)
