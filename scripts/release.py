@@ -34,6 +34,8 @@ NEEDED = (
     "hires/feedforward/models/impasto.safetensors",
     "hires/judging/choice.html",
     "hires/runs/page.css",
+    "hires/serve/samples/harbour.jpg",
+    "hires/serve/samples/impasto.jpg",
     "hires/serve/static/index.html",
     "hires/serve/static/vendor/openseadragon.min.js",
 )

@@ -23,7 +23,6 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 # Linux: set the flags of a network interface; up and running.
 _SET_FLAGS, _UP = 0x8914, 0x41
 _ANYBODY = ("192.0.2.1", 80)  # An address for documentation (RFC 5737).
@@ -110,7 +109,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
         for name in ("harbour.jpg", "impasto.jpg"):
-            shutil.copy(SAMPLES / name, name)
+            shutil.copy(Path(folder, "hires", "serve", "samples", name), name)
         where = "import hires, sys; sys.stdout.write(hires.__file__)"
         found = subprocess.run(
             [sys.executable, "-P", "-c", where],
@@ -122,7 +121,7 @@ def main() -> int:
         assert found.startswith(folder), f"{found} is not of {folder}"
         print(hires(folder, "--version").strip())
         hires(folder, "stylize", "harbour.jpg", "impasto.jpg", "-o", "painted.png", *_SMALL)
-        hires(folder, "apply", "impasto", "painted.png", "-o", "applied.png", "--quiet")
+        hires(folder, "apply", "impasto", "harbour.jpg", "-o", "applied.png", "--quiet")
         told = hires(folder, "inspect", "painted.png")
         assert "64x48" in told, told
         serves(folder)
