@@ -12,7 +12,8 @@ import torch
 from comfy import model_management, utils
 from torch import Tensor
 
-from hires.feedforward.model import ENDING, built_in_models
+from hires.config.feedforward import MODEL_ENDING
+from hires.feedforward.model import built_in_models
 from hires.image.pillow import to_pillow
 
 MODELS = "hires"  # folder of trained models, within ComfyUI's folder of models
@@ -91,7 +92,7 @@ def add_model_folder() -> None:
 def model_names() -> list[str]:
     """Trained models: those that come with hires, then those in ``models/hires``."""
     files = folder_paths.get_filename_list(MODELS)
-    return [*built_in_models(), *(name for name in files if name.endswith(ENDING))]
+    return [*built_in_models(), *(name for name in files if name.endswith(MODEL_ENDING))]
 
 
 def model_path(name: str) -> str:
