@@ -92,7 +92,8 @@ export class Watch {
     this.bar.hidden = run.state === "done";
     this.#where(run);
     const { state } = run;
-    this.buttons.size.hidden = state !== "running";
+    // Before its first step a run is at no size, and hears no wish.
+    this.buttons.size.hidden = state !== "running" || run.step == null;
     this.buttons.stop.hidden = state !== "running";
     this.buttons.resume.hidden = !(state === "stopped" || state === "failed") || run.resumable === false;
     this.buttons.remove.hidden = state !== "queued";
