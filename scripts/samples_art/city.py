@@ -82,17 +82,17 @@ def walker(place: float, coat: str, cloth: str, height: float = 1.72, lit: float
 
     def paint(x: Field, y: Field) -> tuple[Field, Field]:
         u, v = (x - place) / height, y / height
-        body = np.abs(u) < 0.085 + 0.075 * smoothstep(0.80, 0.35, v)
+        body = np.abs(u) < 0.105 + 0.070 * smoothstep(0.80, 0.30, v)
         body &= (v > 0.27) & (v < 0.84)
         legs = (np.abs(np.abs(u) - 0.055) < 0.040) & (v >= 0.0) & (v <= 0.30)
         head = np.hypot(u / 0.062, (v - 0.91) / 0.085) < 1.0
-        rim = 0.98 + 0.020 * np.abs(np.sin(u * 21.0))
-        top = 0.98 + 0.26 * np.sqrt(np.clip(1.0 - (u / 0.47) ** 2, 0.0, 1.0))
-        dome = (np.abs(u) < 0.47) & (v > rim) & (v < top)
-        rib = 0.78 + 0.22 * np.abs(np.cos(u * 10.5))
+        rim = 0.98 + 0.020 * np.abs(np.sin(u * 26.0))
+        top = 0.98 + 0.22 * np.sqrt(np.clip(1.0 - (u / 0.38) ** 2, 0.0, 1.0))
+        dome = (np.abs(u) < 0.38) & (v > rim) & (v < top)
+        rib = 0.78 + 0.22 * np.abs(np.cos(u * 13.0))
         sheen = lit * rib * (0.35 + 2.6 * np.clip(v - 0.98, 0.0, 0.3))
-        light = np.where(dome[..., None], linear(cloth) * sheen[..., None], linear(coat) * 0.16)
-        edge = 0.10 * smoothstep(0.05, 0.16, as_field(np.abs(u))) * body
+        light = np.where(dome[..., None], linear(cloth) * sheen[..., None], linear(coat) * 0.30)
+        edge = 0.05 * smoothstep(0.05, 0.16, as_field(np.abs(u))) * body
         light = light + edge[..., None] * LAMP
         return as_field(light), as_field(body | legs | head | dome)
 
@@ -222,7 +222,7 @@ class City:
 
 def haze(light: Field, z: Field) -> Field:
     """Light (N, 3) from z metres away, through the mist."""
-    share = 1.0 - np.exp(-np.minimum(z, 400.0) / 190.0)
+    share = 1.0 - np.exp(-np.minimum(z, 400.0) / 240.0)
     return mix(light, np.broadcast_to(MIST, light.shape), as_field(share))
 
 
@@ -234,9 +234,12 @@ def develop(light: Field, width: int) -> Field:
     for share, radius in ((0.10, 0.004), (0.07, 0.014), (0.05, 0.045)):
         soft = np.stack([blur(small[..., c], radius * width / 4 + 0.5) for c in range(3)], -1)
         glow += share * resize(as_field(soft), height, width)
-    exposed = 2.3 * (0.86 * light + glow)
-    toned = exposed * (1.0 + exposed / 9.0) / (1.0 + exposed)
-    return as_field(np.clip(toned, 0.0, 1.0) ** (1 / 2.2))
+    exposed = 2.9 * (0.86 * light + glow)
+    toned = exposed * (1.0 + exposed / 7.0) / (1.0 + 0.9 * exposed)
+    shown = np.clip(toned - 0.012, 0.0, 1.0) ** (1 / 2.2)
+    curved = shown + 0.55 * shown * (1.0 - shown) * (2.0 * shown - 0.85)
+    grey = curved.mean(axis=2, keepdims=True)
+    return as_field(np.clip(grey + 1.22 * (curved - grey), 0.0, 1.0))
 
 
 def paint(size: int, seed: int = 21) -> Field:

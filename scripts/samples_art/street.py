@@ -17,7 +17,7 @@ FAR = 150.0  # the square at the street's end
 STONES = ("#b59a7a", "#8f4a38", "#a8876a", "#6d7486", "#c2a878", "#7f5a4a", "#8d8f9a")
 PANES = ("#ffc766", "#ffb04a", "#ffdf9a", "#ff9a3c", "#fff0c8", "#9fc4ff")
 SIGNS = ("#ff4f5e", "#44d7ff", "#ffb52e", "#7dff9a", "#ff6fd0", "#fff1c0")
-MIST = as_field([0.060, 0.050, 0.085])
+MIST = as_field([0.046, 0.040, 0.075])
 
 
 def linear(*codes: str) -> Field:
@@ -87,7 +87,7 @@ class Row:
         for step in (-1, 0, 1):
             square = gap**2 + (phase + step * LAMP_STEP) ** 2 + (y - LAMP_Y) ** 2
             total = total + gap / square**1.5
-        return as_field(11.0 * total[..., None] * LAMP + as_field([0.055, 0.065, 0.13]))
+        return as_field(15.0 * total[..., None] * LAMP + as_field([0.055, 0.065, 0.13]))
 
     def windows(self, light: Field, left: Field, y: Field, top: Field, key: Field) -> Field:
         """Panes with their frames; some are lit, each by a lamp of its own colour."""
@@ -101,7 +101,7 @@ class Row:
         chance, kind = scatter(bay, number, 23), scatter(bay, number, 29)
         tint = linear(*PANES)[(kind * len(PANES)).astype(np.int64)]
         curtain = 0.35 + 0.65 * within(np.abs(u), -1.0, 0.42 - 0.12 * v / 2.6, 0.14)
-        inside = tint * (curtain * (0.45 + 0.35 * v) * (0.35 + 1.1 * kind))[..., None]
+        inside = tint * (curtain * (0.6 + 0.5 * v) * (0.4 + 1.2 * kind))[..., None]
         dark = linear("#131a34") * (0.4 + 0.35 * v)[..., None]
         shown = np.where((chance < 0.46)[..., None], inside, dark)
         light = mix(light, as_field(light * 1.7), surround)
@@ -152,9 +152,9 @@ class Beyond:
         light = mix(light, as_field(lit + 0.8 * silver), as_field(0.8 * cloud))
         halo = 0.22 * np.exp(-away / 0.05) + 0.05 * np.exp(-away / 0.2)
         light = light + as_field([0.75, 0.82, 1.0]) * halo[..., None]
-        face = 1.0 + 0.10 * sample(self.clouds, as_field(sx * 6), as_field(sy * 6))
+        face = 1.0 + 0.22 * sample(self.clouds, as_field(sx * 6), as_field(sy * 6))
         disc = smoothstep(0.031, 0.028, as_field(away))
-        light = mix(as_field(light), as_field(face[..., None] * as_field([1.6, 1.5, 1.25])), disc)
+        light = mix(as_field(light), as_field(face[..., None] * as_field([0.95, 0.9, 0.72])), disc)
         return self.tower(light, sx, sy)
 
     def tower(self, light: Field, sx: Field, sy: Field) -> Field:
