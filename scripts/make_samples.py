@@ -51,7 +51,7 @@ def encode(picture: Field, max_bytes: int = MAX_BYTES) -> bytes:
 PICTURES: dict[str, tuple[Callable[[int], Field], float, int]] = {
     "harbour": (harbour.paint, 1.0, MAX_BYTES),
     "portrait": (portrait.paint, 0.5, SMALL_BYTES),
-    "city": (city.paint, 0.75, SMALL_BYTES),
+    "city": (city.paint, 0.625, SMALL_BYTES),
     "impasto": (impasto.paint, 0.82, MAX_BYTES),
     "woodcut": (woodcut.paint, 0.82, MAX_BYTES),
     "watercolour": (watercolour.paint, 0.7, SMALL_BYTES),

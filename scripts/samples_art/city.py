@@ -24,11 +24,11 @@ from samples_art.street import (
 )
 
 ASPECT = 0.75
-SUPERSAMPLING = 2
+SUPERSAMPLING = 1.5
 EYE = 2.5  # metres above the street
 STAND = 0.35  # metres right of its middle
 FOCAL, HORIZON = 0.92, 0.60  # in widths and in heights
-GLINTS = 5  # mirrored rays for each pixel of the wet street
+GLINTS = 4  # mirrored rays for each pixel of the wet street
 TRAM = (-3.35, -0.85, 21.0, 34.0, 3.5)  # left, right, front, back, roof
 
 Paint = Callable[[Field, Field], tuple[Field, Field]]  # x, y in metres -> light (N, 3), cover (N,)
@@ -128,7 +128,9 @@ def lamp_post(side: int) -> Paint:
         post = (np.abs(u) < 0.055 + 0.07 * (y < 0.9)) & (y > 0) & (y < LAMP_Y - 0.3)
         bracket = (np.abs(u) < 0.32) & (np.abs(y - LAMP_Y + 0.42) < 0.03)
         glass = (np.abs(u) < 0.17 + 0.10 * (y - LAMP_Y + 0.3)) & (np.abs(y - LAMP_Y) < 0.30)
-        cap = (np.abs(u) < 0.30 - 0.9 * (y - LAMP_Y - 0.3)) & (y >= LAMP_Y + 0.3) & (y < LAMP_Y + 0.6)
+        cap = (
+            (np.abs(u) < 0.30 - 0.9 * (y - LAMP_Y - 0.3)) & (y >= LAMP_Y + 0.3) & (y < LAMP_Y + 0.6)
+        )
         light = np.where(glass[..., None], LAMP * 6.0, as_field([0.012, 0.013, 0.018]))
         return as_field(light), as_field(post | bracket | glass | cap)
 
@@ -200,7 +202,9 @@ class City:
         fade = 1.0 / (1.0 + z / 18.0)
         seen = np.zeros((*sx.shape, 3), np.float32)
         for _ in range(GLINTS):
-            ripple = rng.standard_normal(sx.shape) * (0.17 - 0.12 * pool) + 0.30 * rough * fade * (1.1 - pool)
+            ripple = rng.standard_normal(sx.shape) * (0.17 - 0.12 * pool) + 0.30 * rough * fade * (
+                1.1 - pool
+            )
             slope = -sy * np.exp(np.clip(ripple, -1.2, 1.2))
             drift = 0.012 * rng.standard_normal(sx.shape) * (1.2 - pool)
             seen += self.above(as_field(sx + drift), as_field(slope), -EYE)
@@ -210,7 +214,9 @@ class City:
         lit = sum(1.0 / (LAMP_Y**2 + phase**2 + (x - s * LAMP_X) ** 2) ** 1.5 for s in (-1, 1))
         asphalt = (0.05 + 0.02 * rough)[..., None] * (14.0 * lit[..., None] * LAMP + 0.10)
         walk = np.abs(x) > 5.0
-        slabs = within(as_field((z * 0.9) % 1.0), 0.05, 1.0) * within(as_field((x * 1.1) % 1.0), 0.05, 1.0)
+        slabs = within(as_field((z * 0.9) % 1.0), 0.05, 1.0) * within(
+            as_field((x * 1.1) % 1.0), 0.05, 1.0
+        )
         asphalt = np.where(walk[..., None], asphalt * (1.2 + 0.5 * slabs)[..., None], asphalt)
         kerb = within(as_field(np.abs(x)), 4.85, 5.05)
         rails = sum(within(x, r - 0.045, r + 0.045, 0.02) for r in (-2.85, -1.35, 1.15, 2.65))
@@ -246,7 +252,7 @@ def paint(size: int, seed: int = 21) -> Field:
     """Paint the scene `size` pixels wide. Returns (round(0.75 * size), size, 3) sRGB in [0, 1]."""
     rng = np.random.default_rng(seed)
     city = City(rng)
-    width, height = size * SUPERSAMPLING, round(size * ASPECT) * SUPERSAMPLING
+    width, height = round(size * SUPERSAMPLING), round(size * ASPECT * SUPERSAMPLING)
     rows, columns = (as_field(g + 0.5) for g in np.mgrid[0:height, 0:width])
     sx = as_field((columns - width / 2) / (FOCAL * width))
     sy = as_field((HORIZON * height - rows) / (FOCAL * width))
@@ -264,7 +270,9 @@ def standing(city: City, sx: Field, sy: Field) -> Field:
     ground = EYE / -sy
     found = np.abs(STAND + sx * ground) > np.where(sx < 0, -WALLS[-1], WALLS[1])
     for flat in city.flats:
-        cover = flat.paint(as_field(STAND + sx * flat.distance), as_field(EYE + sy * flat.distance))[1]
+        cover = flat.paint(
+            as_field(STAND + sx * flat.distance), as_field(EYE + sy * flat.distance)
+        )[1]
         found |= (flat.distance < ground) & (cover > 0.5)
     z = as_field((TRAM[1] - STAND) / np.where(sx < -1e-4, sx, -np.inf))
     return found | ((z < ground) & (tram_side(z, as_field(EYE + sy * z))[1] > 0.5))

@@ -149,7 +149,9 @@ def lay_flower(window: Window, cx: float, cy: float, size: float, palette: tuple
         edge = reach * (0.72 + 0.28 * np.abs(np.cos(np.pi * phase)) ** 0.7)
         cells = np.floor(phase + 0.5).astype(np.int64) % count
         window.lay(radius < edge, cells, palette, as_field(tone + 0 * radius))
-    window.lay(radius < 0.24, np.zeros(radius.shape, np.int64), ("#f2c12e", "#f7dc6a"), as_field(radius))
+    window.lay(
+        radius < 0.24, np.zeros(radius.shape, np.int64), ("#f2c12e", "#f7dc6a"), as_field(radius)
+    )
 
 
 def lay_garden(window: Window) -> None:
@@ -161,7 +163,9 @@ def lay_garden(window: Window) -> None:
     for k, (foot, tip, top, girth) in enumerate(blades):
         place = np.clip((y - top) / (1.0 - top), 0.0, 1.0)
         axis = tip + (foot - tip) * place ** (0.6 if k % 2 else 1.7)
-        blade = (np.abs(x - axis) < girth * np.sin(np.pi * (0.08 + 0.60 * place)) * place**0.35) & (y > top)
+        blade = (np.abs(x - axis) < girth * np.sin(np.pi * (0.08 + 0.60 * place)) * place**0.35) & (
+            y > top
+        )
         cells = np.floor(place * 4).astype(np.int64) * 2 + (x > axis)
         window.lay(blade, cells, LEAVES, as_field(0.3 + 0.5 * (x > axis) - 0.25 * place))
     flowers = ((0.74, 0.80, 0.085, FLAME), (0.94, 0.73, 0.072, IRIS), (1.09, 0.83, 0.092, FLAME),
@@ -252,7 +256,7 @@ def paint(size: int, seed: int = 7) -> Field:
     window = draw(round(height * WORKING_SCALE))
     light = shine(window, rng)
     cover, lead, dirt = cames(window, rng)
-    picture = mix(as_field(light * dirt[..., None]), lead, cover)
+    picture = np.maximum(mix(as_field(light * dirt[..., None]), lead, cover), 0.0)
     bloom = np.stack([blur(picture[..., c], 0.006 * size) for c in range(3)], -1)
     wide = np.stack([blur(picture[..., c], 0.03 * size) for c in range(3)], -1)
     glowing = 0.96 * picture**1.12 + 0.05 * bloom + 0.02 * wide

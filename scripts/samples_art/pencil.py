@@ -84,7 +84,13 @@ def jug(points: Field) -> Field:
     body = turned_body(points, place, JUG)
     hollow = turned_body(points, place, ((1.2, 0.30), (1.50, 0.26), (1.72, 0.29), (2.1, 0.46)))
     body = np.maximum(body, -hollow)
-    bend = ((-1.15, 1.62, -0.2), (-1.58, 1.66, -0.1), (-1.80, 1.30, -0.05), (-1.70, 0.88, -0.1), (-1.42, 0.62, -0.2))
+    bend = (
+        (-1.15, 1.62, -0.2),
+        (-1.58, 1.66, -0.1),
+        (-1.80, 1.30, -0.05),
+        (-1.70, 0.88, -0.1),
+        (-1.42, 0.62, -0.2),
+    )
     for start, end in zip(bend, bend[1:], strict=False):
         body = join(as_field(body), capsule(points, start, end, (0.085, 0.085)), 0.06)
     lip = capsule(points, (-0.42, 1.86, -0.20), (-0.18, 1.98, -0.12), (0.12, 0.05))
@@ -95,14 +101,18 @@ def pear(points: Field, x: float, z: float, lean: float) -> Field:
     """A pear with its stalk."""
     fruit = ellipsoid(points, (x, 0.40, z), (0.44, 0.41, 0.44))
     fruit = join(fruit, ellipsoid(points, (x + 0.5 * lean, 0.82, z), (0.25, 0.30, 0.25)), 0.25)
-    return np.minimum(fruit, capsule(points, (x + 0.6 * lean, 1.08, z), (x + 1.3 * lean, 1.32, z), (0.03, 0.022)))
+    return np.minimum(
+        fruit, capsule(points, (x + 0.6 * lean, 1.08, z), (x + 1.3 * lean, 1.32, z), (0.03, 0.022))
+    )
 
 
 def apple(points: Field, x: float, y: float, z: float) -> Field:
     """An apple with a dimple and a stalk."""
     fruit = ellipsoid(points, (x, y, z), (0.40, 0.36, 0.40))
     fruit = -join(as_field(-fruit), ellipsoid(points, (x, y + 0.42, z), (0.14, 0.16, 0.14)), 0.12)
-    return np.minimum(as_field(fruit), capsule(points, (x, y + 0.26, z), (x + 0.06, y + 0.52, z), (0.022, 0.016)))
+    return np.minimum(
+        as_field(fruit), capsule(points, (x, y + 0.26, z), (x + 0.06, y + 0.52, z), (0.022, 0.016))
+    )
 
 
 def bowl(points: Field) -> Field:
@@ -118,7 +128,9 @@ def bowl(points: Field) -> Field:
 def cloth(points: Field) -> Field:
     """The table with a cloth on it, and a curtain that hangs behind in folds."""
     x, y, z = points.T
-    ripple = 0.035 * np.sin(3.2 * x + 1.7 * z) * smoothstep(0.2, 1.6, z) + 0.02 * np.sin(7.0 * x - 2.0 * z) * smoothstep(0.6, 2.0, z)
+    ripple = 0.035 * np.sin(3.2 * x + 1.7 * z) * smoothstep(0.2, 1.6, z) + 0.02 * np.sin(
+        7.0 * x - 2.0 * z
+    ) * smoothstep(0.6, 2.0, z)
     folds = 0.13 * np.sin(4.2 * x + 0.35 * y) + 0.05 * np.sin(9.7 * x - 0.5 * y + 1.0)
     return as_field(np.minimum(y - ripple, (z + 1.75 - folds) * 0.6))
 
@@ -145,7 +157,9 @@ def observe() -> Guide:
     """Look at the still life, at a small size."""
     height, width = GUIDE_HEIGHT, round(GUIDE_HEIGHT / ASPECT)
     start, ways = VIEW.rays(height, width)
-    points = as_field(start + np.minimum(depths(everything, VIEW, height, width, 4.0, 14.0), 14.0)[:, None] * ways)
+    points = as_field(
+        start + np.minimum(depths(everything, VIEW, height, width, 4.0, 14.0), 14.0)[:, None] * ways
+    )
     normal = normals(everything, points, 0.006)
     key = KEY / np.linalg.norm(KEY)
     facing = np.clip(normal @ key, 0.0, 1.0)
@@ -192,17 +206,24 @@ class Drawing:
         width = max(1, round(thick * scale * self.unit))
         for i in self.rng.permutation(len(x)):
             for k in np.nonzero(grey[i, :-1] > 5)[0]:
-                ends = [(x[i, k] * scale, y[i, k] * scale), (x[i, k + 1] * scale, y[i, k + 1] * scale)]
+                ends = [
+                    (x[i, k] * scale, y[i, k] * scale),
+                    (x[i, k + 1] * scale, y[i, k + 1] * scale),
+                ]
                 draw.line(ends, fill=int(grey[i, k]), width=width)
         drawn = as_field(np.array(image, np.float32) / 255.0)
         self.pressed += resize(drawn, self.height, self.width)
 
-    def trace(self, x: Field, y: Field, angle: Field, length: Field, bow: Field) -> tuple[Field, Field]:
+    def trace(
+        self, x: Field, y: Field, angle: Field, length: Field, bow: Field
+    ) -> tuple[Field, Field]:
         """Slightly bent strokes (N, 14) about places (N,)."""
         place = np.linspace(-0.5, 0.5, 14)[None]
         dx, dy = np.cos(angle)[:, None], np.sin(angle)[:, None]
         along, across = length[:, None] * place, (bow * length)[:, None] * (place**2 - 0.08)
-        return as_field(x[:, None] + along * dx - across * dy), as_field(y[:, None] + along * dy + across * dx)
+        return as_field(x[:, None] + along * dx - across * dy), as_field(
+            y[:, None] + along * dy + across * dx
+        )
 
     def hatch(self, layer: Hatch) -> None:
         """Strokes side by side wherever the guide is darker than the layer asks."""
@@ -217,7 +238,13 @@ class Drawing:
             shift = across - (y * np.cos(layer.turn) - x * np.sin(layer.turn))
             x, y = x - shift * np.sin(layer.turn), y + shift * np.cos(layer.turn)
         lengths = length * self.rng.uniform(0.6, 1.25, count)
-        px, py = self.trace(as_field(x), as_field(y), as_field(angle), as_field(lengths), as_field(self.rng.normal(0.05, 0.03, count)))
+        px, py = self.trace(
+            as_field(x),
+            as_field(y),
+            as_field(angle),
+            as_field(lengths),
+            as_field(self.rng.normal(0.05, 0.03, count)),
+        )
         tone = self.read(self.guide.tone, px, py)
         taper = 1.0 - np.abs(np.linspace(-1.0, 1.0, 14)) ** 3 * 0.8
         hand = self.rng.uniform(0.65, 1.15, (count, 1))
@@ -236,10 +263,15 @@ class Drawing:
         rows, columns = np.nonzero(self.guide.edges > 0.0)
         chosen = self.rng.integers(0, len(rows), count)
         jitter = self.rng.normal(0.0, 0.45, (2, count))
-        x, y = as_field((columns[chosen] + jitter[0]) / self.to_guide), as_field((rows[chosen] + jitter[1]) / self.to_guide)
+        x, y = (
+            as_field((columns[chosen] + jitter[0]) / self.to_guide),
+            as_field((rows[chosen] + jitter[1]) / self.to_guide),
+        )
         angle = self.guide.along[rows[chosen], columns[chosen]] + self.rng.normal(0.0, 0.05, count)
         lengths = as_field(length * self.unit * self.rng.uniform(0.5, 1.3, count))
-        px, py = self.trace(x, y, as_field(angle), lengths, as_field(self.rng.normal(0.0, 0.02, count)))
+        px, py = self.trace(
+            x, y, as_field(angle), lengths, as_field(self.rng.normal(0.0, 0.02, count))
+        )
         dark = 1.15 - 0.75 * np.clip(self.read(self.guide.tone, px, py), 0.0, 1.0)
         taper = 1.0 - np.abs(np.linspace(-1.0, 1.0, 14)) ** 2 * 0.85
         self.lay(px, py, as_field(weight * dark * taper * self.reach(px, py)), 1.5)
@@ -253,9 +285,21 @@ def on_paper(drawing: Drawing, rng: np.random.Generator) -> Field:
     cloud = sample(fractal(rng, 512, 1.6, lowest=3), x, y)
     tooth = as_field(np.clip(0.5 + 0.20 * tooth, 0.0, 1.0))
     tone = np.minimum(resize(drawing.guide.tone, height, width), 1.0)
-    rubbed = 0.16 * np.clip(0.95 - tone, 0.0, 1.0) * drawing.reach(*(as_field(g) for g in np.mgrid[0:height, 0:width][::-1]))
+    rubbed = (
+        0.16
+        * np.clip(0.95 - tone, 0.0, 1.0)
+        * drawing.reach(*(as_field(g) for g in np.mgrid[0:height, 0:width][::-1]))
+    )
     force = 0.72 * drawing.pressed + rubbed
-    caught = force * (0.45 + 1.25 * smoothstep(0.75 - 0.75 * np.minimum(force, 1.0), as_field(1.0 - 0.55 * np.minimum(force, 1.0)), tooth))
+    caught = force * (
+        0.45
+        + 1.25
+        * smoothstep(
+            0.75 - 0.75 * np.minimum(force, 1.0),
+            as_field(1.0 - 0.55 * np.minimum(force, 1.0)),
+            tooth,
+        )
+    )
     graphite = 0.93 * (1.0 - np.exp(-1.25 * caught))
     sheet = PAPER * (1.0 + 0.030 * (tooth - 0.5) + 0.004 * cloud)[..., None]
     return mix(as_field(sheet), LEAD, as_field(graphite))

@@ -71,7 +71,9 @@ def face(points: Field) -> Field:
     lower = capsule(p, (0.0, -0.652, 0.795), (0.150, -0.602, 0.725), (0.060, 0.020))
     head = join(head, upper, 0.030)
     head = join(head, lower, 0.035)
-    head = carve(head, capsule(p, (0.0, -0.595, 0.862), (0.21, -0.582, 0.725), (0.010, 0.006)), 0.022)
+    head = carve(
+        head, capsule(p, (0.0, -0.595, 0.862), (0.21, -0.582, 0.725), (0.010, 0.006)), 0.022
+    )
     return join(head, capsule(p, (0.0, -0.60, -0.12), (0.0, -1.7, -0.30), (0.33, 0.37)), 0.16)
 
 
@@ -123,7 +125,9 @@ def coat(points: Field) -> Field:
     """Shoulders in a coat with folds."""
     points = points - as_field([0.06, 0.36, 0.0])
     x, y, z = points.T
-    folds = 0.030 * np.sin(9.0 * x + 5.0 * y + 2.0 * np.sin(3.0 * y)) + 0.015 * np.sin(17.0 * x - 8.0 * y)
+    folds = 0.030 * np.sin(9.0 * x + 5.0 * y + 2.0 * np.sin(3.0 * y)) + 0.015 * np.sin(
+        17.0 * x - 8.0 * y
+    )
     body = capsule(points, (-1.05, -2.55, -0.35), (1.05, -2.50, -0.45), (0.52, 0.54))
     body = join(body, ellipsoid(points, (0.0, -3.3, -0.1), (1.45, 1.2, 0.85)), 0.4)
     body = join(body, capsule(points, (0.0, -1.75, -0.30), (0.0, -2.4, -0.3), (0.46, 0.8)), 0.25)
@@ -178,7 +182,11 @@ def skin_colour(points: Field, noise: Field) -> Field:
     tone = sample(noise, as_field(points[:, 0] * 0.4), as_field(points[:, 1] * 0.4))
     albedo = SKIN * (1.0 + 0.03 * tone)[:, None]
     warm = 0.55 * spot(p, (0.40, -0.28, 0.6), (0.20, 0.16, 0.4))
-    warm = warm + 0.40 * spot(p, (0.0, -0.32, 0.98), (0.12, 0.10, 0.15)) + 0.3 * spot(p, (0, -1.0, 0.6), (0.2, 0.12, 0.3))
+    warm = (
+        warm
+        + 0.40 * spot(p, (0.0, -0.32, 0.98), (0.12, 0.10, 0.15))
+        + 0.3 * spot(p, (0, -1.0, 0.6), (0.2, 0.12, 0.3))
+    )
     albedo = mix(as_field(albedo), BLUSH, as_field(np.clip(warm, 0.0, 1.0)))
     bow = -0.522 + 0.035 * np.cos(x * 26.0) * (x < 0.13) - 0.34 * np.maximum(x - 0.06, 0.0)
     base = -0.712 + 1.9 * x * x
@@ -198,7 +206,9 @@ def skin_colour(points: Field, noise: Field) -> Field:
     line = 0.58 - 0.80 * (0.72 - z)
     hair = smoothstep(line - 0.10, line - 0.02, y) * (z > -0.1) * (z < 0.95)
     strands = 0.7 + 0.5 * sample(noise, as_field(y * 2.5 + z), as_field(z * 0.3))
-    return mix(albedo, as_field(HAIR * strands[:, None]), as_field(0.92 * hair * smoothstep(0.25, 0.40, x)))
+    return mix(
+        albedo, as_field(HAIR * strands[:, None]), as_field(0.92 * hair * smoothstep(0.25, 0.40, x))
+    )
 
 
 def eye_colour(points: Field) -> Field:
@@ -211,7 +221,11 @@ def eye_colour(points: Field) -> Field:
     away = as_field(np.where(ball[:, 2] > 0, away, 9.0))
     ray = 0.8 + 0.25 * np.sin(40 * np.arctan2(ball[:, 1] - GAZE[1], ball[:, 0] - GAZE[0]))
     iris = (colour("#6a4a2a") ** 2.2) * ray[:, None] * (0.6 + 1.8 * away)[:, None]
-    albedo = mix(np.broadcast_to(colour("#e6ddd6") ** 2.2, iris.shape), as_field(iris), smoothstep(0.43, 0.39, away))
+    albedo = mix(
+        np.broadcast_to(colour("#e6ddd6") ** 2.2, iris.shape),
+        as_field(iris),
+        smoothstep(0.43, 0.39, away),
+    )
     albedo = mix(albedo, albedo * 0.25, as_field(np.exp(-(((away - 0.41) / 0.04) ** 2))))
     return mix(albedo, albedo * 0.02, smoothstep(0.19, 0.16, away))
 
@@ -288,7 +302,9 @@ def backdrop(height: int, width: int, noise: Field) -> Field:
     """A wall in dark green, lighter where the window's light falls on it."""
     y, x = (as_field(g / height) for g in np.mgrid[0:height, 0:width])
     cloud = sample(noise, as_field(x * 0.5), as_field(y * 0.5))
-    light = 0.35 + 0.9 * np.exp(-(((x - 0.72) / 0.42) ** 2 + ((y - 0.45) / 0.5) ** 2)) + 0.07 * cloud
+    light = (
+        0.35 + 0.9 * np.exp(-(((x - 0.72) / 0.42) ** 2 + ((y - 0.45) / 0.5) ** 2)) + 0.07 * cloud
+    )
     return as_field(light[..., None] * (colour("#2c4a44") ** 2.2))
 
 

@@ -115,7 +115,9 @@ class Row:
         open_late = scatter(unit, key, 31) < 0.75
         kind = scatter(unit, key, 37)
         glass = within(u, -2.0, 2.0) * within(y, 0.55, 2.85)
-        goods = scatter(np.floor(left * 3.1).astype(np.int64), np.floor(y * 3.7).astype(np.int64), 41)
+        goods = scatter(
+            np.floor(left * 3.1).astype(np.int64), np.floor(y * 3.7).astype(np.int64), 41
+        )
         ware = linear(*PANES)[(goods * 5).astype(np.int64)]
         inside = ware * (0.25 + 1.1 * within(y, 1.6, 2.9, 0.8) + 0.5 * (goods > 0.8))[..., None]
         shown = np.where(open_late[..., None], inside * 1.3, linear("#141a2c"))
@@ -163,7 +165,9 @@ class Beyond:
         shaft = within(x, -5.5, 5.5, 0.3) * (y < 41)
         belfry = within(x, -6.4, 6.4, 0.3) * within(y, 40, 44, 0.4)
         spire = (np.abs(x) < (72 - y) * 0.19) & (y > 43) & (y < 72)
-        halls = (y < 15 + 3.0 * (np.floor(x / 9.0) % 2)) | ((np.abs(x) < 24) & (y < 21 - 0.2 * np.abs(x)))
+        halls = (y < 15 + 3.0 * (np.floor(x / 9.0) % 2)) | (
+            (np.abs(x) < 24) & (y < 21 - 0.2 * np.abs(x))
+        )
         stone = as_field([0.060, 0.046, 0.060]) * (1.0 + 0.5 * np.exp(-y / 14))[..., None]
         light = mix(light, as_field(stone), as_field(np.clip(shaft + belfry + spire + halls, 0, 1)))
         arch = within(np.abs(x) % 3.4, 0.9, 2.5, 0.2) * within(y, 24, 29, 0.5) * shaft

@@ -44,8 +44,12 @@ class Sheet:
         self.rng, self.height, self.width = rng, height, width
         self.y, self.x = (as_field((g + 0.5) / height) for g in np.mgrid[0:height, 0:width])
         self.slow, self.rough = fractal(rng, 512, 2.1, lowest=2), fractal(rng, 1024, 1.35, lowest=4)
-        bumps = sample(fractal(rng, 1024, 1.2, lowest=90), as_field(self.x / 1.3), as_field(self.y / 1.3))
-        fine = sample(fractal(rng, 1024, 0.5, lowest=160), as_field(self.x / 1.1), as_field(self.y / 1.1))
+        bumps = sample(
+            fractal(rng, 1024, 1.2, lowest=90), as_field(self.x / 1.3), as_field(self.y / 1.3)
+        )
+        fine = sample(
+            fractal(rng, 1024, 0.5, lowest=160), as_field(self.x / 1.1), as_field(self.y / 1.1)
+        )
         self.relief = as_field(np.clip(0.5 + 0.22 * bumps + 0.07 * fine, 0.0, 1.0))
         self.absorbed = np.zeros((height, width, 3), np.float32)
 
@@ -124,9 +128,21 @@ def paint_sky(sheet: Sheet, frame: Field) -> None:
     sheet.wash(as_field(frame * clear * high**0.6), {"cerulean": 1.0, "ultramarine": 0.6}, 0.62,
                rim=0.25, grain=0.5)  # fmt: skip
     crisp = sheet.soft(as_field(0.05 * (drift - 0.50) - 0.10 * (y - 0.22)), 0.004)
-    sheet.wash(as_field(frame * crisp * high), {"ultramarine": 1.0, "cerulean": 0.6}, 0.30, rim=0.7, grain=0.55)
+    sheet.wash(
+        as_field(frame * crisp * high),
+        {"ultramarine": 1.0, "cerulean": 0.6},
+        0.30,
+        rim=0.7,
+        grain=0.55,
+    )
     under = smoothstep(0.1, -0.9, drift) * smoothstep(0.08, 0.2, y) * high
-    sheet.wash(as_field(frame * under), {"violet": 1.0, "rose": 0.5, "indigo": 0.25}, 0.28, rim=0.0, grain=0.8)
+    sheet.wash(
+        as_field(frame * under),
+        {"violet": 1.0, "rose": 0.5, "indigo": 0.25},
+        0.28,
+        rim=0.0,
+        grain=0.8,
+    )
 
 
 def paint_hills(sheet: Sheet, frame: Field) -> None:
@@ -138,7 +154,9 @@ def paint_hills(sheet: Sheet, frame: Field) -> None:
         (0.520, 0.022, 4.6, 4.0, {"viridian": 0.9, "sap": 0.8, "indigo": 0.3}, 0.45),
     )
     for level, swing, rate, phase, pigments, strength in ranges:
-        ridge = level + swing * np.sin(rate * x + phase) + 0.5 * swing * np.sin(2.3 * rate * x + phase)
+        ridge = (
+            level + swing * np.sin(rate * x + phase) + 0.5 * swing * np.sin(2.3 * rate * x + phase)
+        )
         shape = sheet.wobble(as_field(y - ridge), 0.007)
         fade = smoothstep(level + 0.17, level + 0.02, y)
         sheet.wash(as_field(frame * sheet.soft(shape) * fade), pigments, strength, rim=0.5)
@@ -148,7 +166,9 @@ def blob(rng: np.random.Generator, cx: float, cy: float, rx: float, ry: float,
          rough: float = 0.25) -> list[tuple[float, float]]:  # fmt: skip
     """A closed outline round a place, as a loaded brush leaves it."""
     angle = np.linspace(0.0, 2 * np.pi, 40, endpoint=False)
-    waves = sum(rng.normal(0.0, rough / k) * np.cos(k * angle + rng.uniform(0, 7)) for k in (1, 2, 3, 5))
+    waves = sum(
+        rng.normal(0.0, rough / k) * np.cos(k * angle + rng.uniform(0, 7)) for k in (1, 2, 3, 5)
+    )
     reach = np.clip(1.0 + waves, 0.35, 1.8)
     return list(zip(cx + rx * reach * np.cos(angle), cy + ry * reach * np.sin(angle), strict=True))
 
@@ -168,10 +188,15 @@ def paint_trees(sheet: Sheet, frame: Field) -> None:
             tall = 0.35 + 0.65 * np.sin(5.1 * cx + 0.8) ** 2 + 0.5 * (cx < 0.30)
             cy = 0.575 - rng.uniform(0.0, 0.075) * tall + 0.008 * layer
             size = rng.uniform(0.010, 0.026) * (1.0 - 0.2 * layer)
-            draw.polygon([(a * scale, b * scale) for a, b in blob(rng, cx, cy, size * 1.2, size)], fill=255)
+            draw.polygon(
+                [(a * scale, b * scale) for a, b in blob(rng, cx, cy, size * 1.2, size)], fill=255
+            )
         for cx, top in ((0.985, 0.40), (1.035, 0.43), (0.735, 0.455)):
             for k in range(16 - 4 * layer):
-                cy, wide = 0.58 - (0.58 - top) * k / (15 - 4 * layer), 0.013 * (1.1 - k / (17 - 4 * layer))
+                cy, wide = (
+                    0.58 - (0.58 - top) * k / (15 - 4 * layer),
+                    0.013 * (1.1 - k / (17 - 4 * layer)),
+                )
                 spot = blob(rng, cx + rng.normal(0, 0.003) + 0.004 * layer, cy, wide, 0.016)
                 draw.polygon([(a * scale, b * scale) for a, b in spot], fill=255)
         mask = sheet.drawn(draw, image)
@@ -181,7 +206,10 @@ def paint_trees(sheet: Sheet, frame: Field) -> None:
     sheet.wash(tiles, {"scarlet": 0.8, "sienna": 1.0}, 0.75, rim=0.8)
     shade = (sheet.x > 0.885) * sheet.soft(walls) * (1.0 - tiles)
     sheet.wash(as_field(shade), {"violet": 1.0, "ultramarine": 0.6}, 0.38)
-    panes = sum(((np.abs(sheet.x - c) < 0.007) & (np.abs(sheet.y - 0.545) < 0.010)) for c in (0.82, 0.85, 0.90))
+    panes = sum(
+        ((np.abs(sheet.x - c) < 0.007) & (np.abs(sheet.y - 0.545) < 0.010))
+        for c in (0.82, 0.85, 0.90)
+    )
     sheet.wash(as_field(panes), {"indigo": 1.0}, 0.7)
 
 
@@ -189,12 +217,16 @@ def paint_meadow(sheet: Sheet, frame: Field) -> None:
     """A yellow-green ground, darker drifts across it, and blades of grass in front."""
     x, y, rng, scale = sheet.x, sheet.y, sheet.rng, 2 * sheet.height
     ground = sheet.soft(sheet.wobble(as_field(y - 0.575), 0.005), 0.003)
-    sheet.wash(as_field(frame * ground), {"lemon": 0.9, "sap": 1.0, "ochre": 0.5}, 0.62, rim=0.4, bloom=0.5)
+    sheet.wash(
+        as_field(frame * ground), {"lemon": 0.9, "sap": 1.0, "ochre": 0.5}, 0.62, rim=0.4, bloom=0.5
+    )
     for level, wide in ((0.66, 0.020), (0.75, 0.032), (0.88, 0.06)):
         drift = sample(sheet.slow, as_field(0.9 * x + level), as_field(3.0 * y))
         band = smoothstep(0.1, 0.7, as_field(drift + 0.6 - ((y - level) / wide / 1.6) ** 2))
         sheet.wash(as_field(frame * ground * band), {"sap": 1.0, "viridian": 0.7}, 0.55, rim=0.5)
-    for layer, pigments in enumerate(({"sap": 1.0, "viridian": 0.5}, {"viridian": 1.0, "indigo": 0.6})):
+    for layer, pigments in enumerate(
+        ({"sap": 1.0, "viridian": 0.5}, {"viridian": 1.0, "indigo": 0.6})
+    ):
         image, draw = sheet.canvas()
         for _ in range(420):
             near = rng.uniform(0.0, 1.0) ** 0.6
@@ -203,9 +235,14 @@ def paint_meadow(sheet: Sheet, frame: Field) -> None:
             place = np.linspace(0.0, 1.0, 14)
             bx, by = foot + lean * place**2, root - tall * place
             half = 0.0032 * (0.4 + near) * (1.0 - place**1.5)
-            outline = [*zip(bx - half, by, strict=True), *zip((bx + half)[::-1], by[::-1], strict=True)]
+            outline = [
+                *zip(bx - half, by, strict=True),
+                *zip((bx + half)[::-1], by[::-1], strict=True),
+            ]
             draw.polygon([(a * scale, b * scale) for a, b in outline], fill=255)
-        sheet.wash(as_field(frame * sheet.drawn(draw, image)), pigments, 0.46 + 0.10 * layer, rim=0.6)
+        sheet.wash(
+            as_field(frame * sheet.drawn(draw, image)), pigments, 0.46 + 0.10 * layer, rim=0.6
+        )
 
 
 def paint_poppies(sheet: Sheet, frame: Field) -> Field:
@@ -213,8 +250,19 @@ def paint_poppies(sheet: Sheet, frame: Field) -> Field:
     rng, scale = sheet.rng, 2 * sheet.height
     near = rng.uniform(0.0, 1.0, 70) ** 1.6
     flowers = [(rng.uniform(0.03, RIGHT - 0.03), 0.625 + 0.30 * v, 0.008 + 0.040 * v) for v in near]
-    flowers += [(0.22, 0.74, 0.062), (0.55, 0.83, 0.070), (0.94, 0.77, 0.066), (0.36, 0.92, 0.055), (1.13, 0.90, 0.06)]
-    petals = ((-0.55, 0.05, 0.75, 0.62), (0.55, 0.0, 0.72, 0.64), (0.0, 0.34, 0.86, 0.52), (0.02, -0.40, 0.70, 0.50))
+    flowers += [
+        (0.22, 0.74, 0.062),
+        (0.55, 0.83, 0.070),
+        (0.94, 0.77, 0.066),
+        (0.36, 0.92, 0.055),
+        (1.13, 0.90, 0.06),
+    ]
+    petals = (
+        (-0.55, 0.05, 0.75, 0.62),
+        (0.55, 0.0, 0.72, 0.64),
+        (0.0, 0.34, 0.86, 0.52),
+        (0.02, -0.40, 0.70, 0.50),
+    )
     mixes = ({"scarlet": 1.0, "orange": 0.9}, {"scarlet": 1.0, "crimson": 0.3},
              {"orange": 0.7, "scarlet": 1.0}, {"scarlet": 0.8, "crimson": 0.6})  # fmt: skip
     taken = np.zeros_like(frame)
@@ -228,19 +276,35 @@ def paint_poppies(sheet: Sheet, frame: Field) -> Field:
         sheet.wash(as_field(frame * petal), pigments, 0.36, rim=0.9, grain=0.35, bloom=0.6)
     image, draw = sheet.canvas()
     for cx, cy, size in flowers:
-        draw.polygon([(a * scale, b * scale) for a, b in blob(rng, cx, cy - 0.05 * size, 0.26 * size, 0.20 * size, 0.3)], fill=255)
+        draw.polygon(
+            [
+                (a * scale, b * scale)
+                for a, b in blob(rng, cx, cy - 0.05 * size, 0.26 * size, 0.20 * size, 0.3)
+            ],
+            fill=255,
+        )
         for _ in range(14 if size > 0.03 else 3):
             angle, away = rng.uniform(0, 7), size * rng.uniform(0.28, 0.46)
             px, py, r = cx + away * np.cos(angle), cy + 0.7 * away * np.sin(angle), 0.035 * size
-            draw.ellipse([(px - r) * scale, (py - r) * scale, (px + r) * scale, (py + r) * scale], fill=255)
-    sheet.wash(as_field(frame * sheet.drawn(draw, image)), {"soot": 1.0, "indigo": 0.8}, 0.62, rim=0.6)
+            draw.ellipse(
+                [(px - r) * scale, (py - r) * scale, (px + r) * scale, (py + r) * scale], fill=255
+            )
+    sheet.wash(
+        as_field(frame * sheet.drawn(draw, image)), {"soot": 1.0, "indigo": 0.8}, 0.62, rim=0.6
+    )
     image, draw = sheet.canvas()
     for _ in range(46):
         v = rng.uniform(0.0, 1.0) ** 1.3
         cx, cy, size = rng.uniform(0.03, RIGHT - 0.03), 0.64 + 0.31 * v, 0.005 + 0.015 * v
         for k in range(9):
             angle = 2 * np.pi * k / 9 + rng.normal(0, 0.2)
-            spot = blob(rng, cx + size * np.cos(angle), cy + 0.8 * size * np.sin(angle), 0.50 * size, 0.42 * size)
+            spot = blob(
+                rng,
+                cx + size * np.cos(angle),
+                cy + 0.8 * size * np.sin(angle),
+                0.50 * size,
+                0.42 * size,
+            )
             draw.polygon([(a * scale, b * scale) for a, b in spot], fill=255)
     dabs = sheet.drawn(draw, image)
     sheet.wash(as_field(frame * dabs), {"ultramarine": 1.0, "violet": 0.5}, 0.60, rim=1.0)
@@ -255,7 +319,9 @@ def splash(sheet: Sheet) -> None:
         for _ in range(count):
             cx, cy = rng.uniform(0.0, RIGHT), rng.uniform(0.50, 1.0)
             size = 0.0012 + 0.0045 * rng.uniform() ** 4
-            draw.polygon([(a * scale, b * scale) for a, b in blob(rng, cx, cy, size, size, 0.12)], fill=255)
+            draw.polygon(
+                [(a * scale, b * scale) for a, b in blob(rng, cx, cy, size, size, 0.12)], fill=255
+            )
         sheet.wash(sheet.drawn(draw, image), pigments, 0.6, rim=1.2)
 
 
