@@ -119,7 +119,10 @@ def write_pictures(work: Path, folder: Path) -> dict[str, Path]:
     for size in sizes:
         save(ladder_row(opened(rung_path(work, size))), folder / f"ladder-{size}.jpg")
     if sizes:
-        save(wide(opened(rung_path(work, min(sizes, key=lambda s: abs(s - 2934))))), folder / "wide.jpg")
+        save(
+            wide(opened(rung_path(work, min(sizes, key=lambda s: abs(s - 2934))))),
+            folder / "wide.jpg",
+        )
     return shown
 
 
@@ -197,7 +200,16 @@ def page(shown: dict[str, Path], sizes: list[int]) -> str:
         lines += [f"## {title}", "", text, ""]
         for part in found:
             source = part.source if isinstance(part, Sheet) else f"gallery/{part.name}.jpg"
-            lines += ["```sh", part.command, "```", "", f"![{part.caption}]({source})", "", part.caption, ""]
+            lines += [
+                "```sh",
+                part.command,
+                "```",
+                "",
+                f"![{part.caption}]({source})",
+                "",
+                part.caption,
+                "",
+            ]
     return "\n".join(lines).rstrip() + "\n"
 
 

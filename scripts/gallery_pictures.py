@@ -115,7 +115,9 @@ COLOURS = (
     Sheet(
         "colour",
         "looks_colour.jpg",
-        "\n".join(f"{SAME} --color {way}" for way in ("style", "content", "luminance", "match", "palette")),
+        "\n".join(
+            f"{SAME} --color {way}" for way in ("style", "content", "luminance", "match", "palette")
+        ),
         "The photograph, then `style` (default), `content`, `luminance`, `match` and `palette`.",
     ),
 )
@@ -190,5 +192,9 @@ SECTIONS: tuple[tuple[str, str, tuple[Picture | Sheet, ...]], ...] = (
     ("Masks and fine drawing", "Which part is painted how: [looks.md](looks.md#regions).", REGIONS),
     ("Several styles", "Blended, or layer by layer: [looks.md](looks.md#several-styles).", SEVERAL),
     ("Textures", "No photograph at all: [looks.md](looks.md#textures).", TEXTURES),
-    ("Variations", "Before the long run: [looks.md](looks.md#choose-before-the-long-run).", VARIATIONS),
+    (
+        "Variations",
+        "Before the long run: [looks.md](looks.md#choose-before-the-long-run).",
+        VARIATIONS,
+    ),
 )
