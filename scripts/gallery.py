@@ -186,30 +186,24 @@ def save(picture: Image.Image, path: Path) -> None:
 def page(shown: dict[str, Path], sizes: list[int]) -> str:
     """docs/gallery.md: every section with its pictures, each under its command."""
     lines = [
-        "# Gallery", "",
+        "# Gallery",
+        "",
         "Everything here is painted from the drawn pictures in [samples](../samples) by the command"
-        " above each picture, with the built-in network, on two cores; `scripts/gallery.py` paints"
-        " it again.", "",
-    ]  # fmt: skip
+        " above each picture, with the built-in network; `scripts/gallery.py` paints it again.",
+        "",
+    ]
     if sizes:
         lines += ladder(sizes)
     for title, text, parts in SECTIONS:
-        found = [part for part in parts if isinstance(part, Sheet) or part.name in shown]
+        painted = [part for part in parts if part.name in shown]
+        found = painted or [part for part in parts if isinstance(part, Sheet)]
         if not found:
             continue
         lines += [f"## {title}", "", text, ""]
         for part in found:
             source = part.source if isinstance(part, Sheet) else f"gallery/{part.name}.jpg"
-            lines += [
-                "```sh",
-                part.command,
-                "```",
-                "",
-                f"![{part.caption}]({source})",
-                "",
-                part.caption,
-                "",
-            ]
+            picture = [f"![{part.caption}]({source})", "", part.caption, ""]
+            lines += ["```sh", part.command, "```", "", *picture]
     return "\n".join(lines).rstrip() + "\n"
 
 

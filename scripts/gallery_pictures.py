@@ -16,7 +16,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A picture of docs/looks.md: its file in docs, the commands behind it, and what it shows."""
+    """A picture of docs/looks.md: its file in docs, the commands behind it, and what it shows.
+
+    Shown as long as none of the section's own pictures is painted. Commands are without --size.
+    """
 
     name: str
     source: str
@@ -95,7 +98,7 @@ LOSSES = (
     Picture(
         "loss-transport",
         BESIDE + " --style-loss wasserstein transport",
-        "`wasserstein transport`: what is painted has its like in the style, and the other way round.",
+        "`wasserstein transport`: what is painted has its like in the style, and vice versa.",
     ),
 )
 PRESETS = (
@@ -110,8 +113,18 @@ PRESETS = (
         "`strotss`: what is alike in the portrait stays alike, in any colours.",
     ),
 )
+COLOURED = "hires stylize samples/harbour.jpg samples/impasto.jpg --size 384"
 SAME = "hires stylize samples/harbour.jpg samples/impasto.jpg -o out.png"
 COLOURS = (
+    *(
+        Picture(f"colour-{way}", f"{COLOURED} --color {way}", f"`{way}`: {what}.")
+        for way, what in (
+            ("content", "the photograph's colours put back in the end"),
+            ("luminance", "light and dark are painted, colours are the photograph's"),
+            ("match", "the style recoloured like the photograph first"),
+            ("palette", "the style's colours, laid out as the photograph's are"),
+        )
+    ),
     Sheet(
         "colour",
         "looks_colour.jpg",
@@ -122,11 +135,21 @@ COLOURS = (
     ),
 )
 BRUSHES = (
+    *(
+        Picture(
+            f"brush-{width}",
+            "hires stylize samples/harbour.jpg samples/woodcut.jpg --size 512"
+            f" --brush-size {width}px",
+            f"Brushes of {width} px.",
+        )
+        for width in (6, 12, 24)
+    ),
     Sheet(
         "brush",
         "looks_brush.jpg",
         "\n".join(
-            f"hires stylize samples/harbour.jpg samples/woodcut.jpg -o out.png --size 800 --brush-size {width}"
+            "hires stylize samples/harbour.jpg samples/woodcut.jpg -o out.png"
+            f" --size 800 --brush-size {width}"
             for width in (8, 16, 32)
         ),
         "Brushes of 8, 16 and 32 px.",
@@ -136,7 +159,8 @@ REGIONS = (
     Sheet(
         "regions",
         "looks_regions.jpg",
-        "hires stylize harbour.jpg impasto.jpg woodcut.jpg -o out.png --mask sky.png:1 --mask kept.png:0 --mask rest:2",
+        "hires stylize samples/harbour.jpg samples/impasto.jpg samples/woodcut.jpg -o out.png \\\n"
+        "    --mask sky.png:1 --mask kept.png:0 --mask rest:2",
         "The photograph, the regions, and the painting: the sky by impasto, what is white in the"
         " middle picture kept, the rest by woodcut.",
     ),
@@ -144,7 +168,8 @@ REGIONS = (
         "detail",
         "looks_detail.jpg",
         f"{SAME}\n{SAME} --detail-weight 0.1\n{SAME} --detail-weight 0.5",
-        "A part of the photograph, and its painting without, with 0.1 and with 0.5 of `--detail-weight`.",
+        "A part of the photograph, and its painting without, with 0.1 and with 0.5 of"
+        " `--detail-weight`.",
     ),
 )
 SEVERAL = (
@@ -158,7 +183,7 @@ SEVERAL = (
     Sheet(
         "morph",
         "morph.jpg",
-        "hires morph samples/impasto.jpg samples/woodcut.jpg -o morph.jpg --steps 4",
+        "hires morph samples/impasto.jpg samples/woodcut.jpg -o morph.jpg --steps 4 --size 256",
         "From impasto to woodcut in four steps.",
     ),
 )

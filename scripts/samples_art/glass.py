@@ -11,7 +11,6 @@ from samples_art.fields import (
     Field,
     as_field,
     blur,
-    colour,
     fractal,
     mix,
     resize,
@@ -131,8 +130,12 @@ def lay_tree(window: Window, noise: Field) -> None:
     cells = voronoi(as_field(19 * x + 6 * y), as_field(19 * y - 6 * x), 29, 0.9)
     light = 0.55 + 1.3 * (x - 0.2) - 1.5 * (y - 0.3)
     window.lay(crown, cells, LEAVES, as_field(light))
-    for tip, foot, girth in (((0.10, 0.33), (0.212, 0.60), 0.009), ((0.36, 0.29), (0.232, 0.58), 0.009),
-                             ((0.20, 0.20), (0.225, 0.86), 0.022)):  # fmt: skip
+    boughs = (
+        ((0.10, 0.33), (0.212, 0.60), 0.009),
+        ((0.36, 0.29), (0.232, 0.58), 0.009),
+        ((0.20, 0.20), (0.225, 0.86), 0.022),
+    )
+    for tip, foot, girth in boughs:
         place = np.clip((y - tip[1]) / (foot[1] - tip[1]), 0.0, 1.0)
         axis = tip[0] + (foot[0] - tip[0]) * place + 0.020 * np.sin(6.0 * place + 9 * girth)
         half = girth * (0.35 + 0.65 * place + 0.9 * place**8)
@@ -168,8 +171,14 @@ def lay_garden(window: Window) -> None:
         )
         cells = np.floor(place * 4).astype(np.int64) * 2 + (x > axis)
         window.lay(blade, cells, LEAVES, as_field(0.3 + 0.5 * (x > axis) - 0.25 * place))
-    flowers = ((0.74, 0.80, 0.085, FLAME), (0.94, 0.73, 0.072, IRIS), (1.09, 0.83, 0.092, FLAME),
-               (0.575, 0.87, 0.068, IRIS), (0.17, 0.90, 0.070, FLAME), (0.90, 0.91, 0.058, IRIS))  # fmt: skip
+    flowers = (
+        (0.74, 0.80, 0.085, FLAME),
+        (0.94, 0.73, 0.072, IRIS),
+        (1.09, 0.83, 0.092, FLAME),
+        (0.575, 0.87, 0.068, IRIS),
+        (0.17, 0.90, 0.070, FLAME),
+        (0.90, 0.91, 0.058, IRIS),
+    )
     for cx, cy, size, palette in flowers:
         lay_flower(window, cx, cy, size, palette)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -91,7 +92,7 @@ def jug(points: Field) -> Field:
         (-1.70, 0.88, -0.1),
         (-1.42, 0.62, -0.2),
     )
-    for start, end in zip(bend, bend[1:], strict=False):
+    for start, end in pairwise(bend):
         body = join(as_field(body), capsule(points, start, end, (0.085, 0.085)), 0.06)
     lip = capsule(points, (-0.42, 1.86, -0.20), (-0.18, 1.98, -0.12), (0.12, 0.05))
     return join(as_field(body), as_field(np.maximum(lip, -hollow)), 0.08)

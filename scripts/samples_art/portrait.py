@@ -124,7 +124,7 @@ def ear(points: Field) -> Field:
 def coat(points: Field) -> Field:
     """Shoulders in a coat with folds."""
     points = points - as_field([0.06, 0.36, 0.0])
-    x, y, z = points.T
+    x, y = points.T[:2]
     folds = 0.030 * np.sin(9.0 * x + 5.0 * y + 2.0 * np.sin(3.0 * y)) + 0.015 * np.sin(
         17.0 * x - 8.0 * y
     )
