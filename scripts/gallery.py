@@ -41,7 +41,8 @@ def main() -> int:
     options = parser.parse_args()
     options.work, options.docs = options.work.resolve(), options.docs.resolve()
     os.chdir(ROOT)  # the commands name samples/...
-    pictures = {part.name: part for _, _, parts in SECTIONS for part in parts if is_painted(part)}
+    every = [part for _, _, parts in SECTIONS for part in parts]
+    pictures = {part.name: part for part in every if isinstance(part, Picture)}
     chosen = list(pictures) if options.only is None else options.only
     unknown = sorted(set(chosen) - set(pictures))
     if unknown:
@@ -58,11 +59,6 @@ def main() -> int:
     missing = [name for name in pictures if name not in shown]
     print(f"{options.docs / 'gallery.md'}: {len(shown)} pictures; missing: {missing or 'none'}")
     return 0
-
-
-def is_painted(part: Picture | Sheet) -> bool:
-    """Whether this script paints it; a sheet is made elsewhere."""
-    return isinstance(part, Picture)
 
 
 def paint(picture: Picture, work: Path) -> int:
@@ -109,7 +105,7 @@ def write_pictures(work: Path, folder: Path) -> dict[str, Path]:
     for _, _, parts in SECTIONS:
         for part in parts:
             source = work / f"{part.name}.png"
-            if is_painted(part) and source.exists():
+            if isinstance(part, Picture) and source.exists():
                 shown[part.name] = folder / f"{part.name}.jpg"
                 save(opened(source), shown[part.name])
     looks = [opened(work / f"{name}.png") for name in LOOKS if name in shown]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from samples_art.cells import Mask
 from samples_art.fields import Field, as_field, blur, fractal, mix, resize, sample, smoothstep
 from samples_art.street import (
     FAR,
@@ -45,23 +46,24 @@ class Flat:
 def tram_front(x: Field, y: Field) -> tuple[Field, Field]:
     """The face of the tram: red below, cream above, bright windows, two lights."""
     left, right, _, _, roof = TRAM
-    middle, u = (left + right) / 2, x - (left + right) / 2
+    u = x - (left + right) / 2
     shape = within(u, -1.25, 1.25, 0.05) * within(y, 0.32, roof - 0.12 * u**4, 0.05)
-    light = np.where((y < 1.45)[..., None], linear("#b3202a"), linear("#e9d9b0")) * 0.55
-    light = light * (0.75 + 0.25 * np.cos(u))[..., None]
-    pane = within(np.abs(u + 0.0), 0.06, 0.52, 0.03) + within(np.abs(u), 0.60, 1.10, 0.03)
+    red = as_field(y < 1.45)
+    light = mix(linear("#e9d9b0") * 0.55, linear("#b3202a") * 0.55, red)
+    light = as_field(light * (0.75 + 0.25 * np.cos(u))[..., None])
+    pane = within(np.abs(u), 0.06, 0.52, 0.03) + within(np.abs(u), 0.60, 1.10, 0.03)
     pane = as_field(pane * within(y, 1.62, 2.72, 0.04))
     inside = linear("#ffdf9a") * (0.55 + 0.55 * within(y, 2.2, 2.8, 0.5))[..., None]
     driver = as_field(np.hypot((u + 0.30) / 0.20, (y - 2.05) / 0.27) < 1.0)
     driver = np.maximum(driver, as_field((np.abs(u + 0.30) < 0.30) & (y < 1.86)))
-    light = mix(as_field(light), mix(inside, inside * 0.06, driver), pane)
+    light = mix(light, mix(as_field(inside), as_field(inside * 0.06), driver), pane)
     board = within(u, -0.72, 0.72) * within(y, 2.92, 3.22)
-    light = mix(light, linear("#ffb52e") * (0.5 + 1.6 * (np.sin(19 * u) > 0))[..., None], board)
+    letters = linear("#ffb52e") * (0.5 + 1.6 * (np.sin(19 * u) > 0))[..., None]
+    light = mix(light, as_field(letters), board)
     for spot in (-0.78, 0.78):
         lamp = np.exp(-((np.hypot(u - spot, y - 0.98) / 0.15) ** 4))
-        light = light + 4.0 * lamp[..., None] * linear("#fff0c8")
+        light = as_field(light + 4.0 * lamp[..., None] * linear("#fff0c8"))
     buffer = within(y, 0.42, 0.56) * within(u, -1.2, 1.2)
-    assert middle < 0
     return mix(light, light * 0.15, buffer), shape
 
 
@@ -171,9 +173,10 @@ class City:
         light = self.beyond.colours(sx, sy)
         depth = np.full(sx.shape, FAR, np.float32)
         for row in self.rows:
-            z = (WALLS[row.side] - STAND) / np.where(sx * row.side > 1e-4, sx, np.inf * row.side)
-            hit = (z > 0.1) & (z < FAR)
-            z = as_field(np.where(hit, z, FAR))
+            ahead = np.where(sx * row.side > 1e-4, sx, np.inf * row.side)
+            meets = as_field((WALLS[row.side] - STAND) / ahead)
+            hit = (meets > 0.1) & (meets < FAR)
+            z = as_field(np.where(hit, meets, FAR))
             wall, there = row.colours(z, as_field(eye + sy * z), self.noise)
             there = as_field(there * hit)
             light = mix(light, haze(wall, z), there)
@@ -265,10 +268,10 @@ def paint(size: int, seed: int = 21) -> Field:
     return resize(develop(light, width), round(size * ASPECT), size)
 
 
-def standing(city: City, sx: Field, sy: Field) -> Field:
+def standing(city: City, sx: Field, sy: Field) -> Mask:
     """Whether a ray that goes down (N,) meets something before the ground."""
     ground = EYE / -sy
-    found = np.abs(STAND + sx * ground) > np.where(sx < 0, -WALLS[-1], WALLS[1])
+    found: Mask = np.abs(STAND + sx * ground) > np.where(sx < 0, -WALLS[-1], WALLS[1])
     for flat in city.flats:
         cover = flat.paint(
             as_field(STAND + sx * flat.distance), as_field(EYE + sy * flat.distance)

@@ -292,15 +292,9 @@ def on_paper(drawing: Drawing, rng: np.random.Generator) -> Field:
         * drawing.reach(*(as_field(g) for g in np.mgrid[0:height, 0:width][::-1]))
     )
     force = 0.72 * drawing.pressed + rubbed
-    caught = force * (
-        0.45
-        + 1.25
-        * smoothstep(
-            0.75 - 0.75 * np.minimum(force, 1.0),
-            as_field(1.0 - 0.55 * np.minimum(force, 1.0)),
-            tooth,
-        )
-    )
+    firm = as_field(np.minimum(force, 1.0))
+    covered = smoothstep(as_field(0.75 - 0.75 * firm), as_field(1.0 - 0.55 * firm), tooth)
+    caught = force * (0.45 + 1.25 * covered)
     graphite = 0.93 * (1.0 - np.exp(-1.25 * caught))
     sheet = PAPER * (1.0 + 0.030 * (tooth - 0.5) + 0.004 * cloud)[..., None]
     return mix(as_field(sheet), LEAD, as_field(graphite))

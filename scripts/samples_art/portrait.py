@@ -63,7 +63,7 @@ def face(points: Field) -> Field:
     head = carve(head, ellipsoid(p, (0.29, 0.0, 0.86), (0.20, 0.11, 0.16)), 0.12)
     head = join(head, capsule(p, (0.0, 0.10, 0.74), (0.0, -0.28, 0.93), (0.055, 0.082)), 0.09)
     head = join(head, ellipsoid(p, (0.0, -0.31, 0.935), (0.085, 0.075, 0.085)), 0.06)
-    head = join(head, ellipsoid(p, (0.105, -0.335, 0.83), (0.062, 0.058, 0.085)), 0.05)
+    head = join(head, ellipsoid(p, (0.092, -0.330, 0.835), (0.060, 0.056, 0.09)), 0.09)
     head = carve(head, ellipsoid(p, (0.055, -0.405, 0.895), (0.034, 0.026, 0.045)), 0.025)
     head = carve(head, capsule(p, (0.0, -0.42, 0.87), (0.0, -0.50, 0.83), (0.015, 0.022)), 0.05)
     head = join(head, ellipsoid(p, (0.0, -0.60, 0.645), (0.24, 0.17, 0.16)), 0.10)
@@ -188,9 +188,11 @@ def skin_colour(points: Field, noise: Field) -> Field:
         + 0.3 * spot(p, (0, -1.0, 0.6), (0.2, 0.12, 0.3))
     )
     albedo = mix(as_field(albedo), BLUSH, as_field(np.clip(warm, 0.0, 1.0)))
-    bow = -0.522 + 0.035 * np.cos(x * 26.0) * (x < 0.13) - 0.34 * np.maximum(x - 0.06, 0.0)
-    base = -0.712 + 1.9 * x * x
-    mouth = smoothstep(bow + 0.012, bow - 0.012, y) * smoothstep(base - 0.012, base + 0.012, y)
+    bow = np.interp(x, (0.0, 0.025, 0.06, 0.20, 0.30), (-0.530, -0.526, -0.513, -0.580, -0.64))
+    base = np.interp(x, (0.0, 0.06, 0.12, 0.20, 0.30), (-0.722, -0.716, -0.680, -0.590, -0.50))
+    mouth = smoothstep(as_field(bow + 0.014), as_field(bow - 0.014), y) * smoothstep(
+        as_field(base - 0.014), as_field(base + 0.014), y
+    )
     mouth = mouth * smoothstep(0.215, 0.185, x) * (z > 0.5)
     albedo = mix(albedo, LIPS, as_field(0.85 * mouth))
     albedo = mix(albedo, LIPS * 0.25, as_field(0.8 * mouth * np.exp(-(((y + 0.592) / 0.010) ** 2))))
@@ -292,7 +294,7 @@ def light_up(at: Surface, ways: Field) -> Field:
     half = key - ways
     half /= np.linalg.norm(half, axis=1, keepdims=True)
     shine = np.clip((at.normal * half).sum(1), 0.0, 1.0)
-    gleam = at.gloss * lit * (0.7 * shine**50 + 1.2 * (at.gloss > 1) * shine**260)
+    gleam = at.gloss * lit * np.where(at.gloss > 1, 1.9 * shine**300, 0.7 * shine**50)
     rim = (1.0 + (at.normal * ways).sum(1)) ** 3 * 0.10 * room
     warm = as_field([1.0, 0.93, 0.82])
     return as_field(at.albedo * (1.75 * glow * warm + bounce) + (gleam + 0.3 * rim)[:, None] * warm)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from samples_art.cells import scatter
+from samples_art.cells import Labels, scatter
 from samples_art.fields import Field, as_field, colour, fractal, mix, sample, smoothstep
 
 WALLS = {-1: -9.0, 1: 8.6}  # x of the facades on the left and on the right, in metres
@@ -89,7 +89,7 @@ class Row:
             total = total + gap / square**1.5
         return as_field(15.0 * total[..., None] * LAMP + as_field([0.055, 0.065, 0.13]))
 
-    def windows(self, light: Field, left: Field, y: Field, top: Field, key: Field) -> Field:
+    def windows(self, light: Field, left: Field, y: Field, top: Field, key: Labels) -> Field:
         """Panes with their frames; some are lit, each by a lamp of its own colour."""
         bay, floor = np.floor(left / BAY).astype(np.int64), np.floor((y - SHOP) / FLOOR)
         u, v = left - (bay + 0.5) * BAY, (y - SHOP) - floor * FLOOR
@@ -108,7 +108,7 @@ class Row:
         light = mix(light, as_field(shown), pane)
         return mix(light, as_field(light * 0.25), as_field(pane * bars))
 
-    def shops(self, light: Field, left: Field, y: Field, key: Field) -> Field:
+    def shops(self, light: Field, left: Field, y: Field, key: Labels) -> Field:
         """The ground floor: bright windows with goods, awnings and signs."""
         unit = np.floor(left / (2 * BAY)).astype(np.int64)
         u = left - (unit + 0.5) * 2 * BAY

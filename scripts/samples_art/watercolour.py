@@ -339,6 +339,6 @@ def paint(size: int, seed: int = 12) -> Field:
         stage(sheet, free)
     splash(sheet)
     down, across = np.gradient(blur(sheet.relief, 0.0008 * sheet.height))
-    shade = 1.0 - 0.010 * sheet.height / 100 * (across + down)
+    shade = as_field(1.0 - 0.010 * sheet.height / 100 * (across + down))
     light = (PAPER**1.6) * np.exp(-sheet.absorbed) * np.clip(shade, 0.8, 1.15)[..., None]
     return resize(as_field(np.clip(light, 0.0, 1.0) ** (1 / 1.6)), height, size)
