@@ -1,6 +1,6 @@
-"""Draw the sample pictures: a harbour to paint, an oil painting and a woodcut to paint with.
+"""Draw the sample pictures: three scenes to paint, and five styles to paint with.
 
-    python scripts/make_samples.py [--out samples] [--size 2048]
+    python scripts/make_samples.py [NAME ...] [--out samples] [--size 2048]
 
 Everything is computed from fixed seeds; the pictures belong to the project.
 """
@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageCms
-from samples_art import harbour, impasto, woodcut
+from samples_art import city, glass, harbour, impasto, pencil, portrait, watercolour, woodcut
 from samples_art.fields import Field
 
-MAX_BYTES = 1_500_000
-STYLE_SHARE = 0.82  # a style picture's width in content widths
+MAX_BYTES, SMALL_BYTES = 1_500_000, 700_000
 PAGE_SAMPLES, PAGE_SIDE, PAGE_BYTES = ("harbour", "impasto"), 960, 320_000
 PAGE_FOLDER = Path(__file__).parents[1] / "hires" / "serve" / "samples"
 PROFILE_DATE = slice(24, 36)  # of an ICC header; cleared, so that every run writes the same bytes
@@ -58,23 +57,35 @@ def for_page(data: bytes) -> bytes:
     return encode(picture, PAGE_BYTES)
 
 
+# Each picture's width over that of the harbour, and the most that its file may take.
+PICTURES: dict[str, tuple[Callable[[int], Field], float, int]] = {
+    "harbour": (harbour.paint, 1.0, MAX_BYTES),
+    "portrait": (portrait.paint, 0.5, SMALL_BYTES),
+    "city": (city.paint, 0.625, SMALL_BYTES),
+    "impasto": (impasto.paint, 0.82, MAX_BYTES),
+    "woodcut": (woodcut.paint, 0.82, MAX_BYTES),
+    "watercolour": (watercolour.paint, 0.7, SMALL_BYTES),
+    "glass": (glass.paint, 0.7, SMALL_BYTES),
+    "pencil": (pencil.paint, 0.7, SMALL_BYTES),
+}
+
+
 def main() -> None:
-    """Draw all three pictures and write them."""
+    """Draw the pictures that are named, or all, and write them."""
     parser = argparse.ArgumentParser(description="Draw the sample pictures.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones; all by default")
     parser.add_argument("--out", type=Path, default=Path("samples"), help="folder to write to")
-    parser.add_argument("--size", type=int, default=2048, help="width of the content picture")
+    parser.add_argument("--size", type=int, default=2048, help="width of the harbour")
     options = parser.parse_args()
+    unknown = sorted(set(options.names) - set(PICTURES))
+    if unknown:
+        parser.error(f"no picture is called {unknown[0]}: there are {', '.join(PICTURES)}")
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_grad_enabled(False)
-    style_size = 16 * round(options.size * STYLE_SHARE / 16)
-    pictures: dict[str, tuple[Callable[[int], Field], int]] = {
-        "harbour": (harbour.paint, options.size),
-        "impasto": (impasto.paint, style_size),
-        "woodcut": (woodcut.paint, style_size),
-    }
-    for name, (paint, size) in pictures.items():
+    for name in options.names or PICTURES:
+        paint, share, max_bytes = PICTURES[name]
         start = time.perf_counter()
-        data = encode(paint(size))
+        data = encode(paint(16 * round(options.size * share / 16)), max_bytes)
         (options.out / f"{name}.jpg").write_bytes(data)
         if name in PAGE_SAMPLES:
             (PAGE_FOLDER / f"{name}.jpg").write_bytes(for_page(data))
