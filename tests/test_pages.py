@@ -57,7 +57,7 @@ FLAG = r"(?<![\w-])--[a-z][a-z0-9-]*"
 WRITTEN = {"benchmarks/gpu/bench.json"}  # By scripts.
 # What hires answers by itself.
 NO_COMMAND = {"--help", "--help-all", "--print-completion", "--version"}
-OTHER_FLAGS = {"--strict", "--version", "--help", "--requeue"}
+OTHER_FLAGS = {"--strict", "--version", "--help", "--requeue", "--ntasks-per-node"}
 
 
 def blocks(text: str, language: str) -> list[str]:
