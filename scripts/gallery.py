@@ -199,7 +199,8 @@ def page(shown: dict[str, Path], sizes: list[int]) -> str:
         for part in found:
             source = part.source if isinstance(part, Sheet) else f"gallery/{part.name}.jpg"
             picture = [f"![{part.caption}]({source})", "", part.caption, ""]
-            lines += ["```sh", part.command, "```", "", *picture]
+            output = f" -o {part.name}.png" if isinstance(part, Picture) else ""
+            lines += ["```sh", part.command + output, "```", "", *picture]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -38,6 +38,8 @@ class Poster:
     text: str
 
 
+Parts = tuple[Picture | Sheet, ...]
+
 POSTER = Poster(
     9933,
     ("harbour", "impasto"),
@@ -53,7 +55,7 @@ ALONE = "hires stylize samples/{}.jpg samples/{}.jpg --size 512"
 BESIDE = "hires stylize samples/harbour.jpg samples/woodcut.jpg --size 384"
 LOOKS = ("city-impasto", "portrait-watercolour", "harbour-glass", "portrait-pencil", "city-woodcut")
 
-STYLES = (
+STYLES: Parts = (
     Picture(
         "city-impasto",
         ALONE.format("city", "impasto") + " --preset lively",
@@ -72,7 +74,7 @@ STYLES = (
     ),
     Picture("city-woodcut", ALONE.format("city", "woodcut"), "The city as a colour woodcut."),
 )
-LOSSES = (
+LOSSES: Parts = (
     Picture("loss-wasserstein", BESIDE, "`wasserstein`, the default: means and covariances."),
     Picture("loss-gram", BESIDE + " --style-loss gram", "`gram`: second moments, more contrast."),
     Picture(
@@ -101,7 +103,7 @@ LOSSES = (
         "`wasserstein transport`: what is painted has its like in the style, and vice versa.",
     ),
 )
-PRESETS = (
+PRESETS: Parts = (
     Picture(
         "preset-nnst",
         "hires stylize samples/portrait.jpg samples/impasto.jpg --size 384 --preset nnst",
@@ -115,7 +117,7 @@ PRESETS = (
 )
 COLOURED = "hires stylize samples/harbour.jpg samples/impasto.jpg --size 384"
 SAME = "hires stylize samples/harbour.jpg samples/impasto.jpg -o out.png"
-COLOURS = (
+COLOURS: Parts = (
     *(
         Picture(f"colour-{way}", f"{COLOURED} --color {way}", f"`{way}`: {what}.")
         for way, what in (
@@ -134,7 +136,7 @@ COLOURS = (
         "The photograph, then `style` (default), `content`, `luminance`, `match` and `palette`.",
     ),
 )
-BRUSHES = (
+BRUSHES: Parts = (
     *(
         Picture(
             f"brush-{width}",
@@ -155,7 +157,7 @@ BRUSHES = (
         "Brushes of 8, 16 and 32 px.",
     ),
 )
-REGIONS = (
+REGIONS: Parts = (
     Sheet(
         "regions",
         "looks_regions.jpg",
@@ -172,7 +174,7 @@ REGIONS = (
         " `--detail-weight`.",
     ),
 )
-SEVERAL = (
+SEVERAL: Parts = (
     Sheet(
         "layers",
         "looks_layers.jpg",
@@ -187,7 +189,7 @@ SEVERAL = (
         "From impasto to woodcut in four steps.",
     ),
 )
-TEXTURES = (
+TEXTURES: Parts = (
     Sheet(
         "texture",
         "texture.jpg",
@@ -195,7 +197,7 @@ TEXTURES = (
         "Four copies of one tile, side by side: no border shows.",
     ),
 )
-VARIATIONS = (
+VARIATIONS: Parts = (
     Sheet(
         "variations",
         "variations.jpg",
@@ -203,20 +205,20 @@ VARIATIONS = (
         "Twelve small ones to choose from; `--pick 7` paints the seventh on, to any size.",
     ),
 )
-SECTIONS: tuple[tuple[str, str, tuple[Picture | Sheet, ...]], ...] = (
+SECTIONS: tuple[tuple[str, str, Parts], ...] = (
     ("Styles", "Scenes and styles that come with the project.", STYLES),
-    ("Losses", "What of the style is matched: [looks.md](looks.md#losses).", LOSSES),
+    ("Losses", "What of the style is matched: [losses.md](losses.md).", LOSSES),
     (
         "Presets",
         "`lively` and `calm` are above; here are two published systems, as far as hires says them:"
         " [presets.md](presets.md#nnst-and-strotss).",
         PRESETS,
     ),
-    ("Colours", "Whose colours: [looks.md](looks.md#colour).", COLOURS),
-    ("Brush size", "How broad the strokes are: [looks.md](looks.md#brush-size).", BRUSHES),
-    ("Masks and fine drawing", "Which part is painted how: [looks.md](looks.md#regions).", REGIONS),
-    ("Several styles", "Blended, or layer by layer: [looks.md](looks.md#several-styles).", SEVERAL),
-    ("Textures", "No photograph at all: [looks.md](looks.md#textures).", TEXTURES),
+    ("Colours", "Whose colours: [colour.md](colour.md).", COLOURS),
+    ("Brush size", "How broad the strokes are: [brush.md](brush.md).", BRUSHES),
+    ("Masks and fine drawing", "Which part is painted how: [regions.md](regions.md).", REGIONS),
+    ("Several styles", "Blended, or layer by layer: [styles.md](styles.md).", SEVERAL),
+    ("Textures", "No photograph at all: [textures.md](textures.md).", TEXTURES),
     (
         "Variations",
         "Before the long run: [looks.md](looks.md#choose-before-the-long-run).",

@@ -123,6 +123,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("holiday", "photographs", "photos"):
         Path(name).mkdir()
         hires.save_image(torch.rand(1, 3, 128, 160), f"{name}/one.jpg")
+    Path("samples").symlink_to(ROOT / "samples")
     Path("painted").mkdir()
     Path("press.icc").write_bytes(press_profile())
     masks()
