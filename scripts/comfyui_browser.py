@@ -13,6 +13,11 @@ from PIL import Image
 WIDTH, HEIGHT = 1600, 1000
 PATIENCE = 900_000  # ms
 GRAPH = {"x": 60, "y": 80, "width": 1540, "height": 920}  # where it is shown in the window
+# Text is drawn, however small.
+_SETTINGS = {
+    "Comfy.Minimap.Visible": False,
+    "LiteGraph.Canvas.MinFontSizeForLOD": 0,
+}
 # Columns of nodes by their types, their widths and heights; a height below 0 is added to what the
 # node needs.
 _COLUMNS = {
@@ -77,7 +82,6 @@ area => {
   const [wide, high] = [area.width - 2 * margin, area.height - 2 * margin]
   view.scale = Math.min(wide / (box[2] - box[0]), high / (box[3] - box[1]), 1)
   const {left, top} = app.canvas.canvas.getBoundingClientRect()
-  app.canvas.low_quality_zoom_threshold = 0.1  // Text is drawn, however small.
   view.offset[0] = (area.x + margin - left) / view.scale - box[0]
   view.offset[1] = (area.y + margin - top) / view.scale - box[1]
   app.canvas.setDirty(true, true)
@@ -116,7 +120,8 @@ def in_browser(
         page.goto(address)
         page.wait_for_function("() => window.app?.graph && window.app.extensionManager")
         page.wait_for_timeout(3000)
-        page.evaluate('() => app.extensionManager.setting.set("Comfy.Minimap.Visible", false)')
+        for setting in _SETTINGS.items():
+            page.evaluate("one => app.extensionManager.setting.set(...one)", [*setting])
         page.keyboard.press("Escape")  # Templates are offered to those who come first.
         page.evaluate(_WATCH)
         for name, prompt in EXAMPLES.items():
