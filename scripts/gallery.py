@@ -5,7 +5,7 @@ What is painted already is not painted again (``--work``, build/gallery by defau
 may be stopped at any time and goes on when called again. The page shows what is painted.
 
     scripts/gallery.py                    # all but the poster
-    scripts/gallery.py --only city glass  # some of it, then the page
+    scripts/gallery.py --only city-impasto  # some of it, then the page
     scripts/gallery.py --poster           # the poster as well, up to 9933 px: hours on two cores
     scripts/gallery.py --only             # nothing new: the page from what there is
 """

@@ -93,7 +93,7 @@ class Sheet:
     def drawn(self, draw: ImageDraw.ImageDraw, image: Image.Image) -> Field:
         """The mask (H, W) of what Pillow has drawn at twice the size."""
         del draw
-        return resize(as_field(np.array(image, np.float32) / 255.0), self.height, self.width)
+        return resize(as_field(np.array(image) / 255.0), self.height, self.width).copy()
 
     def canvas(self) -> tuple[Image.Image, ImageDraw.ImageDraw]:
         """An empty mask of twice the size, and what draws on it."""
