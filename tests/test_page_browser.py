@@ -317,7 +317,7 @@ def test_stop_at_this_size_and_look_at_it(address: str, pictures: dict[str, Path
         assert "step 30 of 30" in page.inner_text("#run-where")
         # What there is can be walked up to, at the size that it has.
         page.wait_for_selector("#zoom[data-open]")
-        assert "48 × 64 px" in page.inner_text(".zoom-state")
+        assert "64 × 85 px" in page.inner_text(".zoom-state")
         assert "As soon as it is finished" not in page.inner_text("#look")
 
 
