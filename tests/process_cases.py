@@ -194,33 +194,38 @@ def paint(folder: str, short: str) -> None:
         pictures = Original(content, mask), [Original(style, None)]
         guided = guides(style, (131, 45))
         painting = run.Run(setup, config, rungs, *pictures, guides=guided, group=number)
-        losses = [progress.loss for progress in painting]
+        losses = []
+        sides.clear()
+        for progress in painting:
+            losses.append(progress.loss)
+            sides.append(painting._standing.now.plan.side)
         now = painting._standing.now
-        sides.append(now.plan.side)
         return losses, now.optimizer.picture, now.bands
 
     sides: list[int] = []
     whole, canvas, _ = painted(None)
     if str(group.rank) == short:
-        fall_short(4, 128)
+        fall_short(after=4)
     shared, own, bands = painted(group)
     assert bands is not None
     part = canvas[..., bands.own[group.rank].slice, :]
     apart = max(abs(one / other - 1) for one, other in zip(shared, whole, strict=True))
     error = float((own - part).norm() / part.norm())
-    found = [len(whole), apart, error, float((own - part).abs().max()), *sides]
+    found = [len(whole), apart, error, float((own - part).abs().max()), sides]
     (Path(folder) / f"painted-{group.rank}.json").write_text(json.dumps(found))
     group.end(Order.END)
     group.leave()
 
 
-def fall_short(after: int, side: int) -> None:
-    """Have this process run out of memory, after some evaluations, with tiles of so many pixels."""
-    real, calls = Objective._measure, itertools.count(1)
+def fall_short(after: int) -> None:
+    """Have this process run out of memory, after some evaluations, until its tiles are smaller."""
+    real, calls, largest = Objective._measure, itertools.count(1), list[int]()
 
     def failing(self: Objective, *arguments: Any) -> Any:
-        if next(calls) > after and self.plan.side >= side:
-            raise torch.OutOfMemoryError("injected")
+        if next(calls) > after:
+            largest.append(self.plan.side)
+            if self.plan.side == largest[0]:
+                raise torch.OutOfMemoryError("injected")
         return real(self, *arguments)
 
     setattr(Objective, "_measure", failing)  # noqa: B010
