@@ -50,7 +50,8 @@ def test_rays_meet_a_ball_where_it_is() -> None:
     view = sculpt.View(eye=(0.0, 0.0, 5.0), target=(0.0, 0.0, 0.0), focal=2.0)
 
     def ball(points: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(points, axis=1).astype(np.float32) - 1.0
+        distances: np.ndarray = np.linalg.norm(points, axis=1).astype(np.float32) - 1.0
+        return distances
 
     start, ways = view.rays(33, 33)
     found = sculpt.depths(ball, view, 33, 33, 2.0, 9.0).reshape(33, 33)
