@@ -279,9 +279,10 @@ def short(page: Any, **options: object) -> None:
 
 def start(page: Any) -> str:
     """Plan and begin; returns the run's id."""
+    before = page.evaluate("location.hash")
     page.click("#ask-plan")
     page.click("#paint")
-    page.wait_for_function("() => location.hash.startsWith('#run=')")
+    page.wait_for_function("before => location.hash !== before", arg=before)
     return str(page.url.rpartition("=")[2])
 
 
@@ -321,6 +322,7 @@ def test_stop_at_this_size_and_look_at_it(address: str, pictures: dict[str, Path
         assert "As soon as it is finished" not in page.inner_text("#look")
 
 
+@pytest.mark.slow
 def test_a_queue_of_three(address: str, pictures: dict[str, Path]) -> None:
     with opened(address) as page:
         choose(page, pictures)
