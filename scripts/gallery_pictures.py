@@ -53,7 +53,7 @@ POSTER = Poster(
 
 ALONE = "hires stylize samples/{}.jpg samples/{}.jpg --size 512"
 BESIDE = "hires stylize samples/harbour.jpg samples/woodcut.jpg --size 384"
-LOOKS = ("city-impasto", "portrait-watercolour", "harbour-glass", "portrait-pencil", "city-woodcut")
+LOOKS = ("city-impasto", "harbour-watercolour", "harbour-glass", "portrait-pencil", "city-woodcut")
 
 STYLES: Parts = (
     Picture(
@@ -65,12 +65,12 @@ STYLES: Parts = (
     Picture(
         "portrait-pencil",
         ALONE.format("portrait", "pencil") + " --content-weight 0.05",
-        "The portrait in pencil: hatching follows the light.",
+        "The portrait in pencil.",
     ),
     Picture(
-        "portrait-watercolour",
-        ALONE.format("portrait", "watercolour") + " --preset calm",
-        "The portrait in watercolour, each wash in its place.",
+        "harbour-watercolour",
+        ALONE.format("harbour", "watercolour") + " --content-weight 0.05",
+        "The harbour in watercolour.",
     ),
     Picture("city-woodcut", ALONE.format("city", "woodcut"), "The city as a colour woodcut."),
 )
