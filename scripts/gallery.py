@@ -64,13 +64,19 @@ def main() -> int:
 def paint(picture: Picture, work: Path) -> int:
     """Paint one picture by its own command, unless that has been done. Returns the exit code."""
     output, note = work / f"{picture.name}.png", work / f"{picture.name}.txt"
-    if output.exists() and note.exists() and note.read_text("utf-8") == picture.command:
+    if is_done(picture, work):
         return 0
     words = shlex.split(picture.command)
     status = cli([*words[1:], "-o", str(output), "--quiet"])
     if status == 0:
         note.write_text(picture.command, "utf-8")
     return status
+
+
+def is_done(picture: Picture, work: Path) -> bool:
+    """Whether its command has painted it to the end; a stopped run may leave a picture, too."""
+    output, note = work / f"{picture.name}.png", work / f"{picture.name}.txt"
+    return output.exists() and note.exists() and note.read_text("utf-8") == picture.command
 
 
 def paint_poster(work: Path) -> None:
@@ -105,7 +111,7 @@ def write_pictures(work: Path, folder: Path) -> dict[str, Path]:
     for _, _, parts in SECTIONS:
         for part in parts:
             source = work / f"{part.name}.png"
-            if isinstance(part, Picture) and source.exists():
+            if isinstance(part, Picture) and is_done(part, work):
                 shown[part.name] = folder / f"{part.name}.jpg"
                 save(opened(source), shown[part.name])
     looks = [opened(work / f"{name}.png") for name in LOOKS if name in shown]

@@ -87,7 +87,14 @@ def test_page_and_pictures(
     """Painted pictures take the place of their section's sheets; sizes are in order."""
     work, docs = tmp_path / "work", tmp_path / "docs"
     (work / "ladder").mkdir(parents=True)
-    save_image(random_image(48, 64, seed=1), work / "colour-match.png")
+    for name in ("colour-match", "colour-content"):
+        save_image(random_image(48, 64, seed=1), work / f"{name}.png")
+    match = next(
+        part
+        for part in [part for _, _, parts in script.SECTIONS for part in parts]
+        if part.name == "colour-match"
+    )
+    (work / "colour-match.txt").write_text(match.command, encoding="utf-8")
     for size in (1024, 256):
         save_image(
             random_image(size * 3 // 4, size, seed=2), work / "ladder" / f"poster-{size}.png"
@@ -99,6 +106,7 @@ def test_page_and_pictures(
     assert script.main() == 0
     text = (docs / "gallery.md").read_text(encoding="utf-8")
     assert "(gallery/colour-match.jpg)" in text
+    assert "colour-content.jpg" not in text  # a stopped run's picture
     assert "looks_colour.jpg" not in text
     assert "looks_brush.jpg" in text
     assert text.index("**256 px**") < text.index("**1024 px**")
