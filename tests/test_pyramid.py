@@ -20,6 +20,7 @@ import hires
 from hires.errors import ImageError
 from hires.image import pyramid as module
 from hires.image.pyramid import OVERLAP, TILE, Pyramid, prune
+from hires.image.reduced import shrunk, shrunk_parts
 from hires.image.resample import resize
 
 Array = np.ndarray[Any, np.dtype[np.int16]]
@@ -280,9 +281,9 @@ def test_a_tiff_is_read_in_parts_to_the_same_bytes(
     Image.fromarray(pixels).convert(mode).save(
         path, compression=compression, tiffinfo={278: rows}, icc_profile=profile
     )
-    parts = module._shrunk_parts(path, 8)
+    parts = shrunk_parts(path, 8)
     assert parts is not None
-    whole = module._shrunk(pyvips.Image.new_from_file(str(path)), 8, (height, 701))
+    whole = shrunk(pyvips.Image.new_from_file(str(path)), 8, (height, 701))
     assert parts.write_to_memory() == whole.write_to_memory()
     assert "icc-profile-data" in parts.get_fields()
 
@@ -297,7 +298,7 @@ def test_a_tiff_that_cannot_be_cut_is_read_as_a_whole(tmp_path: Path) -> None:
     data = (tmp_path / "cut.tif").read_bytes()
     (tmp_path / "cut.tif").write_bytes(data[: len(data) // 2])
     for path in tmp_path.iterdir():
-        assert module._shrunk_parts(path, 4) is None, path
+        assert shrunk_parts(path, 4) is None, path
 
 
 def test_damage_in_one_part_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

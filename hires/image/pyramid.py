@@ -10,27 +10,22 @@ decoder to an archive on disk: a tile is then a part of a file. Neither pass hol
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pyvips  # type: ignore[import-untyped]
 
 from hires.errors import ImageError
-from hires.image.colour.to_srgb import to_srgb
 from hires.image.decode.opening import opened
-from hires.image.decode.stored import orientation_of, picture_size, reading, separated
-from hires.image.decode.value_ranges import float_scale, to_integers
+from hires.image.decode.stored import picture_size, reading
 from hires.image.formats.signatures import kind_of
-from hires.image.formats.tiff import picture_page
-from hires.image.formats.tiff_parts import tiff_parts
+from hires.image.reduced import shown
 from hires.utils.files import replacing
 
 TILE, OVERLAP = 510, 1  # pixels: with its neighbours' edges a tile has 512
@@ -43,7 +38,6 @@ _MOST_PER_BYTE, _UNASKED = 1000, 2**24
 _STREAMED = ("JPEG", "PNG", "TIFF")
 PREVIEW_SIDE = 1024
 _BASE_SIDE = 2048  # of the largest level that is kept in memory
-_PART_ROWS, _MOST_PROCESSORS = 256, 8  # of a TIFF file that is read in parts
 _JPEG = {"Q": 90, "keep": "none"}  # From quality 90 on libvips keeps the colours of each pixel.
 _NAME = "p"
 _ARCHIVE = re.compile(r"[0-9a-f]{40}\.zip")
@@ -168,9 +162,9 @@ class Pyramid:
             return
         with reading(path):
             if preview is None:
-                image = _shown(path, 2 ** (self.num_levels - 1 - level)).copy_memory()
+                image = shown(path, 2 ** (self.num_levels - 1 - level)).copy_memory()
             else:
-                image = _resized(_shown(path), self.size_of(level)).copy_memory()
+                image = _resized(shown(path), self.size_of(level)).copy_memory()
         found = {level: image}
         for smaller in range(level - 1, -1, -1):
             image = image.shrink(2, 2, ceil=True).copy_memory()
@@ -200,7 +194,7 @@ class Pyramid:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with reading(self.path), replacing(self._archive_path) as temporary:
-            image = _shown(self.path)
+            image = shown(self.path)
             image.set_progress(True)
             self._running = image
             # Given a name, libvips would make the file of a failed attempt when it is forgotten.
@@ -284,84 +278,6 @@ def _archives(folder: Path) -> Iterator[tuple[float, int, Path]]:
             with suppress(OSError):
                 file = path.stat()
                 yield file.st_mtime, file.st_size, path
-
-
-def _shown(path: Path, factor: int = 1) -> pyvips.Image:
-    """A file as it is shown: 8 bit, sRGB, upright, on white; to be read once, from top to bottom.
-
-    Args:
-        path: the file.
-        factor: how many times smaller it is made, a power of two; each pixel is the mean of some.
-    """
-    image, _ = opened(path)
-    scale, height, width = float_scale(image, path), image.height, image.width
-    if scale is not None or factor > 1:  # For the scale, the file was read to its end.
-        least = max(image.width, image.height) // factor
-        image, _ = opened(path, least if factor > 1 else None)
-    image = to_integers(image, path, scale)
-    orientation = orientation_of(image)
-    colour, alpha = separated(image, path)
-    if alpha is not None:
-        most = {"uchar": 255, "ushort": 65535}[image.format]
-        white = [0 if image.interpretation == "cmyk" else most] * colour.bands
-        colour = colour.bandjoin(alpha).flatten(background=white, max_alpha=most)
-    if factor > 1:
-        # Nothing has changed its bytes yet, so its parts are read as they are stored.
-        is_stored = alpha is None and (colour.format, image.bands) == ("uchar", colour.bands)
-        parts = _shrunk_parts(path, factor) if is_stored and height * width > _UNASKED else None
-        colour = parts or _shrunk(colour, factor, (height, width))
-    colour = to_srgb(colour, path)
-    if colour.format == "ushort":
-        colour = (colour / 257).rint().cast("uchar")
-    if colour.bands == 1:
-        colour = colour.bandjoin([colour, colour])
-    colour = colour.copy(interpretation="srgb")
-    return colour if orientation == 1 else _upright(colour, orientation)
-
-
-def _shrunk(image: pyvips.Image, factor: int, whole: Size) -> pyvips.Image:
-    """Reduced to 1/``factor`` of a whole, sides rounded up.
-
-    A JPEG was reduced while it was read, and libvips left a pixel out that its blocks do not fill.
-    """
-    height, width = (-(-side // factor) for side in whole)
-    left = factor // round(whole[1] / image.width)
-    image = image.shrink(left, left, ceil=True)
-    if (image.height, image.width) == (height, width):
-        return image
-    return image.embed(0, 0, width, height, extend="copy")
-
-
-def _shrunk_parts(path: Path, factor: int) -> pyvips.Image | None:
-    """A TIFF file of strips, reduced; its parts at the same time, one for each processor.
-
-    None for what cannot be cut.
-    """
-    found = tiff_parts(path) if kind_of(path) == "TIFF" else None
-    if found is None or picture_page(path).place:
-        return None
-
-    def shrunk(read: Callable[[], bytes]) -> pyvips.Image:
-        data = read()  # A source keeps no copy of it, and libvips' cache no source.
-        source = pyvips.Source.new_from_memory(data)
-        part = pyvips.Image.tiffload_source(source, access="sequential", fail_on="error")
-        return part.shrink(factor, factor, ceil=True).copy_memory()
-
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_PROCESSORS)) as pool:
-        parts = [*pool.map(shrunk, found.cut(_PART_ROWS, factor))]
-    return functools.reduce(lambda above, below: above.join(below, "vertical"), parts)
-
-
-def _upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
-    """Held as EXIF says. What is streamed cannot be read out of order: by way of a copy on disk."""
-    if image.width * image.height <= _BASE_SIDE**2:
-        whole = image.copy_memory()
-    else:
-        whole = pyvips.Image.new_temp_file("%s.v")
-        image.write(whole)
-    whole = whole.copy()
-    whole.set_type(pyvips.GValue.gint_type, "orientation", orientation)
-    return whole.autorot()
 
 
 def _resized(image: pyvips.Image, size: Size) -> pyvips.Image:

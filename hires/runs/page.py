@@ -246,3 +246,10 @@ def _said(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(_said, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def told_place(rung: Rung, num_rungs: int, iteration: int) -> str:
+    """How far a run has come, in words."""
+    height, width = rung.size
+    done = f"step {iteration}/{rung.num_iterations}"
+    return f"rung {rung.index + 1}/{num_rungs} ({width}x{height}), {done}"

@@ -24,6 +24,7 @@ from hires.image.encode.save import save_image
 from hires.image.rows import Shown
 from hires.runs.claim import claim
 from hires.runs.directory import RunDirectory
+from hires.runs.page import told_place
 from hires.runs.planning import PlannedJob, beside, plan_job, preview_paths
 from hires.runs.recorder import Recorder
 from hires.runs.watch import asked_to_stop, withdraw_stop, write_close_up
@@ -288,7 +289,7 @@ class JobRun:
 
     def where(self) -> str:
         """``rung 2/4 (512x341), step 17/165``."""
-        return _where(self._last.rung, self._last.num_rungs, self._last.iteration)
+        return told_place(self._last.rung, self._last.num_rungs, self._last.iteration)
 
     def preview(self) -> Preview:
         """Save the painting as it stands, where its preview is taken.
@@ -341,13 +342,7 @@ class Preview:
         return text if dpi is None else f"{text}; {' x '.join(sides)} mm when printed"
 
 
-def _where(rung: Rung, num_rungs: int, iteration: int) -> str:
-    height, width = rung.size
-    done = f"step {iteration}/{rung.num_iterations}"
-    return f"rung {rung.index + 1}/{num_rungs} ({width}x{height}), {done}"
-
-
 def _after(snapshot: Snapshot | None, rungs: tuple[Rung, ...]) -> str:
     if snapshot is None or snapshot.rung >= len(rungs):
         return "from the start"
-    return f"after {_where(rungs[snapshot.rung], len(rungs), snapshot.iteration)}"
+    return f"after {told_place(rungs[snapshot.rung], len(rungs), snapshot.iteration)}"

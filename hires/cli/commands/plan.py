@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from hires.cli.arguments.painting import Plan
 from hires.cli.commands.stylize import tell_warnings
 from hires.cli.exits import as_typed
+from hires.cli.forecasts import about_shared, record_of, table_of
 from hires.config.brush import told_width
 from hires.config.run import Config
 from hires.config.values import counted, format_bytes, parse_bytes, parse_rate
@@ -125,7 +125,7 @@ class _Estimate:
         return {
             "device": str(self.setup.device),
             "precision": self.setup.precision.name,
-            "rungs": [_record(line) for line in self.rungs],
+            "rungs": [record_of(line) for line in self.rungs],
             "seconds": self.seconds,
             "finish_seconds": None if self.rates is None else self.finishing,
             "saving_seconds": None if self.rates is None else self.saving,
@@ -141,7 +141,7 @@ class _Estimate:
 
     def show(self, free: int | None, console: Console) -> None:
         """Everything for people."""
-        console.print(_table(self.rungs))
+        console.print(table_of(self.rungs))
         for line in self.lines(free):
             console.print(line, soft_wrap=True)
 
@@ -159,7 +159,7 @@ class _Estimate:
         lines += self._about_memory()
         lines += self._about_strokes()
         if (shared := self.shared()) is not None:
-            lines.append(_about_shared(shared))
+            lines.append(about_shared(shared))
         largest = self.largest(free)
         if largest is not None and free is not None:
             height, width = largest
@@ -285,73 +285,9 @@ def saving_seconds(planned: PlannedJob) -> float:
     return seconds * height * width / (small[0] * small[1])
 
 
-def _about_shared(shared: SharedForecast) -> str:
-    """In a line."""
-    share = shared.last
-    sent = format_bytes(share.row_bytes + share.sum_bytes)
-    text = (
-        f"{counted(share.num_processes, 'process')} at the last rung: bands of {share.rows} rows,"
-        f" each computes {share.flops / 1e12:.3g} TFLOP and sends {sent} a step, and takes about"
-        f" {format_bytes(share.memory_bytes)} of memory; {1 - share.efficiency:.0%} of the work is"
-        " done twice"
-    )
-    seconds, speedup = shared.seconds, shared.speedup
-    if seconds is not None and speedup is not None:
-        efficiency = speedup / share.num_processes
-        text += (
-            f"; about {duration(seconds)} for all rungs, {speedup:.3g} times as fast as one"
-            f" process ({efficiency:.0%} of {share.num_processes} times)"
-        )
-    if shared.largest is not None:
-        height, width = shared.largest
-        text += f"; the largest such painting is {width}x{height}"
-    return text
-
-
 def _total(rungs: Sequence[Forecast]) -> float:
     return sum(line.seconds or 0.0 for line in rungs)
 
 
 def _of(free: int | None) -> str:
     return "" if free is None else f"; {format_bytes(free)} are free"
-
-
-def _record(line: Forecast) -> dict[str, Any]:
-    height, width = line.rung.size
-    return {
-        "width": width,
-        "height": height,
-        "iterations": line.rung.num_iterations,
-        "tiles": len(line.tiles.tiles),
-        "tile": line.tiles.side,
-        "kept": line.tiles.num_kept,
-        "host_bytes": line.host_bytes,
-        "device_bytes": line.device_bytes,
-        "memory_bytes": line.memory,
-        "bus_bytes": line.bus_bytes,
-        "seconds": line.seconds,
-    }
-
-
-def _table(rungs: Sequence[Forecast]) -> Table:
-    has_device = any(line.device_bytes is not None for line in rungs)
-    columns = ["rung", "size", "steps", "tiles", "tile size", "kept"]
-    columns += ["on device", "on host"] if has_device else ["memory"]
-    columns += ["time"] if rungs[0].seconds is not None else []
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in columns:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for line in rungs:
-        height, width = max(tile.region.size for tile in line.tiles.tiles)
-        cells = [
-            str(line.rung.index + 1),
-            f"{line.rung.size[1]}x{line.rung.size[0]}",
-            str(line.rung.num_iterations),
-            str(len(line.tiles.tiles)),
-            f"{width}x{height}",
-            str(line.tiles.num_kept),
-            *(format_bytes(part) for part in (line.device_bytes, line.host_bytes) if part),
-            *([] if line.seconds is None else [duration(line.seconds)]),
-        ]
-        table.add_row(*cells)
-    return table
