@@ -10,17 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import pyvips  # type: ignore[import-untyped]
-import tifffile
 from conftest import random_image
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image
 
 import hires
 from hires.errors import ImageError
 from hires.image import pyramid as module
 from hires.image.pyramid import OVERLAP, TILE, Pyramid, prune
-from hires.image.reduced import shrunk, shrunk_parts
 from hires.image.resample import resize
 
 Array = np.ndarray[Any, np.dtype[np.int16]]
@@ -267,38 +265,6 @@ def test_archives_that_nobody_looks_at_are_removed(tmp_path: Path) -> None:
     prune(tmp_path, 250)
     assert sorted(path.name[:2] for path in tmp_path.iterdir()) == ["aa", "bb", "mi"]
     prune(tmp_path / "missing", 0)
-
-
-@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])
-@pytest.mark.parametrize(("rows", "height", "mode"), [(16, 1035, "RGB"), (7, 1033, "L")])
-def test_a_tiff_is_read_in_parts_to_the_same_bytes(
-    compression: str, rows: int, height: int, mode: str, tmp_path: Path
-) -> None:
-    """Strips of any height, the last one shorter; the profile comes along."""
-    path = tmp_path / "a.tif"
-    pixels = (random_image(height, 701)[0].permute(1, 2, 0) * 255).byte().numpy()
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.fromarray(pixels).convert(mode).save(
-        path, compression=compression, tiffinfo={278: rows}, icc_profile=profile
-    )
-    parts = shrunk_parts(path, 8)
-    assert parts is not None
-    whole = shrunk(pyvips.Image.new_from_file(str(path)), 8, (height, 701))
-    assert parts.write_to_memory() == whole.write_to_memory()
-    assert "icc-profile-data" in parts.get_fields()
-
-
-def test_a_tiff_that_cannot_be_cut_is_read_as_a_whole(tmp_path: Path) -> None:
-    pixels = (random_image(512, 512)[0].permute(1, 2, 0) * 255).byte().numpy()
-    separate: dict[str, Any] = {"planarconfig": "separate", "photometric": "rgb"}
-    tifffile.imwrite(tmp_path / "tiles.tif", pixels, tile=(128, 128))
-    tifffile.imwrite(tmp_path / "strip.tif", pixels, rowsperstrip=512)
-    tifffile.imwrite(tmp_path / "planes.tif", pixels.transpose(2, 0, 1), **separate)
-    tifffile.imwrite(tmp_path / "cut.tif", pixels, rowsperstrip=16)
-    data = (tmp_path / "cut.tif").read_bytes()
-    (tmp_path / "cut.tif").write_bytes(data[: len(data) // 2])
-    for path in tmp_path.iterdir():
-        assert shrunk_parts(path, 4) is None, path
 
 
 def test_damage_in_one_part_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyvips  # type: ignore[import-untyped]
@@ -14,15 +10,9 @@ from hires.image.colour.to_srgb import to_srgb
 from hires.image.decode.opening import opened
 from hires.image.decode.stored import orientation_of, separated
 from hires.image.decode.value_ranges import float_scale, to_integers
-from hires.image.formats.signatures import kind_of
-from hires.image.formats.tiff import picture_page
-from hires.image.formats.tiff_parts import tiff_parts
 
 # Sides whose square is held in memory to be turned, in pixels.
 _TURNED_SIDE = 2048
-# Smaller files are not worth reading in parts, in pixels.
-_UNPARTED = 2**24
-_PART_ROWS, _MOST_PROCESSORS = 256, 8  # of a TIFF file that is read in parts
 
 Size = tuple[int, int]
 
@@ -47,10 +37,7 @@ def shown(path: Path, factor: int = 1) -> pyvips.Image:
         white = [0 if image.interpretation == "cmyk" else most] * colour.bands
         colour = colour.bandjoin(alpha).flatten(background=white, max_alpha=most)
     if factor > 1:
-        # Nothing has changed its bytes yet, so its parts are read as they are stored.
-        is_stored = alpha is None and (colour.format, image.bands) == ("uchar", colour.bands)
-        parts = shrunk_parts(path, factor) if is_stored and height * width > _UNPARTED else None
-        colour = parts or shrunk(colour, factor, (height, width))
+        colour = _shrunk(colour, factor, (height, width))
     colour = to_srgb(colour, path)
     if colour.format == "ushort":
         colour = (colour / 257).rint().cast("uchar")
@@ -60,7 +47,7 @@ def shown(path: Path, factor: int = 1) -> pyvips.Image:
     return colour if orientation == 1 else _upright(colour, orientation)
 
 
-def shrunk(image: pyvips.Image, factor: int, whole: Size) -> pyvips.Image:
+def _shrunk(image: pyvips.Image, factor: int, whole: Size) -> pyvips.Image:
     """Reduced to 1/``factor`` of a whole, sides rounded up.
 
     A JPEG was reduced while it was read, and libvips left a pixel out that its blocks do not fill.
@@ -71,26 +58,6 @@ def shrunk(image: pyvips.Image, factor: int, whole: Size) -> pyvips.Image:
     if (image.height, image.width) == (height, width):
         return image
     return image.embed(0, 0, width, height, extend="copy")
-
-
-def shrunk_parts(path: Path, factor: int) -> pyvips.Image | None:
-    """A TIFF file of strips, reduced; its parts at the same time, one for each processor.
-
-    None for what cannot be cut.
-    """
-    found = tiff_parts(path) if kind_of(path) == "TIFF" else None
-    if found is None or picture_page(path).place:
-        return None
-
-    def reduced(read: Callable[[], bytes]) -> pyvips.Image:
-        data = read()  # A source keeps no copy of it, and libvips' cache no source.
-        source = pyvips.Source.new_from_memory(data)
-        part = pyvips.Image.tiffload_source(source, access="sequential", fail_on="error")
-        return part.shrink(factor, factor, ceil=True).copy_memory()
-
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_PROCESSORS)) as pool:
-        parts = [*pool.map(reduced, found.cut(_PART_ROWS, factor))]
-    return functools.reduce(lambda above, below: above.join(below, "vertical"), parts)
 
 
 def _upright(image: pyvips.Image, orientation: int) -> pyvips.Image:

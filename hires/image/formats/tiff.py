@@ -95,7 +95,7 @@ def add_texts(path: Path, texts: Mapping[int, bytes]) -> None:
         texts: what they say by tag, without the zero at their ends.
     """
     with path.open("rb+") as file:
-        order, is_big, start = header(file)
+        order, is_big, start = _header(file)
         number, word, size = ("Q", "Q", 20) if is_big else ("H", "I", 12)
         room = struct.calcsize(word)
         file.seek(start)
@@ -119,7 +119,7 @@ def add_texts(path: Path, texts: Mapping[int, bytes]) -> None:
         file.write(struct.pack(order + word, end + len(added)))
 
 
-def header(file: BinaryIO) -> tuple[str, bool, int]:
+def _header(file: BinaryIO) -> tuple[str, bool, int]:
     """The order of bytes, whether it is a BigTIFF, and where the first directory begins."""
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}[head[:2]]
@@ -129,7 +129,7 @@ def header(file: BinaryIO) -> tuple[str, bool, int]:
 
 
 def _pages(file: BinaryIO) -> Iterator[TiffPage]:
-    order, is_big, start = header(file)
+    order, is_big, start = _header(file)
     seen: set[int] = set()
     while start and start not in seen and len(seen) < _MOST_PAGES:
         place = {"page": len(seen)} if seen else {}
