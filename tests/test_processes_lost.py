@@ -151,3 +151,24 @@ def test_two_agents_of_torchrun_paint_what_two_processes_paint(tmp_path: Path) -
     assert [one.returncode for one in started] == [0, 0], told
     assert (there / "out.png").read_bytes() == (plain / "out.png").read_bytes()
     assert sum("out.png: 128x96" in each for each in told) == 1
+
+
+@pytest.mark.slow
+def test_four_paint_what_one_cannot_hold(tmp_path: Path) -> None:
+    """With so much address space for each process: 28 megapixels take one 2.8 GiB, four 1.5."""
+    small, one, four = (tmp_path / name for name in ("small", "one", "four"))
+    for folder in (small, one, four):
+        folder.mkdir()
+    one_arena = {"MALLOC_ARENA_MAX": "1"}  # Others are address space that nobody uses.
+    typed = (*TYPED[:5], "--iterations", "1", "--memory", "450MiB", "-o", "out.tif")
+    done = together(1, small, "limited", "0", *typed, "--size", "64", **one_arena)
+    assert done[0].returncode == 0, done[0].stderr
+    limit = str(int((small / "peak-0").read_text(encoding="ascii")) + 2000 * 2**20)
+    large = ("--sizes", "1024", "6144")
+    (alone,) = together(1, one, "limited", limit, *typed, *large, **one_arena)
+    assert alone.returncode == 2
+    told = alone.stderr.splitlines()[-1]
+    assert told.startswith("hires: out of memory with a canvas of 6144x4608: give a smaller --size")
+    for each in together(4, four, "limited", limit, *typed, *large, **one_arena):
+        assert each.returncode == 0, each.stderr
+    assert load_image(four / "out.tif").shape == (1, 3, 4608, 6144)
