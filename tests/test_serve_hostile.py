@@ -70,9 +70,8 @@ class Studio:
         return self.ask("POST", f"/api/pictures?{about}", data)
 
     def beside(self) -> set[str]:
-        """What lies where names would lead out of the folder, but for pytest's own."""
-        names = {path.name for path in self.folder.parent.iterdir()}
-        return names - {".lock", "studiocurrent"}
+        """What lies where names would lead out of the folder."""
+        return {path.name for path in self.folder.parent.iterdir()}
 
     @property
     def peak(self) -> float:
@@ -89,7 +88,8 @@ class Studio:
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    folder = tmp_path_factory.mktemp("studio")
+    folder = tmp_path_factory.mktemp("studio") / "served"
+    folder.mkdir()
     (folder.parent / "secret.png").write_bytes(encoded())
     words = [sys.executable, "-m", "hires", "serve", "--port", "0", "--folder", str(folder)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:

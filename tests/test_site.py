@@ -43,7 +43,7 @@ def test_the_start_page_is_the_readme() -> None:
     page = runpy.run_path(str(ROOT / "scripts" / "site_pages.py"))["start_page"]()
     assert "](docs/" not in page
     assert "[Regions](regions.md)" in page
-    assert "](painted.jpg)" in page
+    assert "](gallery/wide.jpg)" in page
 
 
 def build(root: Path, folder: Path) -> subprocess.CompletedProcess[str]:
