@@ -160,7 +160,8 @@ def test_four_paint_what_one_cannot_hold(tmp_path: Path) -> None:
     small, one, four = (tmp_path / name for name in ("small", "one", "four"))
     for folder in (small, one, four):
         folder.mkdir()
-    one_arena: dict[str, Any] = {"MALLOC_ARENA_MAX": "1"}  # Others are address space that nobody uses.
+    # More arenas are address space that nobody uses.
+    one_arena: dict[str, Any] = {"MALLOC_ARENA_MAX": "1"}
     typed = (*TYPED[:5], "--iterations", "1", "--memory", "450MiB", "-o", "out.tif")
     done = together(1, small, "limited", "0", *typed, "--size", "64", **one_arena)
     assert done[0].returncode == 0, done[0].stderr
