@@ -310,12 +310,12 @@ def test_dropped_and_pasted(address: str, pictures: dict[str, Path]) -> None:
 def test_stop_at_this_size_and_look_at_it(address: str, pictures: dict[str, Path]) -> None:
     with opened(address) as page:
         choose(page, pictures)
-        short(page, size=192, iterations="30, 400")
+        short(page, size=192, iterations="200, 400")  # Long enough to press a button.
         start(page)
         page.wait_for_selector("#stop-size:visible")
         page.click("#stop-size")
         page.wait_for_selector("#run[data-state=stopped]")
-        assert "step 30 of 30" in page.inner_text("#run-where")
+        assert "step 200 of 200" in page.inner_text("#run-where")
         # What there is can be walked up to, at the size that it has.
         page.wait_for_selector("#zoom[data-open]")
         assert "64 × 85 px" in page.inner_text(".zoom-state")
