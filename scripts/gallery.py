@@ -190,7 +190,7 @@ def page(shown: dict[str, Path], sizes: list[int]) -> str:
     lines = [
         "# Gallery",
         "",
-        "Everything here is painted from the drawn pictures in [samples](../samples) with the"
+        "Everything here is painted from the drawn pictures in `samples` with the"
         " built-in network, by the command above it; sheets of several small pictures were painted"
         " at less than the command's size. `scripts/gallery.py` paints the single pictures again.",
         "",
