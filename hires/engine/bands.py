@@ -85,10 +85,11 @@ class Bands:
                 some = overlap(has, wanted)
                 if some is None:
                     continue
-                part = own[..., some.slice, :].cpu() if not rank else None
-                if part is None:
+                if rank:
                     part = own.new_empty((1, 3, some.length, own.shape[3]), device="cpu")
                     self.group.receive(part, rank)
+                else:
+                    part = own[..., some.slice, :].cpu()
                 parts.append(part[..., margin : margin + width])
             return torch.cat(parts, 2)
 
@@ -131,16 +132,16 @@ class Bands:
 
     def obey(self, order: list[int], optimizer: CanvasOptimizer, of_terms: Any) -> None:
         """Send rank 0 what it has ordered, of the canvas or of what terms have found out."""
-        kind, number, channel = order
+        kind, first, second = order
         if kind == Order.PICTURE:
             own = self.band.own
-            some = overlap(own, Span(number, channel))
+            some = overlap(own, Span(first, second))
             if some is not None:
                 rows = slice(some.start - own.start, some.stop - own.start)
                 self.group.send(optimizer.picture[..., rows, :].cpu().contiguous())
         elif kind == Order.STATE:
-            tensor = tensors_of([optimizer.state(), of_terms])[number]
-            self.group.send(tensor[0, channel].cpu().contiguous())
+            tensor = tensors_of([optimizer.state(), of_terms])[first]
+            self.group.send(tensor[0, second].cpu().contiguous())
 
     def wanted(self, own: Tensor, rows: Span) -> Tensor:
         """Some rows, another number for each process: all of them call it."""

@@ -20,8 +20,6 @@ from hires.processes.bands import even_bands, seen_by
 
 # Of a sum, in float64.
 _SUM_BYTES = 8
-
-
 # Seconds of a step that more devices do not shorten: messages, roots of covariances. A guess, for
 # devices that nobody has measured.
 _FIXED = 2e-3

@@ -119,19 +119,20 @@ class Snapshot:
 
     def gathered(self) -> Snapshot:
         """A snapshot whose tensors are all in this process; others send what they have of them."""
-        return replace(self, **{name: _gathered(getattr(self, name)) for name in _WITH_TENSORS})
+        parts = {name: mapped(getattr(self, name), _gathered, of=Spread) for name in _WITH_TENSORS}
+        return replace(self, **parts)
 
     def _all_tensors(self) -> list[Any]:
         return [tensor for name in _WITH_TENSORS for tensor in tensors_of(getattr(self, name))]
 
 
-def mapped(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The same dicts and lists with every tensor changed."""
-    if isinstance(state, Tensor):
+def mapped(state: Any, change: Callable[[Any], Any], *, of: type = Tensor) -> Any:
+    """The same dicts and lists with every tensor, or whatever is of a type, changed."""
+    if isinstance(state, of):
         return change(state)
     if isinstance(state, Mapping):
-        return {name: mapped(value, change) for name, value in state.items()}
-    return [mapped(value, change) for value in state] if isinstance(state, list) else state
+        return {name: mapped(value, change, of=of) for name, value in state.items()}
+    return [mapped(value, change, of=of) for value in state] if isinstance(state, list) else state
 
 
 def is_map(shape: Sequence[int]) -> bool:
@@ -139,12 +140,8 @@ def is_map(shape: Sequence[int]) -> bool:
     return len(shape) == 4 and tuple(shape[2:]) != (1, 1)
 
 
-def _gathered(state: Any) -> Any:
-    if isinstance(state, Spread):
-        return torch.cat([part.reshape(-1) for part in state.parts()]).reshape(state.shape)
-    if isinstance(state, Mapping):
-        return {name: _gathered(value) for name, value in state.items()}
-    return [_gathered(value) for value in state] if isinstance(state, list) else state
+def _gathered(spread: Spread) -> Tensor:
+    return torch.cat([part.reshape(-1) for part in spread.parts()]).reshape(spread.shape)
 
 
 def tensors_of(state: Any) -> list[Any]:

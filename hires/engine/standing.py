@@ -72,7 +72,7 @@ class Standing:
     def shown(self) -> Tensor | Rows:
         """The same as the painting shows it, a copy; see `finished`."""
         picture = self.picture
-        if isinstance(picture, Rows):
+        if isinstance(picture, Rows):  # Each kind by itself, for the sake of types.
             return self.finished(picture)
         return self.finished(picture)
 

@@ -6,7 +6,7 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,17 +32,18 @@ def mapped(planes: Sequence[Tensor | None], group: Group) -> list[Tensor | None]
         group: they.
     """
     together = SeveralTogether(group)
-    large = {id(one): _dense(one) for one in planes if one is not None and _dense(one) is not None}
+    given = {id(one): _dense(one) for one in planes if one is not None}
+    large = {key: dense for key, dense in given.items() if dense is not None}
     leader = group.rank - int(os.environ.get("LOCAL_RANK", group.rank))
     path = None
     try:
         with together.stage():
             if group.rank == leader:
-                path = _written([one for one in large.values() if one is not None])
+                path = _written([*large.values()])
                 group.tell("" if path is None else str(path))
         with together.stage():
             told = group.told(leader)
-            found = _read(told, list(large.items()), group) if told and large else {}
+            found = _read(told, large, group) if told and large else {}
     finally:
         if path is not None:
             path.unlink(missing_ok=True)
@@ -72,15 +73,12 @@ def _written(planes: Sequence[Tensor]) -> Path | None:
     return path
 
 
-def _read(
-    name: str, planes: Sequence[tuple[int, Tensor | None]], group: Group
-) -> dict[int, Tensor]:
+def _read(name: str, planes: Mapping[int, Tensor], group: Group) -> dict[int, Tensor]:
     found, offset = {}, 0
     with open(name, "r+b") as file:
         memory = mmap.mmap(file.fileno(), 0)
     group.mappings.append(memory)
-    for key, plane in planes:
-        assert plane is not None
+    for key, plane in planes.items():
         count = math.prod(plane.shape)
         part = torch.frombuffer(memory, dtype=plane.dtype, count=count, offset=offset)
         found[key] = part.view(plane.shape)
