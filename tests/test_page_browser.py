@@ -119,29 +119,31 @@ def test_from_two_pictures_to_a_file_for_the_lab(
         choose(page, pictures)
         assert page.inner_text("#styles .name") == pictures["style"].name  # Text, not markup.
         page.get_by_label("For paper").check()
-        fill(page, paper=PAPER, dpi=DPI, min_size=96, iterations="60")
+        fill(page, paper=PAPER, dpi=DPI, min_size=96, iterations="200")
         page.click("#ask-plan")
         page.wait_for_selector("#paint")
         assert f"{SIZE[0]} × {SIZE[1]} px" in page.inner_text("#plan-summary")
         assert page.locator("#plan tbody tr").count() >= 2
+        before = address_of(page)
         page.click("#paint")
+        run = begun(page, before)
+        wait_for_state(page, run, "running")
 
         page.wait_for_selector("#run img:visible")
-        run, first = page.url, page.get_attribute("#run img", "src")
-        before = page.evaluate(pixels_of(first))
+        first = page.get_attribute("#run img", "src")
+        at_first = page.evaluate(pixels_of(first))
         page.wait_for_function(
             "a => document.querySelector('#run img').getAttribute('src') !== a", arg=first
         )
-        assert page.evaluate(pixels_of(page.get_attribute("#run img", "src"))) != before
+        assert page.evaluate(pixels_of(page.get_attribute("#run img", "src"))) != at_first
 
         page.reload()
-        page.wait_for_selector("#run img:visible")
-        assert page.url == run
+        wait_for_state(page, run, "running")
         page.click("#stop")
-        page.wait_for_selector("#resume:visible")
+        wait_for_state(page, run, "stopped")
         assert page.inner_text("#run-state") == "Stopped"
         page.click("#resume")
-        page.wait_for_selector("#run[data-state=done]")
+        wait_for_state(page, run, "done")
         assert page.locator("#curves path.curve").count() >= 2
 
         look_closely(page)
@@ -207,7 +209,7 @@ def test_regions_are_painted_and_sent(address: str, pictures: dict[str, Path]) -
         for key in ("ArrowLeft", "Space", "ArrowRight", "ArrowRight", "Space", "z"):
             page.keyboard.press(key)
         page.click("dialog >> text=Done")
-        assert page.inner_text("#regions-edit") == "Change the regions"
+        page.wait_for_selector("#regions-edit:has-text('Change the regions')")
         with page.expect_request("**/api/plan") as asked:
             page.click("#ask-plan")
         masks = asked.value.post_data_json["masks"]
@@ -279,11 +281,26 @@ def short(page: Any, **options: object) -> None:
 
 def start(page: Any) -> str:
     """Plan and begin; returns the run's id."""
-    before = page.evaluate("location.hash")
+    before = address_of(page)
     page.click("#ask-plan")
     page.click("#paint")
+    return begun(page, before)
+
+
+def address_of(page: Any) -> str:
+    """What the address says of the run that is looked at."""
+    return str(page.evaluate("location.hash"))
+
+
+def begun(page: Any, before: str) -> str:
+    """Wait until another run is looked at than before; returns its id."""
     page.wait_for_function("before => location.hash !== before", arg=before)
     return str(page.url.rpartition("=")[2])
+
+
+def wait_for_state(page: Any, run: str, state: str) -> None:
+    """Wait until that run is shown, and is so; the page shows the last one when it is opened."""
+    page.wait_for_selector(f"#run[data-run='{run}'][data-state={state}]")
 
 
 def test_dropped_and_pasted(address: str, pictures: dict[str, Path]) -> None:
@@ -311,14 +328,13 @@ def test_stop_at_this_size_and_look_at_it(address: str, pictures: dict[str, Path
     with opened(address) as page:
         choose(page, pictures)
         short(page, size=192, iterations="200, 400")  # Long enough to press a button.
-        start(page)
-        page.wait_for_selector("#stop-size:visible")
+        run = start(page)
+        wait_for_state(page, run, "running")
         page.click("#stop-size")
-        page.wait_for_selector("#run[data-state=stopped]")
+        wait_for_state(page, run, "stopped")
         assert "step 200 of 200" in page.inner_text("#run-where")
         # What there is can be walked up to, at the size that it has.
-        page.wait_for_selector("#zoom[data-open]")
-        assert "64 × 85 px" in page.inner_text(".zoom-state")
+        page.wait_for_selector(".zoom-state:has-text('64 × 85 px')")
         assert "As soon as it is finished" not in page.inner_text("#look")
 
 
@@ -328,20 +344,20 @@ def test_a_queue_of_three(address: str, pictures: dict[str, Path]) -> None:
         choose(page, pictures)
         short(page, size=192, iterations="400")
         first = start(page)
-        page.wait_for_selector("#run[data-state=running]")
+        wait_for_state(page, first, "running")
         others = [start(page), start(page)]
         page.wait_for_selector("#queue li >> nth=2")
-        assert page.inner_text("#run-state") == "Waiting for its turn"
+        page.wait_for_selector("#run-state:has-text('Waiting for its turn')")
         page.click("#remove")
         page.wait_for_function("() => document.querySelectorAll('#queue li').length === 2")
         page.goto(f"{address}#run={first}")
-        page.wait_for_selector("#stop:visible")
+        wait_for_state(page, first, "running")
         page.click("#stop")
         # The one that waited is next.
         page.goto(f"{address}#run={others[0]}")
-        page.wait_for_selector("#run[data-state=running]")
+        wait_for_state(page, others[0], "running")
         page.click("#stop")
-        page.wait_for_selector("#run[data-state=stopped]")
+        wait_for_state(page, others[0], "stopped")
 
 
 def test_by_keys_alone(address: str, pictures: dict[str, Path]) -> None:
@@ -360,8 +376,9 @@ def test_by_keys_alone(address: str, pictures: dict[str, Path]) -> None:
         page.keyboard.press("Enter")
         page.wait_for_selector("#paint")
         page.wait_for_function("() => document.activeElement.id === 'paint'")
+        before = address_of(page)
         page.keyboard.press("Enter")
-        page.wait_for_selector("#run[data-state=done]")
+        wait_for_state(page, begun(page, before), "done")
 
 
 def test_samples_and_seconds_on_an_empty_folder(address: str) -> None:
@@ -370,11 +387,11 @@ def test_samples_and_seconds_on_an_empty_folder(address: str) -> None:
         page.wait_for_selector("#styles .card:has-text('impasto.jpg')")
         page.get_by_label("In seconds").check()
         assert page.inner_text("#ask-plan") == "Paint in seconds"
+        before = address_of(page)
         page.click("#ask-plan")
-        page.wait_for_selector("#run[data-state=done]")
-        page.wait_for_selector("#zoom[data-open]")
-        assert "960 × 720 px" in page.inner_text(".zoom-state")
-        assert "hires apply impasto uploads/harbour-" in page.inner_text(".command code")
+        wait_for_state(page, begun(page, before), "done")
+        page.wait_for_selector(".zoom-state:has-text('960 × 720 px')")
+        page.wait_for_selector(".command code:has-text('hires apply impasto uploads/harbour-')")
 
 
 @pytest.mark.slow
@@ -389,8 +406,7 @@ def test_a_close_up_before_and_beside(address: str, pictures: dict[str, Path]) -
         page.click("#ask-closeup")
         page.wait_for_selector("#closeup .closeup-scroll img")
         assert "768 × 768 px of 1200 × 1600" in page.inner_text("#closeup")
-        start(page)
-        page.wait_for_selector("#run[data-state=done]")
+        wait_for_state(page, start(page), "done")
         page.click("#closeup-place")
         page.wait_for_function(
             "() => document.querySelector('.zoom-state').textContent.startsWith('100%')"

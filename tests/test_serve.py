@@ -285,25 +285,24 @@ def test_a_run_from_the_upload_to_the_lab_file(
     running: TestClient, pictures: tuple[str, str], tmp_path: Path
 ) -> None:
     """Stopped, by another server gone on with, finished, looked at, taken away."""
-    options = {**SMALL, "size": 192, "min_size": 96, "iterations": [12, 400]}
+    options = {**SMALL, "size": 192, "min_size": 96, "iterations": [12, 2000]}
     job = job_of(pictures, options=options)
     key = running.post("/api/runs", json=job).json()["run"]
     url = f"/api/runs/{key}"
-    told = wait(running, url, lambda told: told["step"] and told["preview"])
+    # The second size is far from over: what is stopped is one that has begun.
+    told = wait(running, url, lambda told: told["rung"] == 2 and told["preview"])
     assert told["state"] == "running"
-    assert [rung["steps"] for rung in told["rungs"]] == [12, 400]
+    assert [rung["steps"] for rung in told["rungs"]] == [12, 2000]
     assert 0 < told["progress"] < 1
     assert running.get(told["preview"]).headers["content-type"] == "image/jpeg"
     assert running.post(f"{url}/stop", json={"after": "now"}).status_code == 200
     told = wait(running, url, lambda told: told["state"] == "stopped")
     # What was painted can be walked up to, at the size that it had.
-    last = told["rungs"][told["rung"] - 1]["size"]
-    assert told["picture"]["width"] == last
+    assert told["picture"]["width"] == told["rungs"][1]["size"] == 192
     assert running.get(f"/zoom/{key}.dzi").status_code == 200
     assert told["trace"][-1]["terms"]["style"] > 0
     assert told["trace"][-1]["step"] == told["step"]
     assert "hires stylize" in told["command"]
-    # What is left is few steps: the test is none of patience.
     with client_of(tmp_path) as after:
         assert after.get(url).json()["state"] == "stopped"
         assert after.post(f"{url}/resume").status_code == 200

@@ -84,6 +84,7 @@ export class Watch {
     const { run } = this.runs;
     this.place.replaceChildren(run ? this.whole : this.nothing);
     if (!run) return;
+    this.place.dataset.run = run.id;
     this.place.dataset.state = run.state;
     this.state.textContent = stateOf(run);
     this.name.textContent = run.name;
