@@ -18,7 +18,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from gallery_pictures import LOOKS, POSTER, SECTIONS, Picture, Sheet
+from gallery_pictures import PICTURES, POSTER, ROWS, SECTIONS, Picture, Row
 from PIL import Image
 
 import hires
@@ -28,7 +28,7 @@ from hires.image.encode.save import save_image
 ROOT = Path(__file__).parents[1]
 QUALITY = 92
 GAP = 8  # pixels between the parts of one picture
-WIDE_HEIGHT, LOOKS_HEIGHT, LADDER_HEIGHT = 600, 300, 330
+WIDE_HEIGHT, LADDER_HEIGHT = 600, 330
 
 
 def main() -> int:
@@ -41,22 +41,20 @@ def main() -> int:
     options = parser.parse_args()
     options.work, options.docs = options.work.resolve(), options.docs.resolve()
     os.chdir(ROOT)  # the commands name samples/...
-    every = [part for _, _, parts in SECTIONS for part in parts]
-    pictures = {part.name: part for part in every if isinstance(part, Picture)}
-    chosen = list(pictures) if options.only is None else options.only
-    unknown = sorted(set(chosen) - set(pictures))
+    chosen = list(PICTURES) if options.only is None else options.only
+    unknown = sorted(set(chosen) - set(PICTURES))
     if unknown:
-        parser.error(f"no picture is called {unknown[0]}: there are {', '.join(pictures)}")
+        parser.error(f"no picture is called {unknown[0]}: there are {', '.join(PICTURES)}")
     options.work.mkdir(parents=True, exist_ok=True)
     for name in chosen:
-        status = paint(pictures[name], options.work)
+        status = paint(PICTURES[name], options.work)
         if status:
             return status
     if options.poster:
         paint_poster(options.work)
     shown = write_pictures(options.work, options.docs / "gallery")
     (options.docs / "gallery.md").write_text(page(shown, poster_sizes(options.work)), "utf-8")
-    missing = [name for name in pictures if name not in shown]
+    missing = [name for name in PICTURES if name not in shown]
     print(f"{options.docs / 'gallery.md'}: {len(shown)} pictures; missing: {missing or 'none'}")
     return 0
 
@@ -108,15 +106,13 @@ def write_pictures(work: Path, folder: Path) -> dict[str, Path]:
     """Save every picture that is painted for the docs. Returns their paths by name."""
     folder.mkdir(parents=True, exist_ok=True)
     shown = {}
-    for _, _, parts in SECTIONS:
-        for part in parts:
-            source = work / f"{part.name}.png"
-            if isinstance(part, Picture) and is_done(part, work):
-                shown[part.name] = folder / f"{part.name}.jpg"
-                save(opened(source), shown[part.name])
-    looks = [opened(work / f"{name}.png") for name in LOOKS if name in shown]
-    if looks:
-        save(beside([to_height(look, LOOKS_HEIGHT) for look in looks]), folder / "looks.jpg")
+    for name, picture in PICTURES.items():
+        if is_done(picture, work):
+            shown[name] = folder / f"{name}.jpg"
+            save(repeated(opened(work / f"{name}.png"), picture.copies), shown[name])
+    for row in ROWS:
+        if shown.keys() >= {part for part in row.parts if part in PICTURES}:
+            save(in_a_row(row, work), folder / f"{row.name}.jpg")
     sizes = poster_sizes(work)
     for size in sizes:
         save(ladder_row(opened(rung_path(work, size))), folder / f"ladder-{size}.jpg")
@@ -126,6 +122,21 @@ def write_pictures(work: Path, folder: Path) -> dict[str, Path]:
             folder / "wide.jpg",
         )
     return shown
+
+
+def in_a_row(row: Row, work: Path) -> Image.Image:
+    """Paintings and samples side by side, each as high as the row."""
+    files = (work / f"{part}.png" if part in PICTURES else ROOT / part for part in row.parts)
+    return beside([to_height(opened(file), row.height) for file in files])
+
+
+def repeated(picture: Image.Image, copies: int) -> Image.Image:
+    """So many copies of a picture in each direction, without a gap."""
+    width, height = picture.size
+    found = Image.new("RGB", (width * copies, height * copies))
+    for k in range(copies * copies):
+        found.paste(picture, (k % copies * width, k // copies * height))
+    return found
 
 
 def wide(painting: Image.Image) -> Image.Image:
@@ -190,24 +201,19 @@ def page(shown: dict[str, Path], sizes: list[int]) -> str:
     lines = [
         "# Gallery",
         "",
-        "Everything here is painted from the drawn pictures in `samples` with the"
-        " built-in network, by the command above it; sheets of several small pictures were painted"
-        " at less than the command's size. `scripts/gallery.py` paints the single pictures again.",
+        "Everything here is painted by `scripts/gallery.py` from the drawn pictures in `samples`,"
+        " with the built-in network, each by the command above it.",
         "",
     ]
     if sizes:
         lines += ladder(sizes)
-    for title, text, parts in SECTIONS:
-        painted = [part for part in parts if part.name in shown]
-        found = painted or [part for part in parts if isinstance(part, Sheet)]
-        if not found:
-            continue
-        lines += [f"## {title}", "", text, ""]
-        for part in found:
-            source = part.source if isinstance(part, Sheet) else f"gallery/{part.name}.jpg"
-            picture = [f"![{part.caption}]({source})", "", part.caption, ""]
-            output = f" -o {part.name}.png" if isinstance(part, Picture) else ""
-            lines += ["```sh", part.command + output, "```", "", *picture]
+    for title, text, pictures in SECTIONS:
+        painted = [picture for picture in pictures if picture.name in shown]
+        if painted:
+            lines += [f"## {title}", "", text, ""]
+        for picture in painted:
+            lines += ["```sh", f"{picture.command} -o {picture.name}.png", "```", ""]
+            lines += [f"![{picture.caption}](gallery/{picture.name}.jpg)", "", picture.caption, ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What the gallery shows: commands and captions, section by section."""
+"""What the gallery shows: commands and captions, section by section, and rows for other pages."""
 
 from __future__ import annotations
 
@@ -7,24 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Picture:
-    """A painting: its name, the command that paints it (without -o), and what to see in it."""
+    """A painting.
 
-    name: str
-    command: str
-    caption: str
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A picture of docs/looks.md: its file in docs, the commands behind it, and what it shows.
-
-    Shown as long as none of the section's own pictures is painted. Commands are without --size.
+    Attributes:
+        name: of its file.
+        command: that paints it, without -o.
+        caption: what to see in it.
+        copies: of it side by side and one above the other, 1 for the picture alone.
     """
 
     name: str
-    source: str
     command: str
     caption: str
+    copies: int = 1
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,14 @@ class Poster:
     text: str
 
 
-Parts = tuple[Picture | Sheet, ...]
+@dataclass(frozen=True)
+class Row:
+    """Pictures side by side, each made as high as that: names of paintings, or files of samples."""
+
+    name: str
+    height: int
+    parts: tuple[str, ...]
+
 
 POSTER = Poster(
     9933,
@@ -51,30 +53,34 @@ POSTER = Poster(
     " Small sizes are shown as they are.",
 )
 
-ALONE = "hires stylize samples/{}.jpg samples/{}.jpg --size 512"
-BESIDE = "hires stylize samples/harbour.jpg samples/woodcut.jpg --size 384"
-LOOKS = ("city-impasto", "harbour-watercolour", "harbour-glass", "portrait-pencil", "city-woodcut")
 
-STYLES: Parts = (
+def _stylize(content: str, styles: str, size: int = 384) -> str:
+    words = " ".join(f"samples/{style}.jpg" for style in styles.split())
+    return f"hires stylize samples/{content}.jpg {words} --size {size}"
+
+
+STYLES = (
     Picture(
         "city-impasto",
-        ALONE.format("city", "impasto") + " --preset lively",
+        _stylize("city", "impasto", 512) + " --content-weight 0.08 --preset lively",
         "A city by night in thick oil paint.",
     ),
-    Picture("harbour-glass", ALONE.format("harbour", "glass"), "The harbour in stained glass."),
+    Picture("harbour-glass", _stylize("harbour", "glass", 512), "The harbour in stained glass."),
     Picture(
         "portrait-pencil",
-        ALONE.format("portrait", "pencil") + " --content-weight 0.05",
+        _stylize("portrait", "pencil", 512) + " --content-weight 0.05",
         "The portrait in pencil.",
     ),
     Picture(
         "harbour-watercolour",
-        ALONE.format("harbour", "watercolour") + " --content-weight 0.05",
+        _stylize("harbour", "watercolour", 512) + " --content-weight 0.05",
         "The harbour in watercolour.",
     ),
-    Picture("city-woodcut", ALONE.format("city", "woodcut"), "The city as a colour woodcut."),
+    Picture("city-woodcut", _stylize("city", "woodcut", 512), "The city as a colour woodcut."),
 )
-LOSSES: Parts = (
+
+BESIDE = _stylize("harbour", "woodcut")
+LOSSES = (
     Picture("loss-wasserstein", BESIDE, "`wasserstein`, the default: means and covariances."),
     Picture("loss-gram", BESIDE + " --style-loss gram", "`gram`: second moments, more contrast."),
     Picture(
@@ -102,116 +108,112 @@ LOSSES: Parts = (
         BESIDE + " --style-loss wasserstein transport",
         "`wasserstein transport`: what is painted has its like in the style, and vice versa.",
     ),
-)
-PRESETS: Parts = (
     Picture(
-        "preset-nnst",
-        "hires stylize samples/portrait.jpg samples/impasto.jpg --size 384 --preset nnst",
-        "`nnst`: the most similar places of the style, and its colours where the portrait's are.",
+        "loss-self-similarity",
+        BESIDE + " --content-loss self-similarity",
+        "`--content-loss self-similarity`: what is alike in the photograph stays alike.",
+    ),
+)
+
+PORTRAIT = _stylize("portrait", "impasto")
+PRESETS = tuple(
+    Picture(f"preset-{name}", f"{PORTRAIT} --preset {name}", f"`{name}`: {what}.")
+    for name, what in (
+        ("hires", "the default"),
+        ("tutorial", "PyTorch's tutorial"),
+        ("d2l", "Dive into Deep Learning"),
+        ("keras", "Chollet's example"),
+        ("nnst", "the most similar places of the style, and its colours where the portrait's are"),
+        ("strotss", "what is alike in the portrait stays alike, in any colours"),
+    )
+)
+
+COLOURED = _stylize("harbour", "impasto")
+COLOURS = tuple(
+    Picture(f"colour-{way}", f"{COLOURED} --color {way}", f"`{way}`: {what}.")
+    for way, what in (
+        ("style", "the style's, the default"),
+        ("content", "the photograph's colours put back in the end"),
+        ("luminance", "light and dark are painted, colours are the photograph's"),
+        ("match", "the style recoloured like the photograph first"),
+        ("palette", "the style's colours, laid out as the photograph's are"),
+    )
+)
+
+BRUSHES = tuple(
+    Picture(
+        f"brush-{width}",
+        _stylize("harbour", "woodcut", 512) + f" --brush-size {width}px",
+        f"Brushes of {width} px.",
+    )
+    for width in (6, 12, 24)
+)
+
+REGIONS = (
+    Picture(
+        "regions",
+        _stylize("harbour", "impasto woodcut", 512)
+        + " --mask samples/harbour-sky.png:1"
+        + " --mask samples/harbour-buildings.png:0 --mask rest:2",
+        "The sky by impasto, buildings and boats kept, the rest by woodcut.",
     ),
     Picture(
-        "preset-strotss",
-        "hires stylize samples/portrait.jpg samples/impasto.jpg --size 384 --preset strotss",
-        "`strotss`: what is alike in the portrait stays alike, in any colours.",
+        "content-map",
+        _stylize("harbour", "impasto") + " --content-map samples/harbour-buildings.png",
+        "Painted everywhere, but buildings and boats are kept close to the photograph.",
     ),
-)
-COLOURED = "hires stylize samples/harbour.jpg samples/impasto.jpg --size 384"
-SAME = "hires stylize samples/harbour.jpg samples/impasto.jpg -o out.png"
-COLOURS: Parts = (
-    *(
-        Picture(f"colour-{way}", f"{COLOURED} --color {way}", f"`{way}`: {what}.")
-        for way, what in (
-            ("content", "the photograph's colours put back in the end"),
-            ("luminance", "light and dark are painted, colours are the photograph's"),
-            ("match", "the style recoloured like the photograph first"),
-            ("palette", "the style's colours, laid out as the photograph's are"),
-        )
-    ),
-    Sheet(
-        "colour",
-        "looks_colour.jpg",
-        "\n".join(
-            f"{SAME} --color {way}" for way in ("style", "content", "luminance", "match", "palette")
-        ),
-        "The photograph, then `style` (default), `content`, `luminance`, `match` and `palette`.",
-    ),
-)
-BRUSHES: Parts = (
     *(
         Picture(
-            f"brush-{width}",
-            "hires stylize samples/harbour.jpg samples/woodcut.jpg --size 512"
-            f" --brush-size {width}px",
-            f"Brushes of {width} px.",
+            f"detail-{weight}",
+            f"{COLOURED} --detail-weight {weight}",
+            f"Edges of the photograph, asked for with {weight} of `--detail-weight`.",
         )
-        for width in (6, 12, 24)
-    ),
-    Sheet(
-        "brush",
-        "looks_brush.jpg",
-        "\n".join(
-            "hires stylize samples/harbour.jpg samples/woodcut.jpg -o out.png"
-            f" --size 800 --brush-size {width}"
-            for width in (8, 16, 32)
-        ),
-        "Brushes of 8, 16 and 32 px.",
+        for weight in (0.1, 0.5)
     ),
 )
-REGIONS: Parts = (
-    Sheet(
-        "regions",
-        "looks_regions.jpg",
-        "hires stylize samples/harbour.jpg samples/impasto.jpg samples/woodcut.jpg -o out.png \\\n"
-        "    --mask sky.png:1 --mask kept.png:0 --mask rest:2",
-        "The photograph, the regions, and the painting: the sky by impasto, what is white in the"
-        " middle picture kept, the rest by woodcut.",
+
+_BOTH = _stylize("harbour", "impasto woodcut")
+SEVERAL = (
+    Picture("blend", _BOTH + " --style-weights 1 1", "Both, blended."),
+    *(
+        Picture(
+            f"layers-{fine}",
+            f"{_BOTH} --style-layers relu1_1@{a} relu2_1@{a} relu3_1@{b} relu4_1@{b} relu5_1@{b}",
+            f"Colours and fine strokes of {fine} with the forms of {broad}.",
+        )
+        for fine, broad, a, b in (("impasto", "woodcut", 1, 2), ("woodcut", "impasto", 2, 1))
     ),
-    Sheet(
-        "detail",
-        "looks_detail.jpg",
-        f"{SAME}\n{SAME} --detail-weight 0.1\n{SAME} --detail-weight 0.5",
-        "A part of the photograph, and its painting without, with 0.1 and with 0.5 of"
-        " `--detail-weight`.",
-    ),
-)
-SEVERAL: Parts = (
-    Sheet(
-        "layers",
-        "looks_layers.jpg",
-        "hires stylize samples/harbour.jpg samples/impasto.jpg samples/woodcut.jpg -o out.png \\\n"
-        "    --style-layers relu1_1@1 relu2_1@1 relu3_1@2 relu4_1@2 relu5_1@2",
-        "Colours and fine strokes of impasto with the forms of woodcut, and the other way round.",
-    ),
-    Sheet(
+    Picture(
         "morph",
-        "morph.jpg",
-        "hires morph samples/impasto.jpg samples/woodcut.jpg -o morph.jpg --steps 4 --size 256",
+        "hires morph samples/impasto.jpg samples/woodcut.jpg --steps 4 --size 256",
         "From impasto to woodcut in four steps.",
     ),
 )
-TEXTURES: Parts = (
-    Sheet(
+
+TEXTURES = (
+    Picture(
         "texture",
-        "texture.jpg",
-        "hires texture samples/impasto.jpg -o texture.png --size 256 --tileable",
+        "hires texture samples/impasto.jpg --size 256 --tileable",
         "Four copies of one tile, side by side: no border shows.",
+        copies=2,
     ),
 )
-VARIATIONS: Parts = (
-    Sheet(
+
+VARIATIONS = (
+    Picture(
         "variations",
-        "variations.jpg",
-        "hires variations samples/harbour.jpg samples/impasto.jpg",
+        "hires variations samples/harbour.jpg samples/impasto.jpg --side 256",
         "Twelve small ones to choose from; `--pick 7` paints the seventh on, to any size.",
     ),
 )
-SECTIONS: tuple[tuple[str, str, Parts], ...] = (
+
+SECTIONS: tuple[tuple[str, str, tuple[Picture, ...]], ...] = (
     ("Styles", "Scenes and styles that come with the project.", STYLES),
     ("Losses", "What of the style is matched: [losses.md](losses.md).", LOSSES),
     (
         "Presets",
-        "`lively` and `calm` are above; here are two published systems, as far as hires says them:"
-        " [presets.md](presets.md#nnst-and-strotss).",
+        "`lively` and `calm` are above; here are published systems, as far as hires says them:"
+        " [presets.md](presets.md).",
         PRESETS,
     ),
     ("Colours", "Whose colours: [colour.md](colour.md).", COLOURS),
@@ -224,4 +226,28 @@ SECTIONS: tuple[tuple[str, str, Parts], ...] = (
         "Before the long run: [looks.md](looks.md#choose-before-the-long-run).",
         VARIATIONS,
     ),
+)
+PICTURES = {picture.name: picture for _, _, pictures in SECTIONS for picture in pictures}
+
+ROWS = (
+    Row(
+        "looks",
+        300,
+        ("city-impasto", "harbour-watercolour", "harbour-glass", "portrait-pencil", "city-woodcut"),
+    ),
+    Row("row-losses", 240, ("loss-wasserstein", "loss-gram", "loss-sliced", "loss-neighbours")),
+    Row("row-colour", 200, ("samples/harbour.jpg", *(part.name for part in COLOURS))),
+    Row("row-brush", 288, tuple(part.name for part in BRUSHES)),
+    Row(
+        "row-regions",
+        240,
+        (
+            "samples/harbour.jpg",
+            "samples/harbour-sky.png",
+            "samples/harbour-buildings.png",
+            "regions",
+        ),
+    ),
+    Row("row-detail", 288, ("samples/harbour.jpg", "colour-style", "detail-0.1", "detail-0.5")),
+    Row("row-layers", 288, ("layers-impasto", "layers-woodcut")),
 )

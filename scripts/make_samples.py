@@ -1,4 +1,4 @@
-"""Draw the sample pictures: three scenes to paint, and five styles to paint with.
+"""Draw the sample pictures: three scenes, masks of the harbour's parts, and five styles.
 
     python scripts/make_samples.py [NAME ...] [--out samples] [--size 2048]
 
@@ -49,6 +49,13 @@ def encode(picture: Field, max_bytes: int = MAX_BYTES) -> bytes:
     raise ValueError(f"picture of {image.width}x{image.height} does not fit {max_bytes} bytes")
 
 
+def encode_mask(mask: Field) -> bytes:
+    """PNG bytes, grey, of an (H, W) mask in [0, 1]."""
+    buffer = io.BytesIO()
+    Image.fromarray((mask * 255.0 + 0.5).astype(np.uint8)).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
 def for_page(data: bytes) -> bytes:
     """The smaller copy of a sample that comes with the package, for the page to begin with."""
     with Image.open(io.BytesIO(data)) as image:
@@ -85,8 +92,12 @@ def main() -> None:
     for name in options.names or PICTURES:
         paint, share, max_bytes = PICTURES[name]
         start = time.perf_counter()
-        data = encode(paint(16 * round(options.size * share / 16)), max_bytes)
+        width = 16 * round(options.size * share / 16)
+        data = encode(paint(width), max_bytes)
         (options.out / f"{name}.jpg").write_bytes(data)
+        if name == "harbour":
+            for part, mask in harbour.regions(width).items():
+                (options.out / f"harbour-{part}.png").write_bytes(encode_mask(mask))
         if name in PAGE_SAMPLES:
             (PAGE_FOLDER / f"{name}.jpg").write_bytes(for_page(data))
         print(f"{name}.jpg: {len(data) / 1e6:.2f} MB, {time.perf_counter() - start:.0f} s")

@@ -27,27 +27,31 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         yield module
 
 
-def lines(text: str) -> list[str]:
-    """Commands of some text, those over several lines in one."""
-    return text.replace("\\\n", " ").splitlines()
-
-
 def test_every_command_is_one(script: ModuleType) -> None:
-    parts = [part for _, _, parts in script.SECTIONS for part in parts]
-    commands = [line for part in parts for line in lines(part.command)]
-    assert len(commands) > 25
+    commands = [picture.command for picture in script.PICTURES.values()]
+    assert len(commands) > 35
     for line in [*commands, script.POSTER.command]:
         program, command, *words = shlex.split(line)
         assert program == "hires"
         assert parse(COMMANDS[command], [*words, "-o", "out.png"], prog="hires") is not None
         for word in words:
-            assert not word.startswith("samples/") or (ROOT / word).exists(), line
+            file = word.partition(":")[0]
+            assert not file.startswith("samples/") or (ROOT / file).exists(), line
 
 
-def test_names_are_unique_and_looks_are_pictures(script: ModuleType) -> None:
+def test_names_are_unique_and_rows_are_of_what_there_is(script: ModuleType) -> None:
     names = [part.name for _, _, parts in script.SECTIONS for part in parts]
+    names += [row.name for row in script.ROWS]
     assert len(set(names)) == len(names)
-    assert set(script.LOOKS) <= set(names)
+    for part in {part for row in script.ROWS for part in row.parts}:
+        assert part in script.PICTURES or (ROOT / part).exists(), part
+
+
+def test_all_is_painted(script: ModuleType) -> None:
+    names = {*script.PICTURES, *(row.name for row in script.ROWS), "wide"}
+    found = {path.stem for path in (ROOT / "docs" / "gallery").iterdir()}
+    assert {name for name in found if not name.startswith("ladder-")} == names
+    assert f"ladder-{script.POSTER.size}" in found
 
 
 def test_every_picture_of_the_page_exists() -> None:
@@ -55,9 +59,6 @@ def test_every_picture_of_the_page_exists() -> None:
     targets = re.findall(r"\]\(([^)#]+)", text)
     assert len([target for target in targets if target.endswith(".jpg")]) > 10
     assert {target for target in targets if not (PAGE.parent / target).exists()} == set()
-    unused = {path.name for path in (ROOT / "docs" / "gallery").iterdir()}
-    unused -= {Path(target).name for target in targets}
-    assert unused <= {"wide.jpg", "looks.jpg"}
 
 
 def test_what_is_painted_is_not_painted_again(
@@ -84,17 +85,13 @@ def test_what_is_painted_is_not_painted_again(
 def test_page_and_pictures(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Painted pictures take the place of their section's sheets; sizes are in order."""
+    """What is painted to its end is shown, and rows of which all is; sizes are in order."""
     work, docs = tmp_path / "work", tmp_path / "docs"
     (work / "ladder").mkdir(parents=True)
-    for name in ("colour-match", "colour-content"):
+    for name in ("colour-content", "layers-impasto", "layers-woodcut", "texture"):
         save_image(random_image(48, 64, seed=1), work / f"{name}.png")
-    match = next(
-        part
-        for part in [part for _, _, parts in script.SECTIONS for part in parts]
-        if part.name == "colour-match"
-    )
-    (work / "colour-match.txt").write_text(match.command, encoding="utf-8")
+        if name != "colour-content":
+            (work / f"{name}.txt").write_text(script.PICTURES[name].command, encoding="utf-8")
     for size in (1024, 256):
         save_image(
             random_image(size * 3 // 4, size, seed=2), work / "ladder" / f"poster-{size}.png"
@@ -105,10 +102,12 @@ def test_page_and_pictures(
     monkeypatch.chdir(tmp_path)
     assert script.main() == 0
     text = (docs / "gallery.md").read_text(encoding="utf-8")
-    assert "(gallery/colour-match.jpg)" in text
+    assert "(gallery/layers-impasto.jpg)" in text
     assert "colour-content.jpg" not in text  # a stopped run's picture
-    assert "looks_colour.jpg" not in text
-    assert "looks_brush.jpg" in text
+    rows = {path.stem for path in (docs / "gallery").glob("row-*")}
+    assert rows == {"row-layers"}
+    with Image.open(docs / "gallery" / "texture.jpg") as copies:
+        assert copies.size == (128, 96)
     assert text.index("**256 px**") < text.index("**1024 px**")
     with Image.open(docs / "gallery" / "ladder-1024.jpg") as row:
         assert row.size == (2 * 440 + script.GAP, script.LADDER_HEIGHT)

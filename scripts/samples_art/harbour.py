@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from samples_art.air_and_water import Sky, Water
@@ -42,8 +44,10 @@ def paint_land(land: Land, camera: Camera, depth: Field, shades: list[Solid], ou
     out[chosen] = haze(light, at.z, as_field(at.x / at.z))
 
 
-def above_water(land: Land, sky: Sky, camera: Camera, solids: list[Solid]) -> tuple[Field, Field]:
-    """Sky, land and buildings, (H, W, 3) linear light, and their depth (H, W)."""
+def above_water(
+    land: Land, sky: Sky, camera: Camera, solids: list[Solid]
+) -> tuple[Field, Field, Field]:
+    """Sky, land and buildings, (H, W, 3) linear light; their depth (H, W); 1 where solids stand."""
     rows, columns = (as_field(g + 0.5) for g in np.mgrid[0 : camera.height, 0 : camera.width])
     out = sky.colours(*camera.slopes(rows, columns))
     if camera.eye > 0:
@@ -57,8 +61,9 @@ def above_water(land: Land, sky: Sky, camera: Camera, solids: list[Solid]) -> tu
     shades = solids + tree_shade(land, np.random.default_rng(9))
     paint_land(land, camera, land_depth, shades, out)
     depth = as_field(np.minimum(depth, water))
+    behind = depth.copy()
     trace(solids, camera, depth, out)
-    return out, depth
+    return out, depth, as_field(depth < behind)
 
 
 def develop(light: Field) -> Field:
@@ -70,17 +75,33 @@ def develop(light: Field) -> Field:
 
 def paint(size: int, seed: int = 5) -> Field:
     """Paint the scene `size` pixels wide. Returns (round(0.75 * size), size, 3) sRGB in [0, 1]."""
+    return _scene(size, seed)[0]
+
+
+def regions(size: int, seed: int = 5) -> dict[str, Field]:
+    """Masks of parts of the same scene, (round(0.75 * size), size) in [0, 1], 1 inside."""
+    _, sky, buildings = _scene(size, seed)
+    return {"sky": sky, "buildings": buildings}
+
+
+@lru_cache(maxsize=1)
+def _scene(size: int, seed: int) -> tuple[Field, Field, Field]:
+    """The picture, the share of each pixel that is sky, and that is building or boat."""
     rng = np.random.default_rng(seed)
     land, sky, water = Land(rng), Sky(rng), Water(rng)
     camera = stand(size * SUPERSAMPLING)
     solids = build(land)
-    mirror, _ = above_water(land, sky, stand(size).mirrored(), solids)
-    picture, depth = above_water(land, sky, camera, solids)
+    mirror, *_ = above_water(land, sky, stand(size).mirrored(), solids)
+    picture, depth, built = above_water(land, sky, camera, solids)
     rows, columns = np.mgrid[0 : camera.height, 0 : camera.width]
     surface = camera.eye * camera.focal / np.maximum(rows + 0.5 - camera.horizon, 1e-3)
     wet = (rows + 0.5 > camera.horizon) & (depth >= surface * 0.9999)
     spots = as_field(rows[wet] + 0.5), as_field(columns[wet] + 0.5)
     sea = water.colours(camera, land, mirror, *spots)
     picture[wet] = haze(sea, surface[wet], camera.slopes(*spots)[0])
-    grown = overgrow(develop(picture), land, camera, depth)
-    return resize(grown, round(size * ASPECT), size)
+    bare = develop(picture)
+    grown = overgrow(bare, land, camera, depth)
+    seen = as_field((abs(grown - bare) < 1 / 255).all(axis=-1))  # What no plant hides.
+    parts = grown, seen * ~np.isfinite(depth), seen * built
+    whole, far, near = (resize(as_field(part), round(size * ASPECT), size) for part in parts)
+    return whole, far, near
