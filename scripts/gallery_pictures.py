@@ -62,20 +62,26 @@ def _stylize(content: str, styles: str, size: int = 384) -> str:
 STYLES = (
     Picture(
         "city-impasto",
-        _stylize("city", "impasto", 512) + " --content-weight 0.08 --preset lively",
+        _stylize("city", "impasto", 512) + " --preset calm --content-weight 0.05",
         "A city by night in thick oil paint.",
     ),
-    Picture("harbour-glass", _stylize("harbour", "glass", 512), "The harbour in stained glass."),
     Picture(
-        "portrait-pencil",
-        _stylize("portrait", "pencil", 512) + " --content-weight 0.05",
-        "The portrait in pencil.",
+        "portrait-impasto",
+        _stylize("portrait", "impasto", 512) + " --preset calm",
+        "The portrait in thick oil paint: strokes follow the face.",
     ),
     Picture(
         "harbour-watercolour",
         _stylize("harbour", "watercolour", 512) + " --content-weight 0.05",
         "The harbour in watercolour.",
     ),
+    Picture(
+        "portrait-watercolour",
+        _stylize("portrait", "watercolour", 512) + " --content-weight 0.05",
+        "The portrait in watercolour.",
+    ),
+    Picture("harbour-pencil", _stylize("harbour", "pencil", 512), "The harbour in pencil."),
+    Picture("harbour-glass", _stylize("harbour", "glass", 512), "The harbour in stained glass."),
     Picture("city-woodcut", _stylize("city", "woodcut", 512), "The city as a colour woodcut."),
 )
 
@@ -120,9 +126,8 @@ PRESETS = tuple(
     Picture(f"preset-{name}", f"{PORTRAIT} --preset {name}", f"`{name}`: {what}.")
     for name, what in (
         ("hires", "the default"),
-        ("tutorial", "PyTorch's tutorial"),
-        ("d2l", "Dive into Deep Learning"),
-        ("keras", "Chollet's example"),
+        ("calm", "each stroke in its place"),
+        ("lively", "strokes everywhere"),
         ("nnst", "the most similar places of the style, and its colours where the portrait's are"),
         ("strotss", "what is alike in the portrait stays alike, in any colours"),
     )
@@ -202,7 +207,7 @@ TEXTURES = (
 VARIATIONS = (
     Picture(
         "variations",
-        "hires variations samples/harbour.jpg samples/impasto.jpg --side 256",
+        "hires variations samples/harbour.jpg samples/impasto.jpg",
         "Twelve small ones to choose from; `--pick 7` paints the seventh on, to any size.",
     ),
 )
@@ -212,8 +217,8 @@ SECTIONS: tuple[tuple[str, str, tuple[Picture, ...]], ...] = (
     ("Losses", "What of the style is matched: [losses.md](losses.md).", LOSSES),
     (
         "Presets",
-        "`lively` and `calm` are above; here are published systems, as far as hires says them:"
-        " [presets.md](presets.md).",
+        "Looks of hires, and two published systems as far as hires says them. `tutorial`, `d2l`"
+        " and `keras` are made for VGG-19, which is downloaded: [presets.md](presets.md).",
         PRESETS,
     ),
     ("Colours", "Whose colours: [colour.md](colour.md).", COLOURS),
@@ -232,8 +237,15 @@ PICTURES = {picture.name: picture for _, _, pictures in SECTIONS for picture in 
 ROWS = (
     Row(
         "looks",
-        300,
-        ("city-impasto", "harbour-watercolour", "harbour-glass", "portrait-pencil", "city-woodcut"),
+        240,
+        (
+            "city-impasto",
+            "harbour-watercolour",
+            "portrait-impasto",
+            "harbour-pencil",
+            "harbour-glass",
+            "city-woodcut",
+        ),
     ),
     Row("row-losses", 240, ("loss-wasserstein", "loss-gram", "loss-sliced", "loss-neighbours")),
     Row("row-colour", 200, ("samples/harbour.jpg", *(part.name for part in COLOURS))),
