@@ -16,6 +16,7 @@ from hires.errors import ImageError
 from hires.features.checkpoints import load_features
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
+from hires.image.resample import resize
 from hires.judging.choice import Choice, write_choices
 from hires.judging.comparison import crop_places, judge, networks_of
 from hires.judging.octaves import ROUNDING, octave_energies, octave_ratios
@@ -166,10 +167,10 @@ class TestCommand:
     @pytest.fixture(autouse=True)
     def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        scene = load_image(SAMPLES / "harbour.jpg")
+        scene = resize(load_image(SAMPLES / "harbour.jpg"), (576, 768))
         save_image(scene, "photo.png")
         save_image(scene.flip(1), "flipped.png")
-        save_image(load_image(SAMPLES / "impasto.jpg"), "style.png")
+        save_image(resize(load_image(SAMPLES / "impasto.jpg"), (448, 560)), "style.png")
 
     def test_a_table_a_sheet_and_a_page(self, capsys: pytest.CaptureFixture[str]) -> None:
         pair = ["compare", "photo.png", "style.png"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pikepdf
@@ -11,6 +12,7 @@ import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
 
 from hires.cli import main as cli
+from hires.cli.commands.presets import difference
 from hires.cli.options import UsageError
 from hires.cli.parsing import parse
 from hires.config.job import PaintJob
@@ -49,6 +51,11 @@ def test_a_typed_preset_is_the_one_of_the_library(name: str) -> None:
         preset=name,  # type: ignore[arg-type]
         content_weight=0.025,
     )
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_is_listed_of_a_preset_is_all_of_it(name: str) -> None:
+    assert replace(parsed(*difference(name)), preset=name) == Config(preset=name)  # type: ignore[arg-type]
 
 
 OVERRIDES: list[tuple[tuple[str, ...], Config]] = [

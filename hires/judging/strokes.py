@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,14 +27,19 @@ def stroke_distances(painting: Tensor, style: Tensor, number: int) -> tuple[floa
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn(3 * _SIDE**2, _DIRECTIONS, generator=generator)
     directions /= directions.norm(dim=0)
-    ranks = (torch.arange(_QUANTILES) + 0.5) / _QUANTILES
     found = []
     for pair in zip(*(bands(image.float(), number) for image in (painting, style)), strict=True):
-        own, wanted = (
-            torch.quantile(_patches(band, generator) @ directions, ranks, dim=0) for band in pair
-        )
+        own, wanted = (_quantiles(_patches(band, generator) @ directions) for band in pair)
         found.append(float((own - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()))
     return tuple(found)
+
+
+def _quantiles(values: Tensor) -> Tensor:
+    """Quantiles (K, D) of each column of (N, D), interpolated; NumPy sorts ten times as fast."""
+    ordered = torch.from_numpy(np.sort(values.T.contiguous().numpy(), axis=1))
+    at = (torch.arange(_QUANTILES, dtype=torch.float64) + 0.5) / _QUANTILES * (len(values) - 1)
+    below, above = ordered[:, at.floor().long()], ordered[:, at.ceil().long()]
+    return torch.lerp(below, above, at.frac().float()).T
 
 
 def _patches(band: Tensor, generator: torch.Generator) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Any
 
 from rich.console import Console
@@ -19,9 +20,10 @@ _SYMBOLS = (
     "F: features, C channels at N = H W positions; G: their Gram matrix; Δ: canvas less target;"
     " W2: Wasserstein distance"
 )
+_INDENT = " " * 4
 _FOOT = (
-    "Settings that are the same in all of them are left out; auto: hires stylize --help tells the"
-    " rule.\nhires stylize --preset NAME starts from one; other options override it.\n"
+    "Under each, what differs from hires; auto: hires stylize --help-all tells the rule.\n"
+    "hires stylize --preset NAME starts from one; other options override it.\n"
     "hires presets NAME tells its source, its loss and where it departs from its document."
 )
 
@@ -70,15 +72,19 @@ def _print_one(console: Console, name: str, preset: Preset) -> None:
 def _print_all(console: Console) -> None:
     for name, preset in PRESETS.items():
         console.print(f"{name}: {preset.title}", markup=False, soft_wrap=True)
-    console.print()
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("setting", *PRESETS):
-        table.add_column(heading, no_wrap=heading == "setting", overflow="fold")
-    for option, values in _settings(PRESETS):
-        if len(set(values)) > 1 and option.field.name != "preset":
-            table.add_row(option.flags[-1], *values)
-    console.print(table, markup=False)
+        if words := difference(name):
+            lines = wrap(" ".join(words), console.width - len(_INDENT), break_on_hyphens=False)
+            console.print(*(_INDENT + line for line in lines), sep="\n", soft_wrap=True)
     console.print(f"\n{_FOOT}", soft_wrap=True)
+
+
+def difference(name: str) -> list[str]:
+    """What has to be typed for a preset's settings in place of --preset, word by word."""
+    found = []
+    for option, (own, usual) in _settings([name, next(iter(PRESETS))]):
+        if own != usual and option.field.name != "preset":
+            found += [option.flags[-1], *(() if own == "True" else own.split())]
+    return found
 
 
 def _settings(names: Iterable[str]) -> Iterator[tuple[Option, list[str]]]:
