@@ -262,7 +262,7 @@ def test_links_are_found() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_file_exists(page: str) -> None:
-    paths = re.findall(rf"(?<![\w./])(?:{FOLDERS})/[\w./]*\w", PAGES[page])
+    paths = re.findall(rf"(?<![\w./])(?:{FOLDERS})/[\w./-]*\w", PAGES[page])
     missing = {path for path in paths if not (ROOT / path).exists()}
     assert missing - WRITTEN == set()
 
