@@ -91,7 +91,7 @@ def run(argv: Sequence[str]) -> int:
     except SystemExit:  # --help
         return 0
     if find_spec("matplotlib") is None:
-        raise ConfigError("the report's plots need matplotlib: pip install 'hires[bench]'")
+        raise ConfigError("the report's plots need matplotlib: pip install matplotlib")
     folder = Path(study.output)
     check_folder(folder)
     series = series_of(study)

@@ -48,7 +48,7 @@ def start_page() -> str:
         lambda found: f"[{title(found['name'])}]({found[1]}{found[2] or ''})", read("README.md")
     )
     page = _INTO_DOCS.sub(r"\1", page)
-    return re.sub(r"\[(\w+)\]\((?:LICENSE|NOTICE)\)", r"`\1`", page)
+    return re.sub(r"\[([\w.]+)\]\(\1\)", r"`\1`", page)
 
 
 def title(name: str) -> str:
@@ -66,5 +66,5 @@ def commands() -> str:
 def told(name: str) -> str:
     """All that a command says of its options."""
     with redirect_stdout(StringIO()) as out:
-        cli.main([name, "--help"])
+        cli.main([name, "--help-all"])
     return out.getvalue().strip()

@@ -46,6 +46,14 @@ def test_the_start_page_is_the_readme() -> None:
     assert "](gallery/wide.jpg)" in page
 
 
+def test_every_option_is_on_the_page_of_commands() -> None:
+    pytest.importorskip("mkdocs")
+    page = runpy.run_path(str(ROOT / "scripts" / "site_pages.py"))["commands"]()
+    assert {f"--{name.replace('_', '-')}" for name in ("tv_weight", "checkpoint_every")} <= {
+        *page.split()
+    }
+
+
 def build(root: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Build as `scripts/docs` does."""
     pytest.importorskip("mkdocs")

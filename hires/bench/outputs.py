@@ -49,7 +49,7 @@ def write(report: Report, output: Path) -> tuple[tuple[Path, ...], str]:
     try:
         return (data, text, *_plots(series_of(report), output)), ""
     except ImportError:
-        return (data, text), "plots need matplotlib: pip install 'hires[bench]'"
+        return (data, text), "plots need matplotlib: pip install matplotlib"
 
 
 def _is_file(output: Path) -> bool:

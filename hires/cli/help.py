@@ -109,7 +109,8 @@ def _told(command: type, options: Iterable[Option]) -> Iterator[tuple[Option, st
     strings = {group: documented(kind) for group, kind in parts_of(command).items()}
     for option in options:
         group, name = option.key
-        yield option, strings[group].get(name, "")
+        text = strings[group].get(name, "")
+        yield option, f"Do not {text[:1].lower()}{text[1:]}" if option.is_negative else text
 
 
 def in_short(text: str) -> str:
@@ -125,7 +126,7 @@ def _about(option: Option, text: str, start: Mapping[str, Any]) -> str:
     group, name = option.key
     value = getattr(start[group], name) if group else option.field.default
     if option.is_switch:
-        return f"default: {'on' if value else 'off'}"
+        return f"default: {'on' if value != option.is_negative else 'off'}"
     nothing = AUTO if f"{AUTO}:" in text else "none"
     return f"default: {option.text(value) if value not in (None, ()) else nothing}"
 

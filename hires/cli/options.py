@@ -53,7 +53,15 @@ _OF_CONFIG: dict[tuple[type, str], Typed] = {
     (Job, "styles"): Typed(positional=True, metavar="STYLE [STYLE ...]"),
     (Job, "output"): Typed(short="-o", metavar="PATH"),
     (Job, "finish"): Typed(metavar="MODEL"),
+    (Job, "aspect"): Typed(metavar="WIDTH:HEIGHT"),
+    (Config, "size"): Typed(metavar="PIXELS|SHARE%|content"),
     (Config, "brush_size"): Typed(metavar="WIDTH"),
+    (Config, "features"): Typed(metavar="NETWORK"),
+    (Config, "style_layers"): Typed(metavar="LAYER [LAYER ...]"),
+    (Config, "content_layers"): Typed(metavar="LAYER [LAYER ...]"),
+    (Config, "init"): Typed(metavar="START"),
+    (Config, "memory"): Typed(metavar="SIZE"),
+    (Config, "device"): Typed(metavar="DEVICE"),
     (Guides, "mask"): Typed(metavar="CONTENT_MASK[:STYLE_MASK][:STYLE_NUMBER]", adds_up=True),
     (Guides, "labels"): Typed(metavar="CONTENT_LABELS STYLE_LABELS"),
     (Guides, "content_map"): Typed(metavar="MAP"),
@@ -131,10 +139,15 @@ class Option:
         return self.kinds == (bool,)
 
     @property
+    def is_negative(self) -> bool:
+        """Whether it turns off what is on by default, as ``--no-...``."""
+        return self.is_switch and self.field.default is True
+
+    @property
     def usage(self) -> str:
         """``-o PATH, --output PATH``, as it stands in help."""
         if self.is_switch:
-            return f"--no-{self.flags[-1][2:]}" if self.field.default is True else self.flags[-1]
+            return f"--no-{self.flags[-1][2:]}" if self.is_negative else self.flags[-1]
         if self.typed.positional:
             name = self.typed.metavar or self.field.name.upper()
             return name if self.is_required else f"[{name}]"

@@ -46,7 +46,7 @@ class TrainConfig:
     """What the model shall do: paint in one style, or enlarge with sharp edges."""
 
     factor: Literal[1, 4, 8] = 1
-    """How many times super-resolution enlarges: 4 or 8."""
+    """How many times super-resolution enlarges, 4 or 8, which must be said; 1 for styles."""
 
     steps: int = bounded(2000, 1)
     """Training steps. The more, the better: the document takes 40000."""

@@ -22,7 +22,7 @@ class Job:
     """What is painted, from what, and for what."""
 
     content: str | None
-    """The photograph: its scene is kept. None for a texture."""
+    """The photograph: its scene is kept. A texture has none."""
 
     styles: tuple[str, ...]
     """One or more paintings: their strokes and colours are taken."""

@@ -29,7 +29,7 @@ class Delivery:
     """Rendering intent of the conversion to a profile's file: what becomes of colours beyond it."""
 
     black_point_compensation: bool = True
-    """Whether the picture's black becomes that of the profile, so that shadows keep their steps."""
+    """Map the picture's black to the profile's, which keeps the steps in shadows."""
 
     # From one ink everywhere to all four.
     ink_limit: float = bounded(300.0, 100.0, 400.0, "percent")

@@ -201,10 +201,10 @@ class Print:
     """What is printed: the paper and how the picture lies on it. Validates itself."""
 
     paper: str | None = None
-    """Paint for a paper, in place of --size: A2, letter, 24x36in, 50x70cm. See hires papers."""
+    """Paper to print on, in place of a size: A2, letter, 24x36in, 50x70cm. See hires papers."""
 
     dpi: float | None = bounded(None, *DPI_RANGE)
-    """Pixels per inch, recorded in the file. auto: 300 with --print."""
+    """Pixels per inch, recorded in the file. auto: 300 where --print says how large to paint."""
 
     bleed: str = "0mm"
     """Strip painted around the paper for the printer to cut away, such as 3mm."""

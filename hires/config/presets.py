@@ -60,7 +60,7 @@ PRESETS: dict[str, Preset] = {
         network=None,
     ),
     "lively": Preset(
-        title="the default's liveliest look: strokes everywhere; a quarter slower",
+        title="the default's liveliest look: strokes everywhere; a quarter to two fifths slower",
         source="this project, after E. Heitz et al. 2021",
         loss="2 · sliced W2 + 0.025 Σ Δ² / Σ F² + patches and total variation as by default",
         settings={"style_loss": ("sliced:2",)},

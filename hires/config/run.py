@@ -47,7 +47,7 @@ class Config:
     preset: Literal["hires", "calm", "lively", "tutorial", "d2l", "keras", "nnst", "strotss"] = (
         "hires"
     )
-    """Published system that the other options start from; `hires presets` lists them."""
+    """What other options start from: a look of hires or a published system. See hires presets."""
 
     size: int | str = option(1024, LEAST_SIZE)
     """Long side of the painting in pixels; content: as large as the photograph; or 50% of it."""

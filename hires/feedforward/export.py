@@ -37,8 +37,7 @@ def export(model: Model, path: Path) -> None:
     """
     if not (find_spec("onnx") and find_spec("onnxscript")):
         raise ConfigError(
-            "export needs the packages onnx and onnxscript: pip install onnx onnxscript, or pip"
-            " install hires[onnx]"
+            "export needs the packages onnx and onnxscript: pip install onnx onnxscript"
         )
     graph = _traced(model)
     with replacing(path) as temporary:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from textwrap import wrap
 from typing import Any
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hires.cli.arguments.looking import Presets
-from hires.cli.options import Option, options_of
+from hires.cli.options import options_of
 from hires.config.presets import PRESETS, Preset
 from hires.config.run import Config
 
@@ -61,9 +60,10 @@ def _print_one(console: Console, name: str, preset: Preset) -> None:
     for line in (*lines, f"        ({_SYMBOLS})"):
         console.print(line, markup=False, soft_wrap=True)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
-    for option, (value,) in _settings([name]):
+    config = Config(preset=name)  # type: ignore[arg-type]
+    for option in options_of(Config):
         if option.field.name in preset.settings or not preset.settings:
-            table.add_row(option.flags[-1], value)
+            table.add_row(option.flags[-1], option.text(getattr(config, option.field.name)))
     console.print(table, markup=False)
     for note in preset.notes:
         console.print(f"- {note}", markup=False, soft_wrap=True)
@@ -80,15 +80,11 @@ def _print_all(console: Console) -> None:
 
 def difference(name: str) -> list[str]:
     """What has to be typed for a preset's settings in place of --preset, word by word."""
-    found = []
-    for option, (own, usual) in _settings([name, next(iter(PRESETS))]):
-        if own != usual and option.field.name != "preset":
-            found += [option.flags[-1], *(() if own == "True" else own.split())]
-    return found
-
-
-def _settings(names: Iterable[str]) -> Iterator[tuple[Option, list[str]]]:
-    """Every setting, and what it is in each of some presets."""
-    configs = [Config(preset=name) for name in names]  # type: ignore[arg-type]
-    for option in options_of(Config):
-        yield option, [option.text(getattr(config, option.field.name)) for config in configs]
+    own, usual = Config(preset=name), Config()  # type: ignore[arg-type]
+    values = ((option, option.field.name) for option in options_of(Config))
+    return [
+        word
+        for option, field in values
+        if field != "preset" and getattr(own, field) != getattr(usual, field)
+        for word in option.words(getattr(own, field))
+    ]

@@ -17,7 +17,7 @@ _NEEDED = ("starlette", "uvicorn")
 def run(job: Serve) -> int:
     """Serve it until Ctrl-C; runs go on without it."""
     if not all(map(find_spec, _NEEDED)):
-        raise ConfigError("hires serve needs some more packages: pip install 'hires[web]'")
+        raise ConfigError("hires serve needs some more packages: pip install starlette uvicorn")
     from hires.serve.server import serve
 
     token = None if job.is_local else secrets.token_urlsafe(24)
