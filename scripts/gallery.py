@@ -26,8 +26,9 @@ from hires.cli.main import main as cli
 from hires.image.encode.save import save_image
 
 ROOT = Path(__file__).parents[1]
-QUALITY = 92
+QUALITY = 87
 GAP = 8  # pixels between the parts of one picture
+WIDEST = 1200  # of a picture, also its height; the sheet of variations is larger
 WIDE_HEIGHT, LADDER_HEIGHT = 600, 330
 
 
@@ -109,7 +110,9 @@ def write_pictures(work: Path, folder: Path) -> dict[str, Path]:
     for name, picture in PICTURES.items():
         if is_done(picture, work):
             shown[name] = folder / f"{name}.jpg"
-            save(repeated(opened(work / f"{name}.png"), picture.copies), shown[name])
+            whole = repeated(opened(work / f"{name}.png"), picture.copies)
+            whole.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+            save(whole, shown[name])
     for row in ROWS:
         if shown.keys() >= {part for part in row.parts if part in PICTURES}:
             save(in_a_row(row, work), folder / f"{row.name}.jpg")

@@ -119,7 +119,7 @@ def test_from_two_pictures_to_a_file_for_the_lab(
         choose(page, pictures)
         assert page.inner_text("#styles .name") == pictures["style"].name  # Text, not markup.
         page.get_by_label("For paper").check()
-        fill(page, paper=PAPER, dpi=DPI, min_size=96, iterations="200")
+        fill(page, paper=PAPER, dpi=DPI, min_size=96, iterations="40, 150")
         page.click("#ask-plan")
         page.wait_for_selector("#paint")
         assert f"{SIZE[0]} × {SIZE[1]} px" in page.inner_text("#plan-summary")
