@@ -17,6 +17,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from textwrap import wrap
 
 from gallery_pictures import PICTURES, POSTER, ROWS, SECTIONS, Picture, Row
 from PIL import Image
@@ -215,14 +216,20 @@ def page(shown: dict[str, Path], sizes: list[int]) -> str:
         if painted:
             lines += [f"## {title}", "", text, ""]
         for picture in painted:
-            lines += ["```sh", f"{picture.command} -o {picture.name}.png", "```", ""]
+            lines += shell(f"{picture.command} -o {picture.name}.png")
             lines += [f"![{picture.caption}](gallery/{picture.name}.jpg)", "", picture.caption, ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
+def shell(command: str) -> list[str]:
+    """A command as a block, in lines that need not be scrolled on a screen."""
+    parts = wrap(command, 84, break_on_hyphens=False, break_long_words=False)
+    return ["```sh", " \\\n    ".join(parts), "```", ""]
+
+
 def ladder(sizes: list[int]) -> list[str]:
     """The section of the poster, size by size."""
-    lines = ["## A poster grows", "", POSTER.text, "", "```sh", POSTER.command, "```", ""]
+    lines = ["## A poster grows", "", POSTER.text, "", *shell(POSTER.command)]
     for size in sizes:
         words = f"{size} px: the whole, and a part at 1:1"
         lines += [f"**{size} px**", "", f"![{words}](gallery/ladder-{size}.jpg)", ""]
