@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -223,8 +224,9 @@ def page(shown: dict[str, Path], sizes: list[int]) -> str:
 
 def shell(command: str) -> list[str]:
     """A command as a block, in lines that need not be scrolled on a screen."""
-    parts = wrap(command, 84, break_on_hyphens=False, break_long_words=False)
-    return ["```sh", " \\\n    ".join(parts), "```", ""]
+    held = re.sub(r"( --?[\w-]+) (?!-)", "\\1\0", command)  # An option stays with its value.
+    parts = wrap(held, 84, break_on_hyphens=False, break_long_words=False)
+    return ["```sh", " \\\n    ".join(parts).replace("\0", " "), "```", ""]
 
 
 def ladder(sizes: list[int]) -> list[str]:
