@@ -40,6 +40,7 @@ def executed(path: Path, folder: Path) -> Any:
         timeout=_PATIENCE,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,
         startup_timeout=_PATIENCE,
         extra_arguments=["--IPKernelApp.log_level=40"],
         resources={"metadata": {"path": str(folder)}},

@@ -34,6 +34,7 @@ PAGES = {
 # Options that keep a command short, by words that it has; the first that fits is taken.
 SMALLER = {
     "--help": "",
+    "--print-completion": "",
     "--from": "",
     "hires plan photo.jpg painting.jpg --print": "--dpi 25 --no-probe",
     "24x36in --dpi 200 --deliver master --preview": "--dpi 50 --iterations 1",
