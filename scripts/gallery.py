@@ -48,7 +48,11 @@ def main() -> int:
     unknown = sorted(set(chosen) - set(PICTURES))
     if unknown:
         parser.error(f"no picture is called {unknown[0]}: there are {', '.join(PICTURES)}")
-    options.work.mkdir(parents=True, exist_ok=True)
+    for folder in (options.work, options.docs / "gallery"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            parser.error(f"{folder} cannot be a folder: {error.strerror}")
     for name in chosen:
         status = paint(PICTURES[name], options.work)
         if status:
@@ -56,7 +60,8 @@ def main() -> int:
     if options.poster:
         paint_poster(options.work)
     shown = write_pictures(options.work, options.docs / "gallery")
-    (options.docs / "gallery.md").write_text(page(shown, poster_sizes(options.work)), "utf-8")
+    sizes = {int(path.stem.split("-")[1]) for path in (options.docs / "gallery").glob("ladder-*")}
+    (options.docs / "gallery.md").write_text(page(shown, sorted(sizes)), "utf-8")
     missing = [name for name in PICTURES if name not in shown]
     print(f"{options.docs / 'gallery.md'}: {len(shown)} pictures; missing: {missing or 'none'}")
     return 0
@@ -105,18 +110,22 @@ def poster_sizes(work: Path) -> list[int]:
     return sorted(int(name) for name in names)
 
 
-def write_pictures(work: Path, folder: Path) -> dict[str, Path]:
-    """Save every picture that is painted for the docs. Returns their paths by name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    shown = {}
+def write_pictures(work: Path, folder: Path) -> set[str]:
+    """Save every picture that is painted for the docs. Returns their names.
+
+    Those that were saved before, by another folder of work, count as long as their commands do.
+    """
+    shown = set()
     for name, picture in PICTURES.items():
+        path = folder / f"{name}.jpg"
         if is_done(picture, work):
-            shown[name] = folder / f"{name}.jpg"
             whole = repeated(opened(work / f"{name}.png"), picture.copies)
             whole.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
-            save(whole, shown[name])
+            save(whole, path, picture.command)
+        if command_of(path) == picture.command:
+            shown.add(name)
     for row in ROWS:
-        if shown.keys() >= {part for part in row.parts if part in PICTURES}:
+        if all(is_done(PICTURES[part], work) for part in row.parts if part in PICTURES):
             save(in_a_row(row, work), folder / f"{row.name}.jpg")
     sizes = poster_sizes(work)
     for size in sizes:
@@ -196,12 +205,31 @@ def beside(parts: list[Image.Image]) -> Image.Image:
     return found
 
 
-def save(picture: Image.Image, path: Path) -> None:
-    """JPEG without subsampling of colours, so that no defect of a painting is hidden or added."""
-    picture.save(path, "JPEG", quality=QUALITY, subsampling=0, optimize=True, progressive=True)
+def save(picture: Image.Image, path: Path, command: str = "") -> None:
+    """JPEG without subsampling of colours, so that no defect of a painting is hidden or added.
+
+    It keeps the command that has painted it as its comment.
+    """
+    picture.save(
+        path,
+        "JPEG",
+        quality=QUALITY,
+        subsampling=0,
+        optimize=True,
+        progressive=True,
+        comment=command,
+    )
 
 
-def page(shown: dict[str, Path], sizes: list[int]) -> str:
+def command_of(path: Path) -> str | None:
+    """The command that has painted a picture of the docs; None if there is no such picture."""
+    if not path.exists():
+        return None
+    with Image.open(path) as picture:
+        return str(picture.info.get("comment", b"").decode())
+
+
+def page(shown: set[str], sizes: list[int]) -> str:
     """docs/gallery.md: every section with its pictures, each under its command."""
     lines = [
         "# Gallery",

@@ -1,6 +1,6 @@
 """Draw the sample pictures: three scenes, masks of the harbour's parts, and five styles.
 
-    python scripts/make_samples.py [NAME ...] [--out samples] [--size 2048]
+    python scripts/make_samples.py [NAME ...] [--out samples] [--size 2048] [--page]
 
 Everything is computed from fixed seeds; the pictures belong to the project.
 """
@@ -83,11 +83,19 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="which ones; all by default")
     parser.add_argument("--out", type=Path, default=Path("samples"), help="folder to write to")
     parser.add_argument("--size", type=int, default=2048, help="width of the harbour")
+    parser.add_argument(
+        "--page", action="store_true", help="also those that come with the page of hires serve"
+    )
     options = parser.parse_args()
+    if options.size < 64:
+        parser.error("--size must be 64 px at least")
     unknown = sorted(set(options.names) - set(PICTURES))
     if unknown:
         parser.error(f"no picture is called {unknown[0]}: there are {', '.join(PICTURES)}")
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {options.out} cannot be a folder: {error.strerror}")
     torch.set_grad_enabled(False)
     for name in options.names or PICTURES:
         paint, share, max_bytes = PICTURES[name]
@@ -98,7 +106,7 @@ def main() -> None:
         if name == "harbour":
             for part, mask in harbour.regions(width).items():
                 (options.out / f"harbour-{part}.png").write_bytes(encode_mask(mask))
-        if name in PAGE_SAMPLES:
+        if name in PAGE_SAMPLES and options.page:
             (PAGE_FOLDER / f"{name}.jpg").write_bytes(for_page(data))
         print(f"{name}.jpg: {len(data) / 1e6:.2f} MB, {time.perf_counter() - start:.0f} s")
 

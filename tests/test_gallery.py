@@ -47,7 +47,9 @@ def test_names_are_unique_and_rows_are_of_what_there_is(script: ModuleType) -> N
         assert part in script.PICTURES or (ROOT / part).exists(), part
 
 
-def test_all_is_painted(script: ModuleType) -> None:
+def test_all_is_painted_by_what_is_told(script: ModuleType) -> None:
+    for name, picture in script.PICTURES.items():
+        assert script.command_of(ROOT / "docs" / "gallery" / f"{name}.jpg") == picture.command
     names = {*script.PICTURES, *(row.name for row in script.ROWS), "wide"}
     found = {path.stem for path in (ROOT / "docs" / "gallery").iterdir()}
     assert {name for name in found if not name.startswith("ladder-")} == names
@@ -109,5 +111,28 @@ def test_page_and_pictures(
     with Image.open(docs / "gallery" / "texture.jpg") as copies:
         assert copies.size == (128, 96)
     assert text.index("**256 px**") < text.index("**1024 px**")
+    # Another folder of work adds to the page, and takes nothing off.
+    monkeypatch.setattr(
+        "sys.argv", ["gallery.py", "--only", "--work", str(tmp_path / "new"), "--docs", str(docs)]
+    )
+    assert script.main() == 0
+    assert (docs / "gallery.md").read_text(encoding="utf-8") == text
     with Image.open(docs / "gallery" / "ladder-1024.jpg") as row:
         assert row.size == (2 * 440 + script.GAP, script.LADDER_HEIGHT)
+
+
+@pytest.mark.parametrize("option", ["--work", "--docs"])
+def test_a_folder_that_is_none_is_refused_before_anything_is_painted(
+    script: ModuleType,
+    option: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").touch()
+    folders = {"--work": tmp_path / "work", "--docs": tmp_path / "docs", option: tmp_path / "file"}
+    words = [str(word) for pair in folders.items() for word in pair]
+    monkeypatch.setattr("sys.argv", ["gallery.py", *words])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "cannot be a folder" in capsys.readouterr().err

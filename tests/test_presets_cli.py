@@ -127,12 +127,24 @@ def test_listing(capsys: pytest.CaptureFixture[str]) -> None:
     assert "hires: the default: a ladder of sizes, relative losses, Adam" in told
     assert "hires stylize --preset NAME starts from one" in told
     assert cli.main(["presets", "keras"]) == 0
-    told = capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
     assert "SciPy" in told
     assert "Δ: canvas less target" in told
     assert "--restart" in told
     assert cli.main(["presets", "hires"]) == 0
     assert "wasserstein" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("name", ["", "keras"])
+def test_lines_fit_the_terminal(
+    name: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert cli.main(["presets", *name.split()]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= width
+    assert not any(line.endswith("--beta2") for line in lines)  # An option stays with its value.
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,34 @@ def test_what_is_not_drawn_is_refused(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("words", [[], ["--page"]])
+def test_the_pages_own_samples_are_left_alone_unless_they_are_meant(
+    script: ModuleType, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = lambda width: np.zeros((width, width, 3), np.float32)  # noqa: E731
+    monkeypatch.setattr(script, "PICTURES", {"impasto": (drawn, 1.0, script.MAX_BYTES)})
+    monkeypatch.setattr(script, "PAGE_FOLDER", tmp_path)
+    out = tmp_path / "samples"
+    monkeypatch.setattr("sys.argv", ["make_samples.py", "--out", str(out), "--size", "64", *words])
+    script.main()
+    assert (out / "impasto.jpg").exists()
+    assert (tmp_path / "impasto.jpg").exists() == bool(words)
+
+
+def test_masks_are_of_the_harbour() -> None:
+    with Image.open(ROOT / "samples" / "harbour.jpg") as picture:
+        size = picture.size
+    masks = {}
+    for name in ("sky", "buildings"):
+        with Image.open(ROOT / "samples" / f"harbour-{name}.png") as mask:
+            assert (mask.mode, mask.size) == ("L", size)
+            masks[name] = np.asarray(mask) / 255
+    assert masks["sky"][0].min() == 1
+    assert masks["sky"][-1].max() == 0
+    assert 0.01 < masks["buildings"].mean() < 0.05
+    assert (masks["sky"] + masks["buildings"]).max() <= 1.01
+
+
 def test_samples_are_small_and_as_wide_as_the_script_draws_them(script: ModuleType) -> None:
     assert set(script.PICTURES) == {path.stem for path in (ROOT / "samples").glob("*.jpg")}
     for name, (_, share, max_bytes) in script.PICTURES.items():

@@ -145,7 +145,7 @@ def _print(
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     lines = [usage]
     for paragraph in description.strip().split("\n\n"):
-        lines += ["", *textwrap.wrap(paragraph, max(width, 40))]
+        lines += ["", *textwrap.wrap(paragraph, max(width, 40), break_on_hyphens=False)]
     for title, rows in sections.items():
         lines += ["", _bold(f"{title}:")] if rows else []
         lines += [line for typed, about in rows.items() for line in _row(typed, about, width)]
@@ -153,7 +153,7 @@ def _print(
 
 
 def _row(typed: str, about: str, width: int) -> Iterator[str]:
-    lines = textwrap.wrap(about, max(width - _INDENT, 20))
+    lines = textwrap.wrap(about, max(width - _INDENT, 20), break_on_hyphens=False)
     if len(typed) > _INDENT - 4:
         yield f"  {_bold(typed)}"
     else:

@@ -63,7 +63,7 @@ _OF_CONFIG: dict[tuple[type, str], Typed] = {
     (Config, "memory"): Typed(metavar="SIZE"),
     (Config, "device"): Typed(metavar="DEVICE"),
     (Guides, "mask"): Typed(metavar="CONTENT_MASK[:STYLE_MASK][:STYLE_NUMBER]", adds_up=True),
-    (Guides, "labels"): Typed(metavar="CONTENT_LABELS STYLE_LABELS"),
+    (Guides, "labels"): Typed(metavar="CONTENT_LABELS STYLE_LABELS [STYLE_LABELS ...]"),
     (Guides, "content_map"): Typed(metavar="MAP"),
     (MorphJob, "content"): Typed(metavar="PHOTO"),
     (MorphJob, "styles"): Typed(positional=True, metavar="STYLE STYLE"),

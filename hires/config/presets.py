@@ -50,7 +50,7 @@ PRESETS: dict[str, Preset] = {
         network=None,
     ),
     "calm": Preset(
-        title="the default's other look: each stroke in its place, quiet skies and faces",
+        title="each stroke in its place, quiet skies and faces; up to a third slower",
         source="this project, after N. Kolkin et al. 2022",
         loss=(
             "W2/tr G + 0.3 mean_positions (1 - cos(F - μ, nearest of the style's - μ))"
@@ -60,7 +60,7 @@ PRESETS: dict[str, Preset] = {
         network=None,
     ),
     "lively": Preset(
-        title="the default's liveliest look: strokes everywhere; a quarter to two fifths slower",
+        title="strokes everywhere; up to two fifths slower",
         source="this project, after E. Heitz et al. 2021",
         loss="2 · sliced W2 + 0.025 Σ Δ² / Σ F² + patches and total variation as by default",
         settings={"style_loss": ("sliced:2",)},

@@ -14,7 +14,7 @@ from hires.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presets:
-    """List the published systems that --preset knows, with their settings."""
+    """List the looks and published systems that --preset knows, with their settings."""
 
     name: Annotated[str | None, Typed(positional=True)] = None
     """Tell all about one of them."""

@@ -1,8 +1,9 @@
-"""``hires presets``: the published systems and their settings."""
+"""``hires presets``: looks and published systems, and their settings."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from textwrap import wrap
 from typing import Any
@@ -19,11 +20,10 @@ _SYMBOLS = (
     "F: features, C channels at N = H W positions; G: their Gram matrix; Δ: canvas less target;"
     " W2: Wasserstein distance"
 )
-_INDENT = " " * 4
 _FOOT = (
-    "Under each, what differs from hires; auto: hires stylize --help-all tells the rule.\n"
-    "hires stylize --preset NAME starts from one; other options override it.\n"
-    "hires presets NAME tells its source, its loss and where it departs from its document."
+    "Under each, what differs from hires; auto: hires stylize --help-all tells the rule.",
+    "hires stylize --preset NAME starts from one; other options override it.",
+    "hires presets NAME tells its source, its loss and where it departs from its document.",
 )
 
 
@@ -56,9 +56,9 @@ def described(name: str) -> dict[str, Any]:
 
 
 def _print_one(console: Console, name: str, preset: Preset) -> None:
-    lines = (f"{name}: {preset.title}", f"source: {preset.source}", f"loss:   {preset.loss}")
-    for line in (*lines, f"        ({_SYMBOLS})"):
-        console.print(line, markup=False, soft_wrap=True)
+    _say(console, f"{name}: {preset.title}")
+    _say(console, f"source: {preset.source}", hanging=8)
+    _say(console, f"loss:   {preset.loss} ({_SYMBOLS})", hanging=8)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     config = Config(preset=name)  # type: ignore[arg-type]
     for option in options_of(Config):
@@ -66,16 +66,32 @@ def _print_one(console: Console, name: str, preset: Preset) -> None:
             table.add_row(option.flags[-1], option.text(getattr(config, option.field.name)))
     console.print(table, markup=False)
     for note in preset.notes:
-        console.print(f"- {note}", markup=False, soft_wrap=True)
+        _say(console, f"- {note}", hanging=2)
 
 
 def _print_all(console: Console) -> None:
     for name, preset in PRESETS.items():
-        console.print(f"{name}: {preset.title}", markup=False, soft_wrap=True)
-        if words := difference(name):
-            lines = wrap(" ".join(words), console.width - len(_INDENT), break_on_hyphens=False)
-            console.print(*(_INDENT + line for line in lines), sep="\n", soft_wrap=True)
-    console.print(f"\n{_FOOT}", soft_wrap=True)
+        _say(console, f"{name}: {preset.title}")
+        # An option stays with its value, or with the first of them.
+        options = re.sub(r"(--[\w-]+) (?!--)", "\\1\0", " ".join(difference(name)))
+        if options:
+            _say(console, " " * 4 + options, hanging=4)
+    console.print()
+    for line in _FOOT:
+        _say(console, line)
+
+
+def _say(console: Console, text: str, *, hanging: int = 0) -> None:
+    """Print a text in lines that fit, all but the first of them indented."""
+    lines = wrap(
+        text,
+        max(console.width, 2 * hanging + 20),
+        subsequent_indent=" " * hanging,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    told = "\n".join(lines).replace("\0", " ")
+    console.print(told, markup=False, soft_wrap=True)
 
 
 def difference(name: str) -> list[str]:
