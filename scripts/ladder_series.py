@@ -6,6 +6,7 @@ import csv
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from hires.utils.memory import peak_resident_bytes, restart_peak, return_freed_m
 
 _FIXED = ("style", "seed", "size", "width", "height", "iterations", "seconds", "cpu_seconds")
 _PEAK = "peak_memory_bytes"
+_WARM_UP = 2  # steps: some optimizers do more in the second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,12 @@ class Series:
     def path(self, size: int) -> Path:
         """Where the picture of a size goes; names sort by size."""
         return self.folder / f"{size:05d}.png"
+
+
+def warm_up(series: Series) -> None:
+    """Paint a few steps of the first rung and forget them: what happens once is then done."""
+    for progress in islice(series.planned.run.start(), _WARM_UP):
+        progress.picture()
 
 
 def climb(series: Series, display: Display, judges: Judges | None) -> Iterator[tuple[Row, Tensor]]:

@@ -8,14 +8,16 @@ are mixed into one. Saves into a folder: every picture (of several styles or rep
 for each), ``ladder.csv`` (time, memory, losses and the measures of `hires compare`, a line for each
 picture), ``contact_sheet.jpg`` (every size whole and a part of it pixel by pixel), and
 ``report.html``: pictures, plots with mean and spread, and tables in one file that needs nothing
-else. Plots need matplotlib (the extra ``bench``).
+else. Before the first rung a few steps are painted that are neither measured nor saved: what is
+loaded and compiled once does not count as the first rung's time. Plots need matplotlib (the extra
+``bench``).
 """
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,7 +31,7 @@ if __name__ == "__main__":  # Before torch is loaded, as the command does.
     bound_waiting()
 
 from ladder_report import Sample, write_report
-from ladder_series import Judges, Row, Series, climb, save_table
+from ladder_series import Judges, Row, Series, climb, save_table, warm_up
 from torch import Tensor
 
 from hires.bench.report import environment
@@ -49,6 +51,7 @@ from hires.image.encode.save import check_output, save_image
 from hires.image.resample import resize
 from hires.judging.comparison import crop_places, networks_of
 from hires.runs.planning import files_of, plan_job
+from hires.utils.names import unique_names
 
 PROG = "resolution_ladder"
 PANEL = 360  # width of a panel on the contact sheet and in the report, in pixels
@@ -93,18 +96,23 @@ def run(argv: Sequence[str]) -> int:
     if find_spec("matplotlib") is None:
         raise ConfigError("the report's plots need matplotlib: pip install matplotlib")
     folder = Path(study.output)
-    check_folder(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ImageError(f"cannot save into {folder}: it is a file; name a folder")
     series = series_of(study)
     networks = {} if study.no_judge else networks_of(["compact"])
     rows: list[Row] = []
     samples: list[Sample] = []
-    try:
+    with made([folder, *(one.folder for one in series)]):
         for one in series:
-            paint(study, one, networks, rows, samples)
-    except KeyboardInterrupt:
-        total = len(series) * len(study.config.sizes)
-        tell(PROG, f"interrupted: {len(rows)} of {total} sizes are saved in {folder}")
-        return EXIT_INTERRUPTED
+            check_outputs(study, one)
+        try:
+            warm_up(series[0])
+            for one in series:
+                paint(study, one, networks, rows, samples)
+        except KeyboardInterrupt:
+            total = len(series) * len(study.config.sizes)
+            tell(PROG, f"interrupted: {len(rows)} of {total} sizes are saved in {folder}")
+            return EXIT_INTERRUPTED
     save_image(sheet(samples, len(study.config.sizes)), folder / SHEET)
     device = series[0].planned.run.setup.device
     write_report(folder / REPORT, study, rows, samples, environment(device))
@@ -113,24 +121,32 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def check_folder(folder: Path) -> None:
-    """Make the folder."""
-    if folder.exists() and not folder.is_dir():
-        raise ImageError(f"cannot save into {folder}: it is a file; name a folder")
-    folder.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def made(folders: Sequence[Path]) -> Iterator[None]:
+    """Make folders that are missing; in the end, those that were made and are empty are gone."""
+    new: list[Path] = []
+    try:
+        for folder in folders:
+            missing = [path for path in (folder, *folder.parents) if not path.exists()]
+            for path in reversed(missing):
+                path.mkdir()
+                new.append(path)
+        yield
+    finally:
+        for path in reversed(new):
+            with suppress(OSError):  # It holds pictures.
+                path.rmdir()
 
 
 def series_of(study: Study) -> list[Series]:
     """What is painted, all of it planned and checked before the first step."""
     is_mixed = bool(study.config.style_weights)
     groups = [study.styles] if is_mixed else [(style,) for style in study.styles]
-    stems = Counter(Path(group[0]).stem for group in groups)
+    names = unique_names([" + ".join(Path(style).stem for style in group) for group in groups])
     seeds = [study.config.seed + number for number in range(study.repeats)]
     found: list[Series] = []
     told: set[str] = set()
-    for number, group in enumerate(groups, start=1):
-        stem = " + ".join(Path(style).stem for style in group)
-        name = stem if stems[stem] < 2 else f"{stem} {number}"
+    for name, group in zip(names, groups, strict=True):
         for seed in seeds:
             one = planned_series(study, group, name, seed, len(groups) * len(seeds) > 1)
             found.append(one)
@@ -145,7 +161,7 @@ def series_of(study: Study) -> list[Series]:
 def planned_series(
     study: Study, styles: tuple[str, ...], name: str, seed: int, is_of_several: bool
 ) -> Series:
-    """A ladder in one style with one seed; nothing that is read is replaced by what is saved."""
+    """A ladder in one style with one seed."""
     job = Job(
         content=study.content,
         styles=styles,
@@ -156,13 +172,15 @@ def planned_series(
     folder = Path(study.output)
     if is_of_several:
         folder /= f"{name}-{seed}"
-    one = Series(style=name, seed=seed, planned=plan_job(job), folder=folder)
-    folder.mkdir(exist_ok=True)
-    inputs = files_of(job)
+    return Series(style=name, seed=seed, planned=plan_job(job), folder=folder)
+
+
+def check_outputs(study: Study, series: Series) -> None:
+    """Refuse what cannot be saved; nothing that is read is replaced by what is saved."""
+    inputs = files_of(series.planned.job)
     for size in study.config.sizes:
-        check_output(one.path(size), bit_depth=job.bit_depth, inputs=inputs)
+        check_output(series.path(size), bit_depth=study.bit_depth, inputs=inputs)
     check_output(Path(study.output) / SHEET, inputs=inputs)
-    return one
 
 
 def paint(

@@ -186,6 +186,55 @@ class TestCommand:
         assert found["structure"] == {"compact": 0}
         assert len(found["octaves"]) == len(found["strokes"])
 
+    @pytest.mark.parametrize("how", [[], ["--json"], ["-o", "s.png"]])
+    def test_names_that_are_alike_are_numbered(
+        self, how: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        small = resize(load_image("photo.png"), (96, 128))
+        for folder in ("a", "b"):
+            Path(folder).mkdir()
+            save_image(small, f"{folder}/photo.png")
+        save_image(small, "photo 1.png")
+        results = ["a/photo.png", "b/photo.png", "photo 1.png"]
+        assert cli.main(["compare", "photo.png", "style.png", *results, *how]) == 0
+        told = capsys.readouterr().out
+        assert [told.count(f"photo {number}") for number in (1, 2, 3)] == [1, 1, 1]
+
+    def test_a_name_stays_in_its_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        name = "new\nline\x1b[red]"
+        save_image(resize(load_image("photo.png"), (96, 128)), f"{name}.png")
+        assert cli.main(["compare", "photo.png", "style.png", f"{name}.png", "-o", "s.png"]) == 0
+        assert "new line?[red]" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("columns", [20, 40, 60, 80])
+    def test_numbers_stay_whole_where_it_is_narrow(
+        self,
+        columns: int,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        typed = ["compare", "photo.png", "style.png", "flipped.png", "photo.png"]
+        monkeypatch.setenv("COLUMNS", "200")
+        assert cli.main(typed) == 0
+        wide = capsys.readouterr().out
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert cli.main(typed) == 0
+        narrow = capsys.readouterr().out
+        assert "…" not in narrow
+        number = r"\d\.\d\d+"
+        assert sorted(re.findall(number, narrow)) == sorted(re.findall(number, wide))
+
+    @pytest.mark.parametrize("small", ["style", "painting"])
+    def test_names_the_picture_that_is_too_small(
+        self, small: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        save_image(noise(36, 48), "small.png")
+        pair = ["small.png", "photo.png"] if small == "style" else ["style.png", "small.png"]
+        assert cli.main(["compare", "photo.png", *pair]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("hires: small.png is too small to measure, 48x36 px")
+        assert told.count("\n") == 1
+
     @pytest.mark.parametrize(
         ("typed", "problem"),
         [

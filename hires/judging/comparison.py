@@ -73,6 +73,7 @@ def judge(
     Raises:
         ImageError: for a painting of another shape, and for one or a style that is too small.
     """
+    check_sides(painting, style)
     size = _size(painting)
     style, content = scaled_style(style, size), _scene(content, size)
     number = _num_octaves(size, _size(style))
@@ -86,10 +87,35 @@ def judge(
     )
 
 
+def check_sides(
+    painting: Tensor, style: Tensor, names: tuple[str, str] = ("the painting", "the style")
+) -> None:
+    """Refuse pictures that are too small to measure.
+
+    Args:
+        painting: (1, 3, H, W).
+        style: its style, of any size.
+        names: what to call both.
+
+    Raises:
+        ImageError: for one with a side that is too short, the style's as it is measured.
+    """
+    size = _size(painting)
+    for name, shown in zip(names, (size, _scaled(_size(style), size)), strict=True):
+        if min(shown) < _LEAST_SIDE:
+            raise ImageError(
+                f"{name} is too small to measure, {shown[1]}x{shown[0]} px: give one with sides of"
+                f" at least {_LEAST_SIDE} px"
+            )
+
+
 def scaled_style(style: Tensor, size: Size) -> Tensor:
     """The style with a painting's long side, or at its own size if that is smaller."""
-    own = _size(style)
-    return resize(style, scale_to(own, min(max(size), max(own))), clamp=True)
+    return resize(style, _scaled(_size(style), size), clamp=True)
+
+
+def _scaled(style: Size, size: Size) -> Size:
+    return scale_to(style, min(max(size), max(style)))
 
 
 def _scene(content: Tensor, size: Size) -> Tensor:
@@ -105,8 +131,6 @@ def _scene(content: Tensor, size: Size) -> Tensor:
 
 def _num_octaves(*sizes: Size) -> int:
     least = min(min(size) for size in sizes)
-    if least < _LEAST_SIDE:
-        raise ImageError(f"painting and style must have sides of at least {_LEAST_SIDE} px")
     return min(_OCTAVES, (least // (_LEAST_SIDE // 2)).bit_length() - 1)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from hires.cli.arguments.looking import Compare
@@ -16,9 +18,14 @@ from hires.errors import ImageError
 from hires.image.decode.read import load_image
 from hires.image.encode.save import check_output, save_image
 from hires.judging.choice import Choice, write_choices
-from hires.judging.comparison import Judged, comparison_sheet, judge, networks_of
+from hires.judging.comparison import Judged, check_sides, comparison_sheet, judge, networks_of
 from hires.utils.files import is_writable
+from hires.utils.names import printable, unique_names
 
+_NAME = "painting"
+# Words of a value in a line, numbers of octaves above all: fewer where the terminal is narrow.
+_WORDS_IN_LINE = (4, 2, 1)
+_PADDING = 2  # of a column, left and right
 _NOTES = (
     "palette: distance of colours to the style's, 0 to 1. strokes: distance of raw patches to the"
     " style's per octave, finest first, 0 is alike. luma, chroma/luma: energy per octave over the"
@@ -35,9 +42,11 @@ def run(command: Compare) -> int:
         _check_page(command.choose)
     networks = networks_of(command.features)
     content, style = load_image(command.content), load_image(command.style)
-    paintings = {name: load_image(path) for name, path in _named(command.results)}
+    names = unique_names([Path(path).stem for path in command.results])
+    paintings = dict(zip(names, map(load_image, command.results), strict=True))
     found: dict[str, Judged] = {}
     for (name, painting), path in zip(paintings.items(), command.results, strict=True):
+        check_sides(painting, style, (path, command.style))
         try:
             found[name] = judge(painting, content, style, networks)
         except ImageError as error:
@@ -78,25 +87,37 @@ def _check_page(path: str) -> None:
         raise ImageError(f"{path}: cannot be written there; choose another folder")
 
 
-def _named(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Short names of files that differ, and their paths."""
-    stems = [Path(path).stem for path in paths]
-    for number, (stem, path) in enumerate(zip(stems, paths, strict=True)):
-        is_unique = stems.count(stem) == 1
-        yield stem if is_unique else f"{stem} {stems[: number + 1].count(stem)}", path
-
-
 def _print(found: Mapping[str, Judged]) -> None:
-    table = Table(box=None, header_style="bold")
-    table.add_column("painting")
-    rows = {name: [*_values(judged)] for name, judged in found.items()}
-    for title, _ in next(iter(rows.values())):
-        table.add_column(title, justify="right")
-    for name, row in rows.items():
-        table.add_row(name, *(text for _, text in row))
+    """A table, and what its columns mean. Numbers stay whole: names give way, then the width."""
     console = Console()
-    console.print(table)
+    rows = {name: [*_values(judged)] for name, judged in found.items()}
+    for in_line in _WORDS_IN_LINE:
+        lines = [[_stacked(text, in_line) for _, text in row] for row in rows.values()]
+        titles = [_stacked(title, in_line) for title, _ in next(iter(rows.values()))]
+        widths = [max(map(_width, column)) for column in zip(titles, *lines, strict=True)]
+        width = sum(widths) + len(_NAME) + _PADDING * (len(widths) + 1)
+        if width <= console.width:
+            break
+    table = Table(box=None, header_style="bold")
+    table.add_column(_NAME, overflow="fold")
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, line in zip(rows, lines, strict=True):
+        table.add_row(Text(name), *line)
+    Console(width=max(console.width, width)).print(table)
     console.print(_NOTES, style="dim", highlight=False)
+
+
+def _stacked(text: str, in_line: int) -> str:
+    """A text with so many words in a line."""
+    words = text.split()
+    starts = range(0, len(words), in_line)
+    return "\n".join(" ".join(words[start : start + in_line]) for start in starts)
+
+
+def _width(text: str) -> int:
+    """Of the longest line, in letters of a terminal."""
+    return max(map(cell_len, text.split("\n")))
 
 
 def _lines(judged: Judged) -> Iterator[str]:
@@ -110,4 +131,4 @@ def _values(judged: Judged) -> Iterator[tuple[str, str]]:
     yield "luma", " ".join(f"{octave.luma:.2f}" for octave in judged.octaves)
     yield "chroma/luma", " ".join(f"{octave.chroma_to_luma:.2f}" for octave in judged.octaves)
     for name, distance in judged.structure.items():
-        yield f"scene ({Path(name).stem})", f"{distance:.3f}"
+        yield f"scene ({printable(Path(name).stem)})", f"{distance:.3f}"
