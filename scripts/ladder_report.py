@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import base64
-import io
 import shlex
-import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ladder_plots import Plot, Value, at_size, drawn, sizes_of, spread, styles_of
 from ladder_series import Row
 from torch import Tensor
 
@@ -28,14 +27,12 @@ from hires.image.resample import resize
 from hires.runs.page import duration
 from hires.utils.files import replacing
 
-Value = Callable[[Row], float | None]
-_GREY = "#8a877f"  # Seen on light and on dark paper.
-_COLOURS = ("#c2552d", "#3b7dbd", "#4f9a53", "#9a5fb0", "#b08a1e", "#3fa3a3", "#c0567e", "#7a6a5a")
 _INPUT_SIDE = 320
-_LEAST_LOG_RANGE = 5  # of the largest value to the smallest, for a logarithmic scale
 _CSS = """
-@media(min-width:900px){.plots{grid-template-columns:repeat(var(--columns),1fr)}}
-.plot img{width:100%;display:block;margin-top:.3rem}.plot figcaption{display:block}
+.plots{grid-template-columns:repeat(auto-fill,minmax(min(100%,20rem),1fr));
+max-width:calc(var(--columns)*22.5rem)}
+.plot img{width:100%;max-width:26rem;display:block;margin:.3rem auto 0}
+.plot figcaption{display:block}
 .plot small{display:block;line-height:1.35}
 .inputs{display:flex;flex-wrap:wrap;gap:1.25rem}.inputs img{height:190px;border-radius:4px}
 .series{overflow-x:auto}.series>div{display:grid;grid-auto-flow:column;gap:1rem;
@@ -44,10 +41,11 @@ grid-auto-columns:minmax(220px,360px)}
 .series .detail{max-width:100%;width:auto;margin-top:.6rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem;margin:.3rem 0 1.2rem;
 font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:.25rem .8rem;border-bottom:1px solid var(--line);white-space:nowrap}
+th,td{text-align:right;padding:.25rem .45rem;border-bottom:1px solid var(--line)}
+th{vertical-align:bottom}td{vertical-align:top;white-space:nowrap}
 th:first-child,td:first-child{text-align:left;padding-left:0}
 h3{font-size:1rem;margin:1.5rem 0 .5rem}
-td small{margin-left:.25em}p{max-width:75ch}code{overflow-wrap:anywhere}
+td small{display:block}p{max-width:75ch}code{overflow-wrap:anywhere}
 """
 _JUDGES = {
     "palette": ("Palette", "Distance of colours to the style's, 0 to 1; less is nearer."),
@@ -79,15 +77,6 @@ class Sample:
     detail: Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plot:
-    """A quantity of every rung: what it is called, explained by, and found with."""
-
-    title: str
-    about: str
-    value: Value
-
-
 def write_report(
     path: Path,
     job: Job,
@@ -105,10 +94,10 @@ def write_report(
         f"<header><h1>{title}</h1><p>{escape(summary(rows))}</p></header>",
         inputs(job),
         "<h2>Ladders</h2>",
-        *(ladder(name, samples) for name in _styles(rows)),
+        *(ladder(name, samples) for name in styles_of(rows)),
         *plots(rows),
         "<h2>Numbers</h2><p>Mean and, after ±, standard deviation of the repeats.</p>",
-        *(table(name, rows) for name in _styles(rows)),
+        *(table(name, rows) for name in styles_of(rows)),
         "<h2>How it was measured</h2>",
         methods(job, rows, environment),
         "</main></body></html>\n",
@@ -119,11 +108,11 @@ def write_report(
 
 def summary(rows: Sequence[Row]) -> str:
     """One line: what was painted, and how long it took."""
-    sizes, seeds = _sizes(rows), {row.seed for row in rows}
+    sizes, seeds = sizes_of(rows), {row.seed for row in rows}
     took = duration(sum(row.seconds for row in rows))
     ladders = f"{counted(len(sizes), 'size')} from {sizes[0]} to {sizes[-1]} px on the long side"
     times = f", {counted(len(seeds), 'repeat')}" if len(seeds) > 1 else ""
-    return f"{ladders}, {counted(len(_styles(rows)), 'style')}{times}: painted in {took}."
+    return f"{ladders}, {counted(len(styles_of(rows)), 'style')}{times}: painted in {took}."
 
 
 def inputs(job: Job) -> str:
@@ -226,71 +215,18 @@ def _figure(plot: Plot, rows: Sequence[Row]) -> str:
     )
 
 
-def drawn(plot: Plot, rows: Sequence[Row]) -> bytes:
-    """A plot as SVG: a line for each style, bars of one standard deviation up and down."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    parts = ("axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "text.color")
-    looks: Any = {
-        **dict.fromkeys((*parts, "grid.color"), _GREY),
-        "svg.hashsalt": "hires",
-        "font.size": 9,
-    }
-    with mpl.rc_context(looks):
-        figure = Figure(figsize=(4.6, 3.1), layout="constrained")
-        axes: Any = figure.add_subplot(xlabel="long side, pixels")
-        sizes, colour = _sizes(rows), iter(_COLOURS * len(rows))
-        for name in _styles(rows):
-            found = [(size, spread(plot.value, _at(rows, name, size))) for size in sizes]
-            points = [(size, *told) for size, told in found if told is not None]
-            x, mean, deviation = zip(*points, strict=True) if points else ((), (), ())
-            bars = deviation if any(deviation) else None
-            axes.errorbar(
-                x, mean, bars, marker="o", ms=4, lw=1.6, capsize=3, color=next(colour), label=name
-            )
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(sizes, [str(size) for size in sizes])
-        axes.minorticks_off()
-        _scale(axes, [number for number in map(plot.value, rows) if number is not None])
-        axes.grid(visible=True, alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize="small", frameon=False)
-        file = io.BytesIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return file.getvalue()
-
-
-def _scale(axes: Any, values: Sequence[float]) -> None:
-    """Logarithmic where values differ by much, else from zero."""
-    from matplotlib import ticker
-
-    if min(values) <= 0 or max(values) < _LEAST_LOG_RANGE * min(values):
-        axes.set_ylim(bottom=0)
-        return
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
-
-
-def spread(value: Value, rows: Sequence[Row]) -> tuple[float, float] | None:
-    """Mean and standard deviation of a quantity; None where it was not measured."""
-    found = [number for number in map(value, rows) if number is not None]
-    if not found:
-        return None
-    return statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else 0.0
-
-
 def table(name: str, rows: Sequence[Row]) -> str:
     """A style's numbers, a line for each size."""
-    columns: dict[str, Value] = {"seconds": _seconds, "processor, s": lambda row: row.cpu_seconds}
+    columns: dict[str, Value] = {
+        "seconds": _seconds,
+        "processor,\u00a0s": lambda row: row.cpu_seconds,
+    }
     columns |= {f"loss: {term}": _term(term) for term in rows[0].terms}
     columns |= {judge: _judge(judge) for judge in _JUDGES if any(judge in r.judges for r in rows)}
     head = "".join(f"<th>{escape(title)}</th>" for title in ("size", "steps", "memory", *columns))
     lines = []
-    for size in _sizes(rows):
-        at = _at(rows, name, size)
+    for size in sizes_of(rows):
+        at = at_size(rows, name, size)
         height, width = at[0].size
         peak = format_bytes(max(row.peak_memory_bytes for row in at))
         cells = [f"{width} × {height}", str(at[0].iterations), peak]
@@ -335,25 +271,13 @@ def methods(job: Job, rows: Sequence[Row], environment: Mapping[str, Any]) -> st
 
 
 def _sizes_typed(rows: Sequence[Row]) -> str:
-    return shlex.join(["--sizes", *map(str, _sizes(rows))])
+    return shlex.join(["--sizes", *map(str, sizes_of(rows))])
 
 
 def _differ(rows: Sequence[Row]) -> bool:
     """Whether paintings of one style differ by their seeds."""
     return any(
-        len({row.loss for row in _at(rows, name, size)}) > 1
-        for name in _styles(rows)
-        for size in _sizes(rows)
+        len({row.loss for row in at_size(rows, name, size)}) > 1
+        for name in styles_of(rows)
+        for size in sizes_of(rows)
     )
-
-
-def _styles(rows: Sequence[Row]) -> list[str]:
-    return [*dict.fromkeys(row.style for row in rows)]
-
-
-def _sizes(rows: Sequence[Row]) -> list[int]:
-    return sorted({row.long_side for row in rows})
-
-
-def _at(rows: Sequence[Row], style: str, size: int) -> list[Row]:
-    return [row for row in rows if row.style == style and row.long_side == size]

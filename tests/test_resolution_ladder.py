@@ -7,7 +7,9 @@ import importlib
 import itertools
 import os
 import re
+import shutil
 import statistics
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +23,7 @@ from hires.features.checkpoints import write_checkpoint
 from hires.image.decode.read import load_image
 from hires.image.encode.save import save_image
 
+CHROMIUM = shutil.which("chromium")
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
@@ -108,6 +111,69 @@ def test_styles_and_repeats(script: ModuleType, words: list[str]) -> None:
     assert f"<td>{mean:.3g}<small>± {deviation:.2g}</small></td>" in page
 
 
+def test_styles_of_one_name_have_a_folder_each(script: ModuleType, words: list[str]) -> None:
+    for number, name in enumerate(("a/style.png", "style 1.png")):
+        Path(name).parent.mkdir(exist_ok=True)
+        save_image(random_image(80, 80, seed=number), name)
+    more = ["--sizes", "64", "--quiet", "--no-judge"]
+    assert script.main([words[0], "a/style.png", "style 1.png", *words[1:], *more]) == 0
+    folders = ["style 1-0", "style 2-0", "style 3-0"]
+    assert sorted(os.listdir("ladder")) == sorted([*FILES, *folders])
+    assert [row["style"] for row in table()] == ["style 2", "style 1", "style 3"]
+    paintings = {Path("ladder", folder, "00064.png").read_bytes() for folder in folders}
+    assert len(paintings) == 3
+
+
+def test_the_first_rung_has_no_loading_in_its_time(
+    script: ModuleType, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, is_loaded = Run.__iter__, False
+
+    def slow_at_first(run: Run) -> Iterator[Progress]:
+        nonlocal is_loaded
+        if not is_loaded:
+            time.sleep(3)
+        is_loaded = True
+        yield from real(run)
+
+    monkeypatch.setattr(Run, "__iter__", slow_at_first)
+    assert script.main([*words, "--sizes", "64", "80", "--quiet", "--no-judge"]) == 0
+    assert float(table()[0]["seconds"]) < 3
+
+
+@pytest.mark.usefixtures("script")
+def test_sizes_that_are_near_share_a_label() -> None:
+    plots = importlib.import_module("ladder_plots")
+    assert plots._labels([64, 128, 256]) == ["64", "128", "256"]
+    assert plots._labels([64, 960, 1000, 1024]) == ["64", "", "", "1024"]
+    assert plots._labels([64]) == ["64"]
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: scripts/setup_browser.sh")
+def test_the_report_is_legible(script: ModuleType, words: list[str]) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    save_image(random_image(80, 80, seed=3), "other.png")
+    more = ["--sizes", "64", "96", "128", "--repeats", "2", "--quiet", "--init", "blend:0.3"]
+    assert script.main([words[0], "other.png", *words[1:], *more]) == 0
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        for width in (390, 1280):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.goto(Path("ladder/report.html").absolute().as_uri())
+            # Text of a plot is 12 px high at the plot's own size.
+            scales = page.eval_on_selector_all(
+                ".plot img", "all => all.map(one => one.clientWidth / one.naturalWidth)"
+            )
+            assert len(scales) == 3 + 4 + 4
+            assert 11 <= min(scales) * 12 <= max(scales) * 12 < 17
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        cut = "all => all.filter(one => one.scrollWidth > one.clientWidth).length"
+        assert page.eval_on_selector_all(".scroll", cut) == 0
+        browser.close()
+
+
 def test_a_mix_is_one_style_and_repeats_may_be_alike(script: ModuleType, words: list[str]) -> None:
     save_image(random_image(80, 80, seed=3), "other.png")
     more = ["--sizes", "64", "--repeats", "2", "--style-weights", "1", "3", "--quiet"]
@@ -160,11 +226,23 @@ def test_bad_input_is_one_line(
     words: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    before = sorted(os.listdir())
     assert script.main([*words, *extra]) == 2
     line = capsys.readouterr().err
     assert expected in line
     assert line.startswith("resolution_ladder: ")
     assert line.count("\n") == 1
+    assert sorted(os.listdir()) == before
+
+
+def test_leaves_no_empty_folders(
+    script: ModuleType, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(os.listdir())
+    styles = ["style.png", "none.png"]
+    assert script.main([words[0], *styles, *words[2:-1], "new/ladder", "--sizes", "64"]) == 2
+    assert "cannot read none.png" in capsys.readouterr().err
+    assert sorted(os.listdir()) == before
 
 
 def test_never_saves_over_an_input(
