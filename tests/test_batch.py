@@ -244,19 +244,25 @@ class TestCommand:
         ("typed", "problem"),
         [
             (["photos"], "missing --styles"),
-            (["nowhere", "--styles", "impasto.jpg"], "is no folder, and no table"),
+            (
+                ["nowhere", "--styles", "impasto.jpg"],
+                "cannot read nowhere: there is no such folder",
+            ),
+            (["harbour.jpg", "--styles", "impasto.jpg"], "is no folder, and no table"),
             (["empty", "--styles", "impasto.jpg"], "has no pictures"),
             (["jobs.csv", "--pattern", "same.jpg"], "jobs 1 and 2 are both saved as"),
             (["typo.csv"], "a column 'colour', which is no option"),
             (["jobs.csv", "--no-metadata"], "leave it out"),
             (["jobs.csv", "--shard", "9/2"], "NUMBER/COUNT"),
-            (["missing.csv"], "missing.csv: No such file"),
+            (["missing.csv"], "cannot read missing.csv: there is no such file; check the path"),
+            (["folder.csv"], "cannot read folder.csv: it is a folder; give a table"),
         ],
     )
     def test_bad_input_is_one_line(
         self, typed: list[str], problem: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         Path("empty").mkdir()
+        Path("folder.csv").mkdir()
         Path("jobs.csv").write_text("content,styles\n" + "harbour.jpg,impasto.jpg\n" * 2)
         Path("typo.csv").write_text("content,styles,colour\nharbour.jpg,impasto.jpg,style\n")
         assert cli.main(["batch", *typed, "-o", "out", *SMALL]) == 2

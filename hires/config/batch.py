@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hires.errors import ConfigError
+from hires.utils.files import reading_problem
 
 TABLES = (".csv", ".jsonl")
 # Names in the pattern of an output.
@@ -59,14 +60,16 @@ def read_table(path: Path) -> list[Row]:
     numbers, true, false and null say the same.
 
     Raises:
-        ConfigError: for what is no such table.
-        OSError: if it cannot be read.
+        ConfigError: for what is no such table, or cannot be read.
     """
     read = _read_csv if path.suffix.lower() == ".csv" else _read_json_lines
     try:
         rows = read(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8: save it as that") from None
+    except OSError as error:
+        problem = reading_problem(path, "a table (.csv, .jsonl)") or error.strerror
+        raise ConfigError(f"cannot read {path}: {problem}") from None
     except _TableError as error:
         raise ConfigError(f"{path}, {error}") from None
     if not rows:

@@ -17,9 +17,10 @@ from hires.errors import ConfigError, ImageError
 from hires.image.contact_sheet import Cell, contact_sheet
 from hires.image.decode.read import read_picture
 from hires.image.folders import search
+from hires.image.metadata.provenance import hashed
 from hires.runs.planning import fitted, recorded_settings
 from hires.runs.rerun import provenance_of
-from hires.utils.files import replacing, sha256
+from hires.utils.files import replacing
 from hires.version import __version__
 
 State = Literal["painted", "done before", "failed", "not begun"]
@@ -77,8 +78,7 @@ class Done:
         """Whether the output holds just this job's painting, by this version.
 
         Raises:
-            ValueError: for settings that this machine cannot paint.
-            OSError: if a file that the job reads cannot be read.
+            ValueError: for settings that this machine cannot paint, and files that cannot be read.
         """
         try:
             made = provenance_of(job.output)
@@ -93,7 +93,7 @@ class Done:
 
     def _hash(self, path: str) -> str:
         if path not in self.hashes:
-            self.hashes[path] = sha256(path)
+            self.hashes[path] = hashed("", path).sha256
         return self.hashes[path]
 
 

@@ -60,6 +60,26 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def reading_problem(path: Path, wanted: str = "a picture file") -> str | None:
+    """Why a file cannot be read, and what to do; None if it can.
+
+    Args:
+        path: of the file.
+        wanted: what to give in place of what is no file.
+    """
+    try:
+        if path.is_dir():
+            return f"it is a folder; give {wanted}"
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            return f"it is not a regular file; give {wanted}"
+        with path.open("rb") as file:
+            return None if file.read(1) else "the file is empty; choose another file"
+    except FileNotFoundError:
+        return "there is no such file; check the path"
+    except (OSError, ValueError) as error:
+        return f"{error}; check the path and its permissions"
+
+
 @contextmanager
 def scratch(target: Path, ending: str) -> Iterator[Path]:
     """Yield another temporary file beside a temporary target; it is gone afterwards."""

@@ -126,6 +126,8 @@ def _rows(batch: Batch) -> Iterator[Row]:
     folder = Path(batch.output)
     styles = pictures_of(batch.styles, recursive=batch.recursive, without=[folder])
     if not batch.is_table:
+        if not Path(batch.jobs).exists():
+            raise ConfigError(f"cannot read {batch.jobs}: there is no such folder; check the path")
         if not Path(batch.jobs).is_dir():
             raise ConfigError(f"{batch.jobs} is no folder, and no table (.csv, .jsonl)")
         if folder.resolve() == Path(batch.jobs).resolve():

@@ -13,6 +13,7 @@ from hires.image.decode.pillow import decoded
 from hires.image.decode.value_ranges import num_colours
 from hires.image.formats.signatures import kind_of, refusal
 from hires.image.formats.tiff import picture_page
+from hires.utils.files import reading_problem
 
 _LOADERS = {
     "JPEG": "jpegload_source",
@@ -35,7 +36,7 @@ def opened(path: Path, max_long_side: int | None = None) -> tuple[pyvips.Image, 
     Raises:
         ImageError: missing, empty, no picture or one of a kind that is not supported.
     """
-    problem = _file_problem(path)
+    problem = reading_problem(path)
     if problem is not None:
         raise ImageError(f"cannot read {path}: {problem}")
     kind = kind_of(path)
@@ -149,17 +150,3 @@ def _of_tiff(path: Path) -> tuple[pyvips.Image, tuple[str, ...]]:
             return image.extract_band(0, n=count), notes
         notes = (*notes, "its further channel is not said to be alpha; taken for it")
     return image, notes
-
-
-def _file_problem(path: Path) -> str | None:
-    try:
-        if path.is_dir():
-            return "it is a folder; give a picture file"
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            return "it is not a regular file; give a picture file"
-        with path.open("rb") as file:
-            return None if file.read(1) else "the file is empty; choose another file"
-    except FileNotFoundError:
-        return "there is no such file; check the path"
-    except (OSError, ValueError) as error:
-        return f"{error}; check the path and its permissions"

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hires.errors import ImageError
 from hires.image.metadata.xmp import XMP, XmpError, with_properties
 from hires.image.metadata.xmp import texts as texts_of
-from hires.utils.files import sha256
+from hires.utils.files import reading_problem, sha256
 from hires.version import __version__
 
 _OURS = "urn:hires:provenance:1#"
@@ -70,8 +71,11 @@ def hashed(role: str, path: str | Path) -> Input:
     """Note a file and its SHA-256.
 
     Raises:
-        OSError: if it cannot be read.
+        ImageError: if it cannot be read, in the words of `hires.image.decode.read.read_picture`.
     """
+    problem = reading_problem(Path(path))
+    if problem is not None:
+        raise ImageError(f"cannot read {path}: {problem}")
     return Input(role, str(path), sha256(path))
 
 
