@@ -320,6 +320,54 @@ def test_refused(options: list[str], message: str, capsys: pytest.CaptureFixture
     assert not Path("variations.jpg").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pictures", "style.png"], "--pictures is style.png, which is no folder: give another"),
+        (["--pictures", "/proc/x"], "--pictures is /proc/x, and no folder can be made there"),
+        (["--pictures", "no/x"], "create it first"),
+        (["--pictures", "own", "--content-map", "own/1.jpg"], "it is the input own/1.jpg"),
+        (["--pictures", "own", "-o", "own/2.jpg"], "--pictures has own/2.jpg, too: choose another"),
+    ],
+)
+def test_pictures_that_cannot_be_saved_are_refused_before_the_first(
+    options: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if "/proc/x" in options and not Path("/proc").is_dir():
+        pytest.skip("this system has no /proc")
+    Path("own").mkdir()
+    hires.save_image(random_image(120, 160, 1), "own/1.jpg")
+    monkeypatch.setattr(Sheet, "__iter__", lambda _: pytest.fail("it paints"))
+    argv = ["variations", "content.png", "style.png", *SMALL, "--side", "96", *options]
+    assert message in refusal(argv, capsys)
+    assert [file.name for file in Path("own").iterdir()] == ["1.jpg"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{} style.png",
+        "content.png {}",
+        "content.png style.png --content-map {}",
+        "content.png style.png --labels {} {}",
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "problem"), [("no.png", "there is no such file"), ("folder", "it is a folder")]
+)
+def test_what_cannot_be_read_is_told_as_by_plan(
+    line: str, name: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("folder").mkdir()
+    typed = [*line.replace("{}", name).split(), *SMALL]
+    told = refusal(["variations", *typed], capsys)
+    assert told.startswith(f"hires: cannot read {name}: {problem}; ")
+    assert told == refusal(["plan", *typed, "--no-probe"], capsys)
+
+
 def test_pictures_are_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "missing STYLE" in refusal(["variations", "content.png"], capsys)
     assert "CONTENT" in refusal(["variations"], capsys)

@@ -6,6 +6,7 @@ that run stands on its way, to the bit wherever the ladder has the same sizes up
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from hires.image.metadata.provenance import Provenance, hashed, to_xmp
 from hires.image.originals import original
 from hires.image.resample import resize
 from hires.runs.planning import plan_job
+from hires.utils.files import is_writable
 
 # Pixels per inch of a sheet: its page is about as wide as A3 is long.
 _DPI = 150
@@ -79,10 +81,37 @@ class Sheet:
         self._pictures = None if pictures is None else Path(pictures)
         files = job.files()
         check_output(job.output, inputs=[path for _, path in files], dpi=_DPI)
+        if self._pictures is not None:
+            self._check_pictures(self._pictures, [path for _, path in files])
         self._inputs = () if job.delivery.no_metadata else tuple(hashed(*file) for file in files)
         self._next = self._planned(0)
         self.size = self._next.rungs[-1].size
         self._cells: list[Cell] = []
+
+    def _check_pictures(self, folder: Path, inputs: Sequence[str]) -> None:
+        """Refuse before the first picture where they could not be saved."""
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise ConfigError(f"`pictures` is {folder}, which is no folder: give another name")
+        parent = folder.absolute().parent
+        if not parent.is_dir():
+            raise ConfigError(
+                f"`pictures` is {folder}: there is no folder {parent}; create it first"
+            )
+        if not folder.is_dir():
+            if not is_writable(folder):
+                raise ConfigError(
+                    f"`pictures` is {folder}, and no folder can be made there: choose another"
+                )
+            return
+        for number in range(1, len(self.variations) + 1):
+            path = self._path_of(folder, number)
+            if os.path.realpath(path) == os.path.realpath(self.job.output):
+                raise ConfigError(f"`pictures` has {path}, too: choose another `output`")
+            check_output(path, inputs=inputs)
+
+    @staticmethod
+    def _path_of(folder: Path, number: int) -> Path:
+        return folder / f"{number}.jpg"
 
     @property
     def num_done(self) -> int:
@@ -106,7 +135,7 @@ class Sheet:
             picture = progress.picture()
             if self._pictures is not None:
                 self._pictures.mkdir(exist_ok=True)
-                save_image(picture, self._pictures / f"{index + 1}.jpg")
+                save_image(picture, self._path_of(self._pictures, index + 1))
             self._cells.append(Cell(picture=picture, title=title, lines=(line,)))
 
     def _planned(self, index: int) -> PlannedRun:
