@@ -107,6 +107,7 @@ def test_underscores_do_for_hyphens() -> None:
         ("x -t y --count 1.5", "--count: '1.5' is not a whole number"),
         ("x -t y --shares 1 x", "--shares: 'x' is not a number"),
         ("x -t y --shares", "--shares: needs at least one number"),
+        ("x -t y --count -3mm", "--count: '-3mm' is not a whole number"),
         ("x -t y --depth 12", "--depth is '12': choose one of 8, 16"),
     ],
 )
@@ -114,6 +115,22 @@ def test_mistakes_are_told(line: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         typed(line)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["", "-t", "y"], "FIRST"),
+        (["x", "", "-t", "y"], "MORE"),
+        (["x", "-t", ""], "--to"),
+        (["x", "-t", "y", "--names", "a", ""], "--names"),
+        (["x", "-t", "y", "--size", ""], "--size"),
+    ],
+)
+def test_a_variable_that_is_not_set_is_told(words: list[str], name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(Example, words, prog="example")
+    assert str(caught.value) == f"{name} is empty: give a value (is a shell variable not set?)"
 
 
 def test_too_many_words_are_refused() -> None:

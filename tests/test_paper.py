@@ -55,7 +55,7 @@ def test_iso_papers_halve_and_stand_upright() -> None:
         ({"paper": "1x50m"}, "unknown paper"),
         ({"paper": "20x30000mm"}, "its sides may be 2 to 1000 cm"),
         ({"paper": "A4", "bleed": "3"}, "`bleed` '3' is not a length: write for example 3mm"),
-        ({"paper": "A4", "bleed": "-3mm"}, "is not a length"),
+        ({"paper": "A4", "bleed": "-3mm"}, "`bleed` is -3mm: it must not be negative"),
         ({"paper": "A4", "bleed": "9cm"}, "`bleed` is 9cm: give at most 50mm"),
         ({"dpi": 0.0}, "`dpi` is 0: give a number from 20 to 2400"),
         ({"dpi": math.nan}, "`dpi` is nan"),

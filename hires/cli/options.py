@@ -188,6 +188,9 @@ class Option:
 
     def _read_one(self, text: str) -> Any:
         kind = self.kinds[0]
+        if not text and str in self.kinds:
+            name = self.usage.strip("[]").split()[0] if self.typed.positional else self.flags[-1]
+            raise UsageError(f"{name} is empty: give a value (is a shell variable not set?)")
         if get_origin(kind) is Literal:
             for choice in get_args(kind):
                 if str(choice) == text:

@@ -83,6 +83,8 @@ def _given(options: Sequence[Option], argv: Sequence[str]) -> Given:
     parser = ArgumentParser(
         add_help=False, allow_abbrev=False, exit_on_error=False, argument_default=SUPPRESS
     )
+    # argparse takes a word such as -3mm for an option, unless this says that it is a number.
+    parser._negative_number_matcher = re.compile(r"-\.?\d")
     for number, option in enumerate(options):
         flag, to = option.flags[-1], str(number)
         if option.is_switch:

@@ -89,6 +89,8 @@ def parse_length(text: str, what: str = "length") -> float:
     Raises:
         ConfigError: if the text is not a length; ``what`` names it in the message.
     """
+    if re.match(r"\s*-", text):
+        raise ConfigError(f"{what} is {text}: it must not be negative")
     match = re.fullmatch(rf"\s*{_NUMBER}\s*(mm|cm|in)\s*", text, re.IGNORECASE)
     if match is None:
         raise ConfigError(f"{what} '{text}' is not a length: write for example 3mm or 0.125in")
