@@ -451,6 +451,7 @@ class TestCommand:
         [
             (["--mask", "empty.png", "--mask", "rest"], "empty.png is empty: paint white"),
             (["--mask", "square.png", "--mask", "rest"], "square.png is 64x64, of another shape"),
+            (["--mask", "dot.png", "--mask", "rest"], "dot.png is 1x1, of another shape"),
             (["--content-map", "square.png"], "square.png is 64x64, of another shape"),
             (["--mask", "left.png", "left.png", "rest"], "there are 3 masks or more for 2 style"),
             (["--mask", "left.png:3", "rest"], "names style 3, but there are 2"),
@@ -470,6 +471,7 @@ class TestCommand:
     def test_mistakes(
         self, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        hires.save_image(torch.ones(1, 3, 1, 1), "dot.png")
         assert self.run(*words) == 2
         said = capsys.readouterr().err
         assert told in said.splitlines()[-1]

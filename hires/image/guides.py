@@ -24,6 +24,9 @@ Size = tuple[int, int]
 MOST_STRICT = 16.0
 # Two masks that are each other's inverse, in 8 bit, may leave this much.
 _ROUNDING = 1.5 / 255
+# Shares of its width by which a mask may be of another shape: a rounded pixel may be more than the
+# first, but in a mask of a few pixels it would be any shape.
+_OFF, _MOST_OFF = 0.01, 0.05
 # Shares of the photograph that are worth a word.
 _TOLD = 0.001
 
@@ -259,7 +262,8 @@ class _Reader:
     def _fits(self, found: Size, name: str, size: Size, whose: str) -> None:
         """Refuse another shape, and note another size."""
         told = f"{name} is {found[1]}x{found[0]}"
-        if abs(found[0] * size[1] / size[0] - found[1]) > max(0.01 * found[1], 1):
+        allowed = max(_OFF * found[1], min(_MOST_OFF * found[1], 1))
+        if abs(found[0] * size[1] / size[0] - found[1]) > allowed:
             raise ConfigError(
                 f"{told}, of another shape than {whose}, which is {size[1]}x{size[0]}: give one of"
                 " the same shape"
