@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from conftest import COMPACT_SHAPE, random_image, random_weights
+from rich.console import Console
 from test_cli import ENVIRONMENT
 
 from hires.cli import exits
 from hires.cli import main as cli
+from hires.cli.display import Bar, Lines
 from hires.config.run import Config
 from hires.engine.ladder import plan
 from hires.errors import ConfigError
@@ -145,6 +148,28 @@ def test_fields_are_told_as_flags(
 ) -> None:
     exits.tell("prog", message)
     assert capsys.readouterr().err == f"prog: {typed}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("no\x1b[31mx.png", r"no\x1b[31mx.png"),
+        ("\x9b2J\x07.png", r"\x9b2J\x07.png"),
+        ("gpj.\u202epng", r"gpj.\u202epng"),
+        ("häuser \U0001f3a8.png", "häuser \U0001f3a8.png"),
+    ],
+)
+def test_a_name_commands_no_terminal(
+    name: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["stylize", name, "style.png", "-o", "out.png"]) == 2
+    assert f"cannot read {shown}: there is no such file" in capsys.readouterr().err
+    for show in (Lines, Bar):
+        drawn = io.StringIO()
+        with show(Console(file=drawn, force_terminal=show is Bar, width=80)) as display:
+            display.tell(0.5, name)
+        assert name in drawn.getvalue() if name == shown else name not in drawn.getvalue()
+        assert shown in drawn.getvalue()
 
 
 def test_the_library_speaks_of_fields_and_the_command_of_flags(

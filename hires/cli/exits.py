@@ -20,6 +20,8 @@ EXIT_FAULT, EXIT_MENDABLE, EXIT_INTERRUPTED = 1, 2, 130
 EXIT_UNREAD = 128 + 13  # what a shell says of a program that SIGPIPE ended
 # Fields whose flags have other names.
 _CALLED = {"paper": "print"}
+# C0, C1, and what changes the direction of writing.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 # What takes less memory, by command: only options that it has.
 _PAINT_LESS = "give a smaller --memory or a smaller --size (of a print: --dpi)"
@@ -78,7 +80,13 @@ def guarded(prog: str, action: Callable[[], int], command: str = "") -> int:
 
 def tell(prog: str, message: str) -> None:
     """Print one line on stderr, with flags in place of the library's fields."""
-    print(f"{prog}: {' '.join(as_typed(message).split())}", file=sys.stderr, flush=True)
+    line = printable(" ".join(as_typed(message).split()))
+    print(f"{prog}: {line}", file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """A text with escapes in place of what moves a terminal's cursor, colours or turns its text."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def as_typed(message: str) -> str:
