@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from hires.features.checkpoints import digest, read_tensors
 from hires.feedforward.design import Design, ModelError
 from hires.feedforward.model import (
-    built_in_models,
     check_model_output,
     load_model,
     read_model,
     write_model,
 )
+from hires.feedforward.models import built_in_models
 
 
 def rewritten(path: Path, **changes: str) -> Path:

@@ -18,7 +18,9 @@ from hires.cli.options import Option, UsageError, options_of, parts_of
 from hires.config.documented import documented
 from hires.config.paper import PAPERS
 from hires.config.presets import PRESETS
+from hires.config.values import STYLE_LOSSES
 from hires.errors import ConfigError
+from hires.feedforward.models import built_in_models
 
 # Words that are no choice in a type: anything else may be typed there, too.
 _WORDS = {
@@ -27,9 +29,29 @@ _WORDS = {
     "features": ("compact", "vgg19", "vgg16"),
     "device": ("auto", "cpu", "cuda", "mps"),
     "icc": ("srgb", "adobe-rgb"),
+    "style_loss": STYLE_LOSSES,
+    "model": built_in_models(),
+    "start": built_in_models(),
 }
+# Where a file's path may be typed in place of such a word.
+_OR_FILES = ("features", "icc", "model", "start")
 # What stands for a value that is a file.
 _FILES = r"PATH|FILE|MODEL|MAP|MASK|LABELS|STYLE|PICTURE|PROFILE|PAINTING|PHOTO|\.[a-z]+"
+
+# For bash. After an option of any number of files shtab completes nothing but files; these go on
+# with options, too. They see what shtab's own function has found: current_option_strings.
+_BASH = """
+_hires_or_options() {
+  local word="${COMP_WORDS[COMP_CWORD]}"
+  if [[ "$word" == -* ]]; then
+    compgen -W "${current_option_strings[*]}" -- "$word"
+  else
+    compgen "$1" -- "$word"
+  fi
+}
+_hires_files() { _hires_or_options -f; }
+_hires_dirs() { _hires_or_options -d; }
+"""
 
 
 def completion(*shells: str) -> str:
@@ -46,7 +68,20 @@ def completion(*shells: str) -> str:
     known = list(shtab.SUPPORTED_SHELLS)
     if len(shells) != 1 or shells[0] not in known:
         raise UsageError(f"--print-completion: name one shell of {', '.join(known)}")
-    return str(shtab.complete(_parser(shtab), shells[0]))
+    preamble = {"bash": _BASH + _either("bash"), "zsh": _either("zsh")}.get(shells[0], "")
+    return str(shtab.complete(_parser(shtab), shells[0], preamble=preamble))
+
+
+def _either(shell: str) -> str:
+    """Functions for a shell that complete the words of an option and files, by its name."""
+    bodies = {
+        "bash": 'compgen -W "{}" -- "${{COMP_WORDS[COMP_CWORD]}}"; _hires_files;',
+        "zsh": "_alternative 'words:word:({})' 'files:file:_files'",
+    }
+    return "".join(
+        f"_hires_files_or_{name}() {{ {bodies[shell].format(' '.join(_WORDS[name]))} }}\n"
+        for name in _OR_FILES
+    )
 
 
 def _parser(shtab: ModuleType) -> ArgumentParser:
@@ -81,13 +116,17 @@ def _add(parser: ArgumentParser, option: Option, about: str, shtab: ModuleType) 
     nargs = "*" if option.is_many else "?" if option.typed.positional else None
     names = [option.field.name] if option.typed.positional else option.flags
     added: Any = parser.add_argument(*names, nargs=nargs, help=about)
-    words = _words(option)
-    if words:
+    words, name, metavar = _words(option), option.field.name, option.typed.metavar or ""
+    if words and name in _OR_FILES:
+        function = f"_hires_files_or_{name}"
+        fish = " ".join((*words, shtab.FILE.get("fish", "")))
+        added.complete = {**shtab.FILE, "bash": function, "zsh": function, "fish": fish}
+    elif words:
         added.choices = words
-    elif option.typed.positional or re.search(_FILES, option.typed.metavar or ""):
-        added.complete = shtab.FILE
-    elif option.typed.metavar == "DIR" or option.field.name == "folder":
-        added.complete = shtab.DIRECTORY
+    elif metavar.startswith("DIR") or name == "folder":
+        added.complete = {**shtab.DIRECTORY, "bash": "_hires_dirs"}
+    elif option.typed.positional or re.search(_FILES, metavar):
+        added.complete = {**shtab.FILE, "bash": "_hires_files"}
 
 
 def _words(option: Option) -> tuple[str, ...]:

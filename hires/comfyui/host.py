@@ -13,7 +13,7 @@ from comfy import model_management, utils
 from torch import Tensor
 
 from hires.config.feedforward import MODEL_ENDING
-from hires.feedforward.model import built_in_models
+from hires.feedforward.models import built_in_models
 from hires.image.pillow import to_pillow
 
 MODELS = "hires"  # folder of trained models, within ComfyUI's folder of models

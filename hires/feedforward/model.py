@@ -25,6 +25,7 @@ from hires.config.feedforward import MODEL_FORMAT as FORMAT
 from hires.features.checkpoints import FORMAT as FEATURES_FORMAT
 from hires.features.checkpoints import digest, read_tensors
 from hires.feedforward.design import TASKS, Design, ModelError, Task, check_tensors
+from hires.feedforward.models import built_in_models
 from hires.utils.files import is_writable, replacing
 
 VERSION = "1"
@@ -53,16 +54,6 @@ class Model:
             return float(json.loads(self.metadata.get("settings", "{}")).get("grain", 0))
         except (AttributeError, TypeError, ValueError):
             return 0.0
-
-
-def built_in_models() -> tuple[str, ...]:
-    """Names of the models that come with the package."""
-    files = (resources.files("hires.feedforward") / "models").iterdir()
-    return tuple(sorted(file.name.removesuffix(ENDING) for file in files if _is_model(file.name)))
-
-
-def _is_model(name: str) -> bool:
-    return name.endswith(ENDING)
 
 
 def load_model(name: str, *, task: Task | None = None) -> Model:
