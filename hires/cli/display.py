@@ -13,7 +13,7 @@ from rich import progress as bars
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from hires.cli.exits import printable
+from hires.cli.exits import escaped
 from hires.config.values import counted
 from hires.engine.ladder import Rung
 
@@ -140,7 +140,7 @@ class Lines(Display):
 
     def _print(self, line: str) -> None:
         self._printed = self._clock()
-        self._console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+        self._console.print(escaped(line), highlight=False, markup=False, soft_wrap=True)
 
 
 class Bar(Display):
@@ -196,7 +196,7 @@ class Bar(Display):
             self._task = self._moving.add_task("", total=1.0, detail="")
             self._moving.start()
         self._moving.update(
-            self._task, completed=fraction, description=printable(label), detail=detail
+            self._task, completed=fraction, description=escaped(label), detail=detail
         )
 
     def __exit__(self, *_: object) -> None:

@@ -80,11 +80,11 @@ def guarded(prog: str, action: Callable[[], int], command: str = "") -> int:
 
 def tell(prog: str, message: str) -> None:
     """Print one line on stderr, with flags in place of the library's fields."""
-    line = printable(" ".join(as_typed(message).split()))
+    line = escaped(" ".join(as_typed(message).split()))
     print(f"{prog}: {line}", file=sys.stderr, flush=True)
 
 
-def printable(text: str) -> str:
+def escaped(text: str) -> str:
     """A text with escapes in place of what moves a terminal's cursor, colours or turns its text."""
     return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
