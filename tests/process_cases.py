@@ -177,14 +177,16 @@ def paint(folder: str, short: str) -> None:
     """
     group = join()
     assert group is not None
-    content, style = random_image(131, 45, seed=1), random_image(75, 101, seed=2)
-    mask = random_image(131, 45, seed=4)[:, :1]
+    # Of bands of the larger one there are smaller tiles that take less memory.
+    size = (131, 45) if short == "none" else (331, 121)
+    content, style = random_image(*size, seed=1), random_image(75, 101, seed=2)
+    mask = random_image(*size, seed=4)[:, :1]
     mask[..., :40, :20] = 0
     rungs = [
-        Rung(i, size, 3, 0.02, ((75, 101),), margin=8, content_detail=0.5 * i)
-        for i, size in enumerate([(83, 33), (131, 45)])
+        Rung(i, each, 3, 0.02, ((75, 101),), margin=8, content_detail=0.5 * i)
+        for i, each in enumerate([(83, 33), size])
     ]
-    config, asked = Config(init="content", size=131), terms()
+    config, asked = Config(init="content", size=size[0]), terms()
 
     def painted(number: Group | None) -> tuple[list[float], Tensor, Bands | None]:
         setup = replace(setup_of(network(), asked, torch.float64, 128), num_regions=2)
@@ -192,7 +194,7 @@ def paint(folder: str, short: str) -> None:
             together = SeveralTogether(number)
             setup = replace(setup, together=together, num_bands=number.size)
         pictures = Original(content, mask), [Original(style, None)]
-        guided = guides(style, (131, 45))
+        guided = guides(style, size)
         painting = run.Run(setup, config, rungs, *pictures, guides=guided, group=number)
         losses = []
         sides.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,8 +76,8 @@ def test_the_next_one_tells_that_the_first_died(tmp_path: Path) -> None:
     first, second, third = together(3, tmp_path, "hires", "0", "4", "SIGKILL", *typed)
     assert [first.returncode, second.returncode, third.returncode] == [-9, 2, 2]
     (line,) = [line for line in second.stderr.splitlines() if line.startswith("hires:")]
-    assert line.startswith("hires: process 0 (")
-    assert line.endswith("of 3 died")
+    # Whether its connection or the store is missed first is chance.
+    assert re.fullmatch(r"hires: process 0 \(.*\) of 3 (died|does not answer)", line)
     assert "hires:" not in third.stderr
 
 
