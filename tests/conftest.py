@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from torch import Tensor
 from hires.cli import main as cli
 from hires.features.architecture import Architecture
 
+# A shell that starts the tests in the background has Ctrl-C ignored, by what they start as well.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests run tiny tensors: threads cost more than they bring, and runners are often crowded.
 torch.set_num_threads(1)
 # The same examples in every run, however slow the machine.
