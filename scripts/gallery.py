@@ -60,8 +60,8 @@ def main() -> int:
     if options.poster:
         paint_poster(options.work)
     shown = write_pictures(options.work, options.docs / "gallery")
-    sizes = {int(path.stem.split("-")[1]) for path in (options.docs / "gallery").glob("ladder-*")}
-    (options.docs / "gallery.md").write_text(page(shown, sorted(sizes)), "utf-8")
+    sizes = poster_sizes(options.docs / "gallery", "ladder-*.jpg")
+    (options.docs / "gallery.md").write_text(page(shown, sizes), "utf-8")
     missing = [name for name in PICTURES if name not in shown]
     print(f"{options.docs / 'gallery.md'}: {len(shown)} pictures; missing: {missing or 'none'}")
     return 0
@@ -104,10 +104,9 @@ def rung_path(work: Path, size: int) -> Path:
     return work / "ladder" / f"poster-{size}.png"
 
 
-def poster_sizes(work: Path) -> list[int]:
-    """The sizes of the poster that are painted, from small to large."""
-    names = (path.stem.split("-")[1] for path in (work / "ladder").glob("poster-*.png"))
-    return sorted(int(name) for name in names)
+def poster_sizes(folder: Path, files: str) -> list[int]:
+    """The sizes of the poster of which a folder has files, from small to large."""
+    return sorted(int(path.stem.split("-")[1]) for path in folder.glob(files))
 
 
 def write_pictures(work: Path, folder: Path) -> set[str]:
@@ -127,7 +126,7 @@ def write_pictures(work: Path, folder: Path) -> set[str]:
     for row in ROWS:
         if all(is_done(PICTURES[part], work) for part in row.parts if part in PICTURES):
             save(in_a_row(row, work), folder / f"{row.name}.jpg")
-    sizes = poster_sizes(work)
+    sizes = poster_sizes(work / "ladder", "poster-*.png")
     for size in sizes:
         save(ladder_row(opened(rung_path(work, size))), folder / f"ladder-{size}.jpg")
     if sizes:

@@ -59,6 +59,14 @@ def _stylize(content: str, styles: str, size: int = 384) -> str:
     return f"hires stylize samples/{content}.jpg {words} --size {size}"
 
 
+def _by_option(prefix: str, command: str, option: str, told: dict[str, str]) -> tuple[Picture, ...]:
+    """A picture for each value of an option, and what it does."""
+    return tuple(
+        Picture(f"{prefix}-{value}", f"{command} {option} {value}", f"`{value}`: {what}.")
+        for value, what in told.items()
+    )
+
+
 STYLES = (
     Picture(
         "city-impasto",
@@ -121,28 +129,31 @@ LOSSES = (
     ),
 )
 
-PORTRAIT = _stylize("portrait", "impasto")
-PRESETS = tuple(
-    Picture(f"preset-{name}", f"{PORTRAIT} --preset {name}", f"`{name}`: {what}.")
-    for name, what in (
-        ("hires", "the default"),
-        ("calm", "each stroke in its place"),
-        ("lively", "strokes everywhere"),
-        ("nnst", "the most similar places of the style, and its colours where the portrait's are"),
-        ("strotss", "what is alike in the portrait stays alike, in any colours"),
-    )
+PRESETS = _by_option(
+    "preset",
+    _stylize("portrait", "impasto"),
+    "--preset",
+    {
+        "hires": "the default",
+        "calm": "each stroke in its place",
+        "lively": "strokes everywhere",
+        "nnst": "the most similar places of the style, and its colours where the portrait's are",
+        "strotss": "what is alike in the portrait stays alike, in any colours",
+    },
 )
 
 COLOURED = _stylize("harbour", "impasto")
-COLOURS = tuple(
-    Picture(f"colour-{way}", f"{COLOURED} --color {way}", f"`{way}`: {what}.")
-    for way, what in (
-        ("style", "the style's, the default"),
-        ("content", "the photograph's colours put back in the end"),
-        ("luminance", "light and dark are painted, colours are the photograph's"),
-        ("match", "the style recoloured like the photograph first"),
-        ("palette", "the style's colours, laid out as the photograph's are"),
-    )
+COLOURS = _by_option(
+    "colour",
+    COLOURED,
+    "--color",
+    {
+        "style": "the style's, the default",
+        "content": "the photograph's colours put back in the end",
+        "luminance": "light and dark are painted, colours are the photograph's",
+        "match": "the style recoloured like the photograph first",
+        "palette": "the style's colours, laid out as the photograph's are",
+    },
 )
 
 BRUSHES = tuple(

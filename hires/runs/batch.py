@@ -17,10 +17,9 @@ from hires.errors import ConfigError, ImageError
 from hires.image.contact_sheet import Cell, contact_sheet
 from hires.image.decode.read import read_picture
 from hires.image.folders import search
-from hires.image.metadata.provenance import hashed
 from hires.runs.planning import fitted, recorded_settings
 from hires.runs.rerun import provenance_of
-from hires.utils.files import replacing
+from hires.utils.files import check_readable, replacing, sha256
 from hires.version import __version__
 
 State = Literal["painted", "done before", "failed", "not begun"]
@@ -93,7 +92,8 @@ class Done:
 
     def _hash(self, path: str) -> str:
         if path not in self.hashes:
-            self.hashes[path] = hashed("", path).sha256
+            check_readable(Path(path))
+            self.hashes[path] = sha256(path)
         return self.hashes[path]
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hires.errors import SaveError
+from hires.errors import ImageError, SaveError
 
 
 @contextmanager
@@ -78,6 +78,17 @@ def reading_problem(path: Path, wanted: str = "a picture file") -> str | None:
         return "there is no such file; check the path"
     except (OSError, ValueError) as error:
         return f"{error}; check the path and its permissions"
+
+
+def check_readable(path: Path) -> None:
+    """Refuse a picture file that cannot be read.
+
+    Raises:
+        ImageError: saying why, and what to do.
+    """
+    problem = reading_problem(path)
+    if problem is not None:
+        raise ImageError(f"cannot read {path}: {problem}")
 
 
 @contextmanager

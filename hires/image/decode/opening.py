@@ -13,7 +13,7 @@ from hires.image.decode.pillow import decoded
 from hires.image.decode.value_ranges import num_colours
 from hires.image.formats.signatures import kind_of, refusal
 from hires.image.formats.tiff import picture_page
-from hires.utils.files import reading_problem
+from hires.utils.files import check_readable
 
 _LOADERS = {
     "JPEG": "jpegload_source",
@@ -36,9 +36,7 @@ def opened(path: Path, max_long_side: int | None = None) -> tuple[pyvips.Image, 
     Raises:
         ImageError: missing, empty, no picture or one of a kind that is not supported.
     """
-    problem = reading_problem(path)
-    if problem is not None:
-        raise ImageError(f"cannot read {path}: {problem}")
+    check_readable(path)
     kind = kind_of(path)
     if kind == "TIFF":
         return _of_tiff(path)

@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hires.errors import ImageError
 from hires.image.metadata.xmp import XMP, XmpError, with_properties
 from hires.image.metadata.xmp import texts as texts_of
-from hires.utils.files import reading_problem, sha256
+from hires.utils.files import check_readable, sha256
 from hires.version import __version__
 
 _OURS = "urn:hires:provenance:1#"
@@ -73,9 +72,7 @@ def hashed(role: str, path: str | Path) -> Input:
     Raises:
         ImageError: if it cannot be read, in the words of `hires.image.decode.read.read_picture`.
     """
-    problem = reading_problem(Path(path))
-    if problem is not None:
-        raise ImageError(f"cannot read {path}: {problem}")
+    check_readable(Path(path))
     return Input(role, str(path), sha256(path))
 
 
